@@ -1,0 +1,14 @@
+//! Bytes in, bytes out: containers, codec headers, frames and objects. No IO, no clock, no thread.
+//!
+//! ```text
+//! file, stdin ──> demux::{mp4, ts} ──> Frame ──> Object (to the mesh)
+//! Object (from the mesh) ──> Assembler ──> Frame ──> mux::{ts, fmp4} ──> player
+//! ```
+
+pub mod catalog;
+pub mod frame;
+pub mod object;
+
+pub use catalog::{Catalog, Codec, Kind, Track};
+pub use frame::Frame;
+pub use object::{Assembler, Layer, Object, ObjectError};
