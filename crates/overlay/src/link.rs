@@ -1,0 +1,262 @@
+//! What a link costs: probes, smoothed round-trip time, jitter, loss and load, and the value that is told to others.
+//!
+//! The cost of a direction is the expected time to get an object across, in microseconds. Bad news is told at once, good
+//! news after it has lasted, so that jitter moves nobody.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Weight of the past in the smoothed round-trip time; RFC 9616, section 4.2, prescribes 0.836.
+const RTT_ALPHA: f64 = 0.836;
+/// Weight of a new deviation in the jitter; RFC 6298, section 2.3 (beta = 1/4).
+const JITTER_BETA: f64 = 0.25;
+/// Weight of a new loss sample of one second. Tuned: follows a change within about five seconds.
+const LOSS_WEIGHT: f64 = 0.3;
+/// Cost of a hop as such, in microseconds: queueing and processing in the relay. Tuned (DESIGN 3).
+pub const HOP_COST_US: f64 = 1_000.0;
+/// Jitter allowance, as a multiple of the smoothed lateness of the one-way delay. Tuned: twice the mean deviation where
+/// samples scatter evenly, since half of them are late.
+const JITTER_FACTOR: f64 = 4.0;
+/// Losses above this share count as this share: the link is then avoided anyway. Tuned.
+const LOSS_MAX: f64 = 0.5;
+/// Retransmission takes about one and a half round trips: detection by three later packets (RFC 9002, section 6.1.1), and the way back.
+const RETRANSMIT_RTTS: f64 = 1.5;
+/// Share of the capacity from which load costs. Tuned (DESIGN 3).
+const LOAD_KNEE: f64 = 0.6;
+/// Microseconds per unit of (use - knee) / (1 - use). Tuned: 80 % use costs 10 ms, 90 % 30 ms.
+const LOAD_COST_US: f64 = 10_000.0;
+/// Use above this share counts as this share, which keeps the cost finite.
+const LOAD_MAX: f64 = 0.99;
+/// A change is told from this share of the told cost on (DESIGN 3).
+const TELL_RATIO: f64 = 0.10;
+/// ... and from this many microseconds on (DESIGN 3).
+const TELL_MIN_US: f64 = 3_000.0;
+/// Good news is told after it has lasted this long. Tuned: half of the time that a better path must last.
+const GOOD_NEWS_LASTS: Duration = Duration::from_secs(5);
+/// Probe interval on a link that a tree uses (DESIGN 3).
+pub const PROBE_IN_USE: Duration = Duration::from_millis(100);
+/// Probe interval elsewhere (DESIGN 3).
+pub const PROBE_IDLE: Duration = Duration::from_secs(1);
+/// Silence that ends a link that a tree uses (DESIGN 3).
+pub const SILENCE_IN_USE: Duration = Duration::from_secs(1);
+/// Silence that ends another link: three probes and a half.
+pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
+/// Probes remembered while no echo has come.
+const PROBES_OPEN_MAX: usize = 64;
+
+/// Estimates of one link, seen from one end.
+#[derive(Clone, Debug)]
+pub struct Estimator {
+    open: std::collections::VecDeque<(u64, Time)>,
+    next_nonce: u64,
+    rtt_us: Option<f64>,
+    jitter_us: f64,
+    loss: f64,
+    load: f64,
+    told: Option<Told>,
+    good_since: Option<Time>,
+}
+
+/// Costs that others were told, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// From here to the neighbour.
+    pub out_us: u32,
+    /// From the neighbour to here, as far as this end can see it: without the loss and load that only the sender knows.
+    pub in_us: u32,
+}
+
+impl Estimator {
+    /// A link of which nothing is known yet. `nonce` makes the probes of two lives of a link distinct.
+    pub fn new(nonce: u64) -> Self {
+        Self {
+            open: Default::default(),
+            next_nonce: nonce,
+            rtt_us: None,
+            jitter_us: 0.0,
+            loss: 0.0,
+            load: 0.0,
+            told: None,
+            good_since: None,
+        }
+    }
+
+    /// A probe leaves at `now`; gives its nonce.
+    pub fn probe(&mut self, now: Time) -> u64 {
+        if self.open.len() == PROBES_OPEN_MAX {
+            self.open.pop_front();
+        }
+        let nonce = self.next_nonce;
+        self.next_nonce = nonce.wrapping_add(1);
+        self.open.push_back((nonce, now));
+        nonce
+    }
+
+    /// An echo came. Unknown nonces are passed over: late, doubled or forged.
+    pub fn echo(&mut self, nonce: u64, now: Time) -> bool {
+        let Some(at) = self.open.iter().position(|(open, _)| *open == nonce) else {
+            return false;
+        };
+        let Some((_, sent)) = self.open.remove(at) else {
+            return false;
+        };
+        let sample = now.since(sent).as_micros() as f64;
+        match self.rtt_us {
+            None => {
+                self.rtt_us = Some(sample);
+                // RFC 6298 starts at half the first sample; a one-way share of it is enough here, since nothing is retransmitted on it.
+                self.jitter_us = sample / 8.0;
+            }
+            Some(rtt) => {
+                // Only lateness counts: what comes early waits for nobody, and a link that improves must not look worse.
+                self.jitter_us += JITTER_BETA * ((sample - rtt).max(0.0) - self.jitter_us);
+                self.rtt_us = Some(RTT_ALPHA * rtt + (1.0 - RTT_ALPHA) * sample);
+            }
+        }
+        true
+    }
+
+    /// What the transport counted since the last call: packets sent and lost, and the share of the capacity in use.
+    pub fn transport(&mut self, sent: u64, lost: u64, load: f64) {
+        if sent > 0 {
+            let sample = (lost as f64 / sent as f64).min(1.0);
+            self.loss += LOSS_WEIGHT * (sample - self.loss);
+        }
+        self.load = if load.is_finite() {
+            load.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+    }
+
+    /// Smoothed round-trip time, once measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt_us.map(|us| Duration::from_micros(us as u64))
+    }
+
+    /// Smoothed lateness: by how much round trips exceed the smoothed round-trip time.
+    pub fn jitter(&self) -> Duration {
+        Duration::from_micros(self.jitter_us as u64)
+    }
+
+    /// Smoothed share of sent packets that were lost, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    /// Costs as measured now; `None` before the first echo.
+    pub fn measured(&self) -> Option<Told> {
+        let rtt = self.rtt_us?;
+        let receive = rtt / 2.0 + JITTER_FACTOR * self.jitter_us / 2.0 + HOP_COST_US;
+        let loss = self.loss.min(LOSS_MAX);
+        let retransmit = loss / (1.0 - loss) * RETRANSMIT_RTTS * rtt;
+        let used = self.load.min(LOAD_MAX);
+        let load = LOAD_COST_US * ((used - LOAD_KNEE) / (1.0 - used)).max(0.0);
+        Some(Told {
+            out_us: (receive + retransmit + load) as u32,
+            in_us: receive as u32,
+        })
+    }
+
+    /// Costs that others were told last.
+    pub fn told(&self) -> Option<Told> {
+        self.told
+    }
+
+    /// Decides whether others must hear of a change, and takes the new value over if so.
+    pub fn tell(&mut self, now: Time) -> bool {
+        let Some(measured) = self.measured() else {
+            return false;
+        };
+        let Some(told) = self.told else {
+            self.told = Some(measured);
+            return true;
+        };
+        let worse = differs(told.out_us, measured.out_us) || differs(told.in_us, measured.in_us);
+        let better = differs(measured.out_us, told.out_us) || differs(measured.in_us, told.in_us);
+        if !better {
+            self.good_since = None;
+        }
+        let lasted = better && now.since(*self.good_since.get_or_insert(now)) >= GOOD_NEWS_LASTS;
+        if worse || lasted {
+            self.told = Some(measured);
+            self.good_since = None;
+        }
+        worse || lasted
+    }
+}
+
+/// Whether `to` is so much more than `from` that it is news.
+fn differs(from: u32, to: u32) -> bool {
+    let (from, to) = (f64::from(from), f64::from(to));
+    to - from >= TELL_MIN_US && to - from >= TELL_RATIO * from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(estimator: &mut Estimator, now: &mut Time, rtt_us: u64, echoes: usize) -> usize {
+        let mut news = 0;
+        for _ in 0..echoes {
+            let nonce = estimator.probe(*now);
+            *now = *now + Duration::from_micros(rtt_us);
+            assert!(estimator.echo(nonce, *now));
+            news += usize::from(estimator.tell(*now));
+            *now = *now + PROBE_IN_USE;
+        }
+        news
+    }
+
+    #[test]
+    fn cost_of_a_clean_link_is_half_the_rtt_and_a_hop() {
+        let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
+        feed(&mut link, &mut now, 40_000, 200);
+        let told = link.measured().unwrap();
+        assert!((21_000..21_100).contains(&told.out_us), "{told:?}");
+    }
+
+    #[test]
+    fn bad_news_travels_at_once_and_good_news_after_it_lasted() {
+        let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
+        assert_eq!(
+            feed(&mut link, &mut now, 20_000, 100),
+            1,
+            "the first measurement only"
+        );
+        assert!(
+            feed(&mut link, &mut now, 80_000, 5) >= 1,
+            "worse is told at once"
+        );
+        feed(&mut link, &mut now, 80_000, 200);
+        let before = link.told();
+        assert_eq!(
+            feed(&mut link, &mut now, 20_000, 20),
+            0,
+            "better for two seconds is no news yet"
+        );
+        assert_eq!(link.told(), before);
+        assert!(feed(&mut link, &mut now, 20_000, 100) >= 1);
+    }
+
+    #[test]
+    fn loss_and_load_burden_only_the_sending_direction() {
+        let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
+        feed(&mut link, &mut now, 40_000, 100);
+        let clean = link.measured().unwrap();
+        (0..50).for_each(|_| link.transport(1000, 50, 0.9));
+        let burdened = link.measured().unwrap();
+        assert_eq!(burdened.in_us, clean.in_us);
+        assert!(burdened.out_us > clean.out_us + 30_000, "{burdened:?}");
+    }
+
+    #[test]
+    fn forged_and_doubled_echoes_are_passed_over() {
+        let mut link = Estimator::new(7);
+        let nonce = link.probe(Time::ZERO);
+        assert!(!link.echo(nonce + 1, Time::from_micros(5)));
+        assert!(link.echo(nonce, Time::from_micros(5)));
+        assert!(!link.echo(nonce, Time::from_micros(9)));
+    }
+}

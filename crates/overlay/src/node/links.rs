@@ -1,0 +1,318 @@
+//! Links: coming up, being measured, going down; and the dispatch of what comes over them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::Rng as _;
+
+use super::Node;
+use crate::id::{NodeId, StreamName};
+use crate::io::{Event, HangUp, LinkId, Output};
+use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, SILENCE_IDLE, SILENCE_IN_USE, Told};
+use crate::message::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use crate::time::Time;
+
+/// Two links to one neighbour that come up within this time were dialled by both ends; a later one means that the
+/// neighbour lost the first. Tuned.
+const BOTH_DIALED_WINDOW: Duration = Duration::from_secs(2);
+/// Most links.
+const LINKS_MAX: usize = crate::record::LINKS_MAX;
+/// Most streams that a neighbour may say it carries.
+const CARRIES_MAX: usize = 8_192;
+
+/// A link that is open.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: NodeId,
+    pub(super) name: String,
+    dialed: bool,
+    up_since: Time,
+    pub(super) estimator: Estimator,
+    next_probe: Time,
+    heard_at: Time,
+    /// A tree uses it.
+    pub(super) in_use: bool,
+    greeted: bool,
+    /// Streams that the neighbour says it carries.
+    pub(super) carries: BTreeSet<StreamName>,
+    /// The neighbour said goodbye: it takes no new part in any tree.
+    pub(super) leaving: bool,
+}
+
+impl Link {
+    /// When it next wants attention: a probe to send, or silence to act upon.
+    pub(super) fn due(&self) -> Time {
+        self.next_probe.min(self.heard_at + self.patience())
+    }
+
+    fn patience(&self) -> Duration {
+        if self.in_use {
+            SILENCE_IN_USE
+        } else {
+            SILENCE_IDLE
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn link_up(
+        &mut self,
+        link: LinkId,
+        peer: NodeId,
+        name: String,
+        dialed: bool,
+        rtt: Duration,
+        now: Time,
+    ) {
+        if peer == self.config.id {
+            // An address in the topology leads back here.
+            self.emit(Output::HangUp {
+                link,
+                reason: HangUp::Duplicate,
+            });
+            return;
+        }
+        if self.links.len() >= LINKS_MAX {
+            self.emit(Output::HangUp {
+                link,
+                reason: HangUp::Limit("links"),
+            });
+            return;
+        }
+        let older = self
+            .links
+            .iter()
+            .find(|(_, older)| older.peer == peer)
+            .map(|(id, older)| (*id, older));
+        if let Some((older_id, older)) = older {
+            let both_dialed =
+                older.dialed != dialed && now.since(older.up_since) < BOTH_DIALED_WINDOW;
+            // Both ends keep the link that the smaller identity dialled.
+            let keep_older = both_dialed && older.dialed == (self.config.id < peer);
+            if keep_older {
+                self.emit(Output::HangUp {
+                    link,
+                    reason: HangUp::Duplicate,
+                });
+                return;
+            }
+            self.hang_up(older_id, HangUp::Duplicate, now);
+        }
+        let mut estimator = Estimator::new(self.rng.random());
+        let nonce = estimator.probe(now);
+        estimator.echo(nonce, now + rtt);
+        estimator.tell(now);
+        let entry = Link {
+            peer,
+            name: name.clone(),
+            dialed,
+            up_since: now,
+            estimator,
+            next_probe: now,
+            heard_at: now,
+            in_use: false,
+            greeted: false,
+            carries: BTreeSet::new(),
+            leaving: false,
+        };
+        self.links.insert(link, entry);
+        self.contact_up(&name, link);
+        self.event(Event::LinkUp { peer: name });
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            version_min: PROTOCOL_VERSION_MIN,
+        };
+        self.send(link, Message::Hello(hello));
+        self.send(link, Message::Digest(self.table.digest()));
+        self.tell_carried(link);
+        self.own_links_changed(now);
+    }
+
+    /// The transport says that a link is gone.
+    pub(super) fn link_down(&mut self, link: LinkId, reason: String, now: Time) {
+        let Some(gone) = self.links.remove(&link) else {
+            return;
+        };
+        self.contact_down(link, &reason, now);
+        self.event(Event::LinkDown {
+            peer: gone.name,
+            reason,
+        });
+        self.traces.link_down(link);
+        self.own_links_changed(now);
+        self.streams_lose_link(link, now);
+    }
+
+    /// Closes a link from this side.
+    pub(super) fn hang_up(&mut self, link: LinkId, reason: HangUp, now: Time) {
+        if self.links.contains_key(&link) {
+            self.emit(Output::HangUp { link, reason });
+            self.link_down(link, reason.to_string(), now);
+        }
+    }
+
+    pub(super) fn message(&mut self, link: LinkId, message: Message, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        entry.heard_at = now;
+        if !entry.greeted {
+            let Message::Hello(hello) = message else {
+                self.protocol_error(
+                    link,
+                    HangUp::Protocol("the first message is not a hello"),
+                    now,
+                );
+                return;
+            };
+            if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
+                self.protocol_error(link, HangUp::Version, now);
+                return;
+            }
+            entry.greeted = true;
+            return;
+        }
+        match message {
+            Message::Hello(_) => self.protocol_error(link, HangUp::Protocol("a second hello"), now),
+            Message::Digest(buckets) => self.digest(link, &buckets),
+            Message::Listing { bucket, entries } => self.listing(link, bucket, &entries, now),
+            Message::Records(records) => self.records(link, records, now),
+            Message::Join(join) => self.join_asked(link, join, now),
+            Message::Leave(feed) => self.leave_asked(link, feed, now),
+            Message::Refuse { feed, reason } => self.refused(link, feed, reason, now),
+            Message::Supply { feed, supply } => self.supply(link, feed, supply, now),
+            Message::Carries { stream, yes } => self.carries(link, stream, yes, now),
+            // The water acts upon gaps; routes do not.
+            Message::Gap(_) => {}
+            Message::Trace {
+                id,
+                stream,
+                hops_left,
+            } => self.trace_asked(link, id, stream, hops_left, now),
+            Message::TraceReply { id, hops } => self.trace_reply(link, id, hops),
+            Message::Goodbye => self.goodbye(link, now),
+        }
+    }
+
+    pub(super) fn protocol_error(&mut self, link: LinkId, reason: HangUp, now: Time) {
+        self.counters.protocol_errors += 1;
+        self.hang_up(link, reason, now);
+    }
+
+    fn carries(&mut self, link: LinkId, stream: StreamName, yes: bool, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        if !yes {
+            entry.carries.remove(&stream);
+        } else if entry.carries.len() < CARRIES_MAX {
+            entry.carries.insert(stream);
+        } else {
+            self.protocol_error(link, HangUp::Limit("streams carried"), now);
+        }
+    }
+
+    fn goodbye(&mut self, link: LinkId, now: Time) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.leaving = true;
+            self.reroute_at = now;
+        }
+    }
+
+    pub(super) fn echo(&mut self, link: LinkId, nonce: u64, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        if entry.estimator.echo(nonce, now) {
+            entry.heard_at = now;
+            if entry.estimator.tell(now) {
+                self.own_links_changed(now);
+            }
+        }
+    }
+
+    pub(super) fn transport(&mut self, link: LinkId, sent: u64, lost: u64, load: f64, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
+        entry.estimator.transport(sent, lost, load);
+        if entry.estimator.tell(now) {
+            self.own_links_changed(now);
+        }
+    }
+
+    pub(super) fn probe_due(&mut self, now: Time) {
+        let silent: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.heard_at + link.patience() <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for link in silent {
+            self.hang_up(link, HangUp::Silent, now);
+        }
+        for (&id, link) in &mut self.links {
+            if link.next_probe <= now {
+                let nonce = link.estimator.probe(now);
+                link.next_probe = now
+                    + if link.in_use {
+                        PROBE_IN_USE
+                    } else {
+                        PROBE_IDLE
+                    };
+                self.outputs.push_back(Output::Probe { link: id, nonce });
+            }
+        }
+    }
+
+    /// Marks which links trees use; those are probed more often and given less patience.
+    pub(super) fn mark_use(&mut self, now: Time) {
+        let mut used = BTreeSet::new();
+        for stream in self.streams.values() {
+            used.extend(stream.links());
+        }
+        for (id, link) in &mut self.links {
+            let in_use = used.contains(id);
+            if in_use && !link.in_use {
+                link.next_probe = link.next_probe.min(now + PROBE_IN_USE);
+                // Patience is shorter from now on; silence counts from now.
+                link.heard_at = now;
+            }
+            link.in_use = in_use;
+        }
+    }
+
+    /// Cost from the neighbour to here, in microseconds: the worse of both ends' claims.
+    pub(super) fn cost_from(&self, link: &Link) -> u32 {
+        let own = link.estimator.told().unwrap_or(Told {
+            out_us: u32::MAX,
+            in_us: u32::MAX,
+        });
+        let theirs = self
+            .table
+            .links(link.peer)
+            .iter()
+            .find(|facts| facts.peer == self.config.id);
+        theirs
+            .map_or(own.out_us, |facts| facts.out_us)
+            .max(own.in_us)
+            .max(1)
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, message: Message) {
+        self.emit(Output::Send { link, message });
+    }
+
+    pub(super) fn shutdown(&mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for &link in &links {
+            self.send(link, Message::Goodbye);
+        }
+        for link in links {
+            self.emit(Output::HangUp {
+                link,
+                reason: HangUp::Shutdown,
+            });
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Records: this node's own, and the flood.
+//!
+//! A record crosses each link at most once in each direction. When a link comes up both ends compare one hash per bucket;
+//! for buckets that differ each lists what it holds, and the other sends what is missing there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Node;
+use crate::graph::{Distances, Graph, Vertex};
+use crate::id::{NodeId, StreamName};
+use crate::io::{Event, LinkId, Output};
+use crate::message::{Aged, Message};
+use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
+use crate::table::{Offer, RECORD_REFRESH, bucket_of};
+use crate::time::Time;
+
+/// Pause between sweeps of expired records.
+pub(super) const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
+/// Changes of the own links or streams within this time make one record. Tuned.
+const OWN_HOLD: Duration = Duration::from_millis(10);
+/// Least time between two records of one kind by one author. Tuned: "some records a second" in the worst case.
+const OWN_PAUSE: Duration = Duration::from_millis(200);
+/// Records in one message are gathered up to this many bytes.
+const BATCH_LEN: usize = 32 * 1024;
+
+/// State of this node's own records.
+#[derive(Debug)]
+pub(super) struct Own {
+    version: Version,
+    /// When the links record is to be made.
+    links_at: Time,
+    links_made: Time,
+    streams_at: Time,
+    streams_made: Time,
+    refresh_at: Time,
+}
+
+impl Own {
+    pub(super) fn new(epoch: u64) -> Self {
+        Self {
+            version: Version { epoch, seq: 0 },
+            links_at: Time::NEVER,
+            links_made: Time::ZERO,
+            streams_at: Time::NEVER,
+            streams_made: Time::ZERO,
+            refresh_at: Time::NEVER,
+        }
+    }
+
+    pub(super) fn due(&self) -> Time {
+        self.links_at.min(self.streams_at).min(self.refresh_at)
+    }
+}
+
+impl Node {
+    /// Makes this node's records anew and tells everybody.
+    pub(super) fn introduce(&mut self, now: Time) {
+        let node = NodeFacts {
+            credential: self.config.credential.clone(),
+            addresses: self.config.addresses.clone(),
+            http: self.config.http.clone(),
+            transit: self.config.transit,
+        };
+        self.author(Facts::Node(node), now);
+        self.author_links(now);
+        self.author_streams(now);
+        self.own.refresh_at = now + RECORD_REFRESH;
+    }
+
+    pub(super) fn own_links_changed(&mut self, now: Time) {
+        self.own.links_at = self
+            .own
+            .links_at
+            .min((now + OWN_HOLD).max(self.own.links_made + OWN_PAUSE));
+        self.graph_changed(now);
+    }
+
+    pub(super) fn own_streams_changed(&mut self, now: Time) {
+        self.own.streams_at = self
+            .own
+            .streams_at
+            .min((now + OWN_HOLD).max(self.own.streams_made + OWN_PAUSE));
+    }
+
+    pub(super) fn records_due(&mut self, now: Time) {
+        if self.own.refresh_at <= now {
+            self.introduce(now);
+        }
+        if self.own.links_at <= now {
+            self.author_links(now);
+        }
+        if self.own.streams_at <= now {
+            self.author_streams(now);
+        }
+        if self.expire_at <= now {
+            self.expire_at = now + EXPIRE_INTERVAL;
+            if self.table.expire(now) {
+                self.graph_changed(now);
+            }
+        }
+    }
+
+    fn author_links(&mut self, now: Time) {
+        self.own.links_at = Time::NEVER;
+        self.own.links_made = now;
+        let facts = |link: &super::Link| {
+            let told = link.estimator.told()?;
+            let rtt_us = link.estimator.rtt()?.as_micros() as u32;
+            Some(LinkFacts {
+                peer: link.peer,
+                out_us: told.out_us,
+                in_us: told.in_us,
+                rtt_us,
+            })
+        };
+        let links = self.links.values().filter_map(facts).collect();
+        self.author(Facts::Links(links), now);
+    }
+
+    fn author_streams(&mut self, now: Time) {
+        self.own.streams_at = Time::NEVER;
+        self.own.streams_made = now;
+        let published = |(name, stream): (&StreamName, &super::Stream)| {
+            Some(StreamFacts {
+                name: name.clone(),
+                timeline: stream.published?,
+            })
+        };
+        let streams = self.streams.iter().filter_map(published).collect();
+        self.author(Facts::Streams(streams), now);
+    }
+
+    fn author(&mut self, facts: Facts, now: Time) {
+        self.own.version.seq += 1;
+        let record = Record::make(self.config.id, self.own.version, facts, |bytes| {
+            self.keys.sign(bytes)
+        });
+        self.accept(record, 0, None, now);
+    }
+
+    /// Puts a checked record into the table and floods it to all but the link it came from.
+    fn accept(&mut self, record: Record, age_s: u32, from: Option<LinkId>, now: Time) {
+        let (author, kind) = (record.author, record.facts.kind());
+        if self.table.insert(record, age_s, now) != Offer::Taken {
+            return;
+        }
+        self.counters.records_taken += 1;
+        self.graph_changed(now);
+        let Some(aged) = self.table.aged(author, kind, now) else {
+            return;
+        };
+        let others: Vec<LinkId> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|link| Some(*link) != from)
+            .collect();
+        for link in others {
+            self.send(link, Message::Records(vec![aged.clone()]));
+        }
+    }
+
+    pub(super) fn records(&mut self, link: LinkId, records: Vec<Aged>, now: Time) {
+        for aged in records {
+            let age_s = aged.age_s;
+            let record = match aged.parse() {
+                Ok(record) => record,
+                Err(error) => {
+                    self.record_refused(link, error.to_string());
+                    continue;
+                }
+            };
+            if record.author == self.config.id {
+                self.own_record_returned(record.version, now);
+                continue;
+            }
+            match self
+                .table
+                .judge(record.author, record.facts.kind(), record.version, age_s)
+            {
+                Offer::Taken => {}
+                Offer::Known | Offer::Expired => continue,
+                Offer::Stranger => {
+                    self.record_refused(
+                        link,
+                        format!("node {} has shown no credential", record.author),
+                    );
+                    continue;
+                }
+                Offer::Full => {
+                    self.record_refused(link, "the table of nodes is full".to_owned());
+                    continue;
+                }
+            }
+            if !self.keys.verify(
+                record.author,
+                &Record::signed_bytes(&record.body),
+                &record.signature,
+            ) {
+                self.record_refused(
+                    link,
+                    format!("the signature is not by node {}", record.author),
+                );
+                continue;
+            }
+            if let Facts::Node(node) = &record.facts
+                && !self.keys.verify_credential(record.author, &node.credential)
+            {
+                self.record_refused(
+                    link,
+                    format!("node {} is not of this cluster", record.author),
+                );
+                continue;
+            }
+            self.accept(record, age_s, Some(link), now);
+        }
+    }
+
+    /// An earlier life of this node left a record that is newer than what it makes now: its clock went back.
+    fn own_record_returned(&mut self, version: Version, now: Time) {
+        if version > self.own.version {
+            self.own.version = Version {
+                epoch: version.epoch + 1,
+                seq: 0,
+            };
+            self.introduce(now);
+        }
+    }
+
+    fn record_refused(&mut self, link: LinkId, reason: String) {
+        self.counters.records_refused += 1;
+        let peer = self
+            .links
+            .get(&link)
+            .map(|link| link.name.clone())
+            .unwrap_or_default();
+        self.event(Event::RecordRefused { peer, reason });
+    }
+
+    pub(super) fn digest(&mut self, link: LinkId, theirs: &[u64]) {
+        let ours = self.table.digest();
+        for (bucket, _) in ours
+            .iter()
+            .zip(theirs)
+            .enumerate()
+            .filter(|(_, (ours, theirs))| ours != theirs)
+        {
+            let entries = self.table.listing(bucket);
+            self.send(
+                link,
+                Message::Listing {
+                    bucket: bucket as u32,
+                    entries,
+                },
+            );
+        }
+    }
+
+    /// Sends what a neighbour lacks in a bucket. Node records come before others of their author, as the table sorts.
+    pub(super) fn listing(
+        &mut self,
+        link: LinkId,
+        bucket: u32,
+        theirs: &[(NodeId, RecordKind, Version)],
+        now: Time,
+    ) {
+        let theirs: std::collections::BTreeMap<_, _> = theirs
+            .iter()
+            .map(|(author, kind, version)| ((*author, *kind), *version))
+            .collect();
+        let mut batch = Vec::new();
+        let mut len = 0;
+        for (author, kind, version) in self.table.listing(bucket as usize) {
+            if theirs
+                .get(&(author, kind))
+                .is_some_and(|held| *held >= version)
+            {
+                continue;
+            }
+            let Some(aged) = self.table.aged(author, kind, now) else {
+                continue;
+            };
+            if len + aged.body.len() > BATCH_LEN && !batch.is_empty() {
+                self.send(link, Message::Records(std::mem::take(&mut batch)));
+                len = 0;
+            }
+            len += aged.body.len();
+            batch.push(aged);
+        }
+        if !batch.is_empty() {
+            self.send(link, Message::Records(batch));
+        }
+        debug_assert!(
+            self.table
+                .listing(bucket as usize)
+                .iter()
+                .all(|(id, ..)| bucket_of(*id) == bucket as usize)
+        );
+    }
+
+    /// Shortest paths to all nodes from those who publish `stream`.
+    pub(super) fn distances(&mut self, stream: &StreamName) -> Arc<Distances> {
+        self.refresh_graph();
+        let published = self
+            .table
+            .streams()
+            .filter(|(_, facts)| facts.name == *stream);
+        let mut origins: Vec<NodeId> = published.map(|(author, _)| author).collect();
+        origins.sort_unstable();
+        let graph = &self.graph;
+        self.distances
+            .entry(origins)
+            .or_insert_with_key(|origins| Arc::new(graph.distances(origins.iter().copied())))
+            .clone()
+    }
+
+    pub(super) fn refresh_graph(&mut self) {
+        if self.graph_stale {
+            self.graph_stale = false;
+            self.distances.clear();
+            let vertex = |(id, node): (NodeId, &'_ NodeFacts)| {
+                (
+                    id,
+                    Vertex {
+                        links: self.table.links(id),
+                        transit: node.transit,
+                    },
+                )
+            };
+            self.graph = Graph::new(&self.table.nodes().map(vertex).collect());
+        }
+    }
+
+    /// Tells a new neighbour which streams this node carries.
+    pub(super) fn tell_carried(&mut self, link: LinkId) {
+        let carried: Vec<StreamName> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.carries())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for stream in carried {
+            self.emit(Output::Send {
+                link,
+                message: Message::Carries { stream, yes: true },
+            });
+        }
+    }
+}

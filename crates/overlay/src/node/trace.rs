@@ -1,0 +1,139 @@
+//! Traces: the way of a stream from its origin to here, asked hop by hop up the tree and answered down it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Node;
+use crate::id::StreamName;
+use crate::io::{Asker, LinkId, Output};
+use crate::message::{Hop, Message, TRACE_HOPS_MAX};
+use crate::time::Time;
+
+/// A question that has not been answered within this time is answered with what is known here. Tuned.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most questions under way.
+const OPEN_MAX: usize = 256;
+
+/// Questions passed on and not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    open: BTreeMap<u64, Question>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    asker: Asker,
+    stream: StreamName,
+    parent: LinkId,
+    deadline: Time,
+}
+
+impl Traces {
+    pub(super) fn due(&self) -> Time {
+        self.open
+            .values()
+            .map(|question| question.deadline)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    pub(super) fn expire(&mut self, now: Time) {
+        self.open.retain(|_, question| question.deadline > now);
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId) {
+        let concerns = |question: &Question| {
+            question.parent == link
+                || matches!(question.asker, Asker::Child(child, _) if child == link)
+        };
+        self.open.retain(|_, question| !concerns(question));
+    }
+}
+
+impl Node {
+    pub(super) fn trace_local(&mut self, ticket: u64, stream: StreamName, now: Time) {
+        self.trace(Asker::Local(ticket), stream, TRACE_HOPS_MAX as u32, now);
+    }
+
+    pub(super) fn trace_asked(
+        &mut self,
+        link: LinkId,
+        id: u64,
+        stream: StreamName,
+        hops_left: u32,
+        now: Time,
+    ) {
+        self.trace(Asker::Child(link, id), stream, hops_left, now);
+    }
+
+    fn trace(&mut self, asker: Asker, stream: StreamName, hops_left: u32, now: Time) {
+        let parent = self
+            .streams
+            .get(&stream)
+            .and_then(|entry| entry.main)
+            .map(|main| main.link);
+        match parent {
+            Some(parent) if hops_left > 1 && self.traces.open.len() < OPEN_MAX => {
+                let id = self.traces.next;
+                self.traces.next += 1;
+                let question = Question {
+                    asker,
+                    stream: stream.clone(),
+                    parent,
+                    deadline: now + PATIENCE,
+                };
+                self.traces.open.insert(id, question);
+                self.send(
+                    parent,
+                    Message::Trace {
+                        id,
+                        stream,
+                        hops_left: hops_left - 1,
+                    },
+                );
+            }
+            _ => self.answer(asker, stream, Vec::new(), None),
+        }
+    }
+
+    pub(super) fn trace_reply(&mut self, link: LinkId, id: u64, hops: Vec<Hop>) {
+        if self
+            .traces
+            .open
+            .get(&id)
+            .is_some_and(|question| question.parent == link)
+            && let Some(question) = self.traces.open.remove(&id)
+        {
+            self.answer(question.asker, question.stream, hops, Some(link));
+        }
+    }
+
+    /// Adds this node as the last hop and sends the answer on.
+    fn answer(
+        &mut self,
+        asker: Asker,
+        stream: StreamName,
+        mut hops: Vec<Hop>,
+        parent: Option<LinkId>,
+    ) {
+        let link = parent.and_then(|parent| self.links.get(&parent));
+        let rtt_us = link
+            .and_then(|link| link.estimator.rtt())
+            .map_or(0, |rtt| rtt.as_micros() as u32);
+        let cost_us = link.map_or(0, |link| self.cost_from(link));
+        hops.truncate(TRACE_HOPS_MAX - 1);
+        hops.push(Hop {
+            id: self.id(),
+            name: self.name().to_owned(),
+            rtt_us,
+            cost_us,
+            newest_age_us: None,
+        });
+        self.emit(Output::TraceAnswer {
+            to: asker,
+            stream,
+            hops,
+        });
+    }
+}

@@ -1,0 +1,253 @@
+//! What a node shows of itself and of the mesh: the tables behind the API, the console and the command line.
+
+use serde::Serialize;
+
+use super::Node;
+use crate::id::{NodeId, StreamName};
+use crate::message::Supply;
+
+/// A picture of the mesh as one node knows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// Name of the node that looks.
+    pub node: String,
+    /// All nodes with a record, by name.
+    pub nodes: Vec<NodeView>,
+    /// All links that both ends tell of, one entry a direction.
+    pub links: Vec<LinkView>,
+    /// Neighbours of the node that looks.
+    pub neighbours: Vec<NeighbourView>,
+    /// All streams that somebody publishes or this node has state of, by name.
+    pub streams: Vec<StreamView>,
+}
+
+/// A node of the mesh.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Its identity, in hexadecimal, shortened.
+    pub id: String,
+    /// Where it accepts links.
+    pub addresses: Vec<String>,
+    /// Base URL of its HTTP server.
+    pub http: Option<String>,
+    /// Whether it passes on what it does not publish.
+    pub transit: bool,
+    /// Whether links lead from here to it.
+    pub reachable: bool,
+}
+
+/// One direction of a link.
+#[derive(Clone, Debug, Serialize)]
+pub struct LinkView {
+    /// Name of the sending end.
+    pub from: String,
+    /// Name of the receiving end.
+    pub to: String,
+    /// Microseconds.
+    pub cost_us: u32,
+    /// Microseconds, as the sending end measures it.
+    pub rtt_us: u32,
+}
+
+/// A neighbour of the node that looks.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeighbourView {
+    /// Its name.
+    pub name: String,
+    /// Whether a link is open.
+    pub up: bool,
+    /// Why there is none, if there is none.
+    pub failure: Option<String>,
+    /// Smoothed round-trip time, microseconds.
+    pub rtt_us: Option<u64>,
+    /// Smoothed deviation of the round-trip time, microseconds.
+    pub jitter_us: Option<u64>,
+    /// Smoothed share of lost packets, 0 to 1.
+    pub loss: Option<f64>,
+    /// Whether a tree uses the link.
+    pub in_use: bool,
+}
+
+/// A stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamView {
+    /// Its name.
+    pub name: String,
+    /// Names of the nodes that publish it and can be reached.
+    pub origins: Vec<String>,
+    /// What this node does with it.
+    pub state: StreamState,
+    /// Name of the parent.
+    pub parent: Option<String>,
+    /// Names of the neighbours that this node feeds.
+    pub children: Vec<String>,
+    /// Local readers.
+    pub readers: u32,
+    /// Whether it is wanted here and no path is known.
+    pub waiting: bool,
+    /// How many times it got another parent.
+    pub switches: u64,
+}
+
+/// What a node does with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamState {
+    /// It publishes it.
+    Published,
+    /// Somebody watches it here.
+    Watched,
+    /// It is passed on to others.
+    Passed,
+    /// Nobody here needs it.
+    Idle,
+}
+
+impl Node {
+    /// The tables, as they are now.
+    pub fn view(&mut self) -> View {
+        View {
+            node: self.name().to_owned(),
+            nodes: self.node_views(),
+            links: self.link_views(),
+            neighbours: self.neighbour_views(),
+            streams: self.stream_views(),
+        }
+    }
+
+    /// Whether this node holds any state of a stream that it does not publish: none is left after the last leave.
+    pub fn has_state_of(&self, stream: &StreamName) -> bool {
+        self.streams
+            .get(stream)
+            .is_some_and(|entry| entry.published.is_none())
+    }
+
+    /// The committed parent of a stream; checkers follow it to find loops.
+    pub fn parent_of(&self, stream: &StreamName) -> Option<NodeId> {
+        let main = self.streams.get(stream)?.main?;
+        self.links.get(&main.link).map(|link| link.peer)
+    }
+
+    /// Hash of all records held; equal at nodes that hold the same.
+    pub fn records_digest(&self) -> Vec<u64> {
+        self.table.digest()
+    }
+
+    fn node_views(&mut self) -> Vec<NodeView> {
+        self.refresh_graph();
+        let reach = self.graph.distances([self.config.id]);
+        let view = |(id, node): (NodeId, &crate::record::NodeFacts)| NodeView {
+            name: node.credential.name.clone(),
+            id: id.to_string(),
+            addresses: node.addresses.clone(),
+            http: node.http.clone(),
+            transit: node.transit,
+            reachable: reach.get(id).is_some(),
+        };
+        let mut nodes: Vec<NodeView> = self.table.nodes().map(view).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    fn link_views(&mut self) -> Vec<LinkView> {
+        self.refresh_graph();
+        let edges: Vec<_> = self.graph.edges().collect();
+        let view = |(from, to, cost_us): (NodeId, NodeId, u32)| {
+            let told = self.table.links(from).iter().find(|link| link.peer == to);
+            LinkView {
+                from: self.name_of(from),
+                to: self.name_of(to),
+                cost_us,
+                rtt_us: told.map_or(0, |link| link.rtt_us),
+            }
+        };
+        let mut links: Vec<LinkView> = edges.into_iter().map(view).collect();
+        links.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
+        links
+    }
+
+    fn neighbour_views(&self) -> Vec<NeighbourView> {
+        let mut views: Vec<NeighbourView> = self
+            .links
+            .values()
+            .map(|link| NeighbourView {
+                name: link.name.clone(),
+                up: true,
+                failure: None,
+                rtt_us: link.estimator.rtt().map(|rtt| rtt.as_micros() as u64),
+                jitter_us: Some(link.estimator.jitter().as_micros() as u64),
+                loss: Some(link.estimator.loss()),
+                in_use: link.in_use,
+            })
+            .collect();
+        let down = self
+            .contacts
+            .values()
+            .filter(|contact| contact.link.is_none());
+        views.extend(down.map(|contact| NeighbourView {
+            name: contact.neighbour.name.clone(),
+            up: false,
+            failure: contact.failure.clone(),
+            rtt_us: None,
+            jitter_us: None,
+            loss: None,
+            in_use: false,
+        }));
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        views
+    }
+
+    fn stream_views(&mut self) -> Vec<StreamView> {
+        self.refresh_graph();
+        let reach = self.graph.distances([self.config.id]);
+        let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
+        for (author, facts) in self.table.streams() {
+            if author == self.config.id || reach.get(author).is_some() {
+                origins
+                    .entry(facts.name.clone())
+                    .or_default()
+                    .push(self.name_of(author));
+            }
+        }
+        for name in self.streams.keys() {
+            origins.entry(name.clone()).or_default();
+        }
+        origins
+            .into_iter()
+            .map(|(name, origins)| self.stream_view(&name, origins))
+            .collect()
+    }
+
+    fn stream_view(&self, name: &StreamName, origins: Vec<String>) -> StreamView {
+        let link_name = |link| self.links.get(&link).map(|link| link.name.clone());
+        let stream = self.streams.get(name);
+        let state = match stream {
+            Some(stream) if stream.published.is_some() => StreamState::Published,
+            Some(stream) if stream.readers > 0 => StreamState::Watched,
+            Some(stream) if !stream.children.is_empty() => StreamState::Passed,
+            _ => StreamState::Idle,
+        };
+        StreamView {
+            name: name.to_string(),
+            origins,
+            state,
+            parent: stream
+                .and_then(|stream| stream.main)
+                .and_then(|main| link_name(main.link)),
+            children: stream
+                .map(|stream| {
+                    stream
+                        .children
+                        .keys()
+                        .filter_map(|link| link_name(*link))
+                        .collect()
+                })
+                .unwrap_or_default(),
+            readers: stream.map_or(0, |stream| stream.readers),
+            waiting: stream.is_some_and(|stream| stream.supply() == Supply::Waiting),
+            switches: stream.map_or(0, |stream| stream.switches),
+        }
+    }
+}
