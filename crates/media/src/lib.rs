@@ -6,7 +6,9 @@
 //! ```
 
 pub mod catalog;
+pub mod demux;
 pub mod frame;
+pub mod mux;
 pub mod object;
 
 pub use catalog::{Catalog, Codec, Kind, Track};

@@ -1,1 +1,4 @@
-//! x
+//! A node.
+pub mod bootstrap;
+pub mod topology;
+pub mod trust;

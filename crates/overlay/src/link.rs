@@ -103,11 +103,7 @@ impl Estimator {
         };
         let sample = now.since(sent).as_micros() as f64;
         match self.rtt_us {
-            None => {
-                self.rtt_us = Some(sample);
-                // RFC 6298 starts at half the first sample; a one-way share of it is enough here, since nothing is retransmitted on it.
-                self.jitter_us = sample / 8.0;
-            }
+            None => self.rtt_us = Some(sample),
             Some(rtt) => {
                 // Only lateness counts: what comes early waits for nobody, and a link that improves must not look worse.
                 self.jitter_us += JITTER_BETA * ((sample - rtt).max(0.0) - self.jitter_us);
