@@ -1,0 +1,298 @@
+//! The loop that drives the brain: events in, outputs carried out. The only place where brain and water meet.
+
+mod asks;
+mod routes;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use levada_overlay::message::Hop;
+use levada_overlay::node::view::View;
+use levada_overlay::{
+    Asker, Event, FeedId, Input, LinkId, Message, Neighbour, Node as Brain, Output, Position, StreamName, Time,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::link::{self, LinkContext, LinkHandle};
+use crate::log::StreamLog;
+use crate::trust::PeerIdentity;
+
+use routes::Water;
+
+/// Events that may wait for the brain; whoever has more to tell waits.
+pub const BRAIN_QUEUE: usize = 4_096;
+/// Time to reach one address of a neighbour.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for goodbyes to leave when the node stops.
+const GOODBYE_GRACE: Duration = Duration::from_millis(200);
+
+/// What happens to a node, as its tasks tell it.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields are those of levada_overlay::Input")]
+pub enum ToBrain {
+    LinkUp { link: LinkId, handle: LinkHandle, peer: PeerIdentity, dialed: bool, rtt: Duration },
+    LinkDown { link: LinkId, reason: String },
+    DialFailed { name: String, reason: String },
+    Message { link: LinkId, message: Message },
+    Echo { link: LinkId, nonce: u64, at: Instant },
+    Transport { link: LinkId, sent: u64, lost: u64 },
+    Newer { feed: FeedId, position: Position },
+    Ask(Ask),
+}
+
+/// What the node's own rooms (ingest, playout, API) ask of the brain.
+#[derive(Debug)]
+pub enum Ask {
+    /// Begin to publish; answered with the log to write into, or with why not.
+    Publish(StreamName, u64, oneshot::Sender<Result<Arc<StreamLog>, crate::NodeError>>),
+    /// Cease to publish.
+    Withdraw(StreamName),
+    /// One more local reader; answered with the log to read.
+    Subscribe(StreamName, oneshot::Sender<Arc<StreamLog>>),
+    /// One local reader less.
+    Unsubscribe(StreamName),
+    /// The neighbours that this node shall have.
+    Neighbours(Vec<Neighbour>),
+    /// The tables.
+    View(oneshot::Sender<View>),
+    /// What the brain counted.
+    Counters(oneshot::Sender<levada_overlay::node::Counters>),
+    /// The way of a stream.
+    Trace(StreamName, oneshot::Sender<Vec<Hop>>),
+    /// Stop: say goodbye, then end.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// Everything that the loop owns.
+pub struct Driver {
+    brain: Brain,
+    started: Instant,
+    events: mpsc::Receiver<ToBrain>,
+    context: LinkContext,
+    endpoint: quinn::Endpoint,
+    dial_config: quinn::ClientConfig,
+    links: HashMap<LinkId, LinkHandle>,
+    next_link: Arc<AtomicU64>,
+    water: Water,
+    tasks: JoinSet<()>,
+    traces: HashMap<u64, oneshot::Sender<Vec<Hop>>>,
+    next_ticket: u64,
+}
+
+impl Driver {
+    /// Puts the parts together; [`Driver::run`] starts them.
+    pub fn new(
+        brain: Brain,
+        started: Instant,
+        events: mpsc::Receiver<ToBrain>,
+        context: LinkContext,
+        endpoint: quinn::Endpoint,
+        dial_config: quinn::ClientConfig,
+        next_link: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            water: Water::new(context.feeds.clone(), context.stats.clone()),
+            brain,
+            started,
+            events,
+            context,
+            endpoint,
+            dial_config,
+            links: HashMap::new(),
+            next_link,
+            tasks: JoinSet::new(),
+            traces: HashMap::new(),
+            next_ticket: 0,
+        }
+    }
+
+    fn time(&self, at: Instant) -> Time {
+        Time::from_micros(at.duration_since(self.started).as_micros() as u64)
+    }
+
+    /// Runs until somebody asks for shutdown.
+    pub async fn run(mut self) {
+        loop {
+            self.drain();
+            let due = self.brain.poll_timeout();
+            let sleep = tokio::time::sleep_until((self.started + Duration::from_micros(due.as_micros().min(1 << 50))).into());
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(ToBrain::Ask(Ask::Shutdown(done))) => return self.shutdown(done).await,
+                    Some(event) => self.handle(event),
+                    None => return,
+                },
+                () = sleep => {
+                    let now = self.time(Instant::now());
+                    self.brain.handle_timeout(now);
+                }
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    async fn shutdown(mut self, done: oneshot::Sender<()>) {
+        let now = self.time(Instant::now());
+        self.brain.handle_input(Input::Shutdown, now);
+        let mut closing = Vec::new();
+        while let Some(output) = self.brain.poll_output() {
+            match output {
+                Output::HangUp { link, reason } => closing.extend(self.links.get(&link).cloned().zip(Some(reason))),
+                output => self.carry_out(output),
+            }
+        }
+        tokio::time::sleep(GOODBYE_GRACE).await;
+        closing.iter().for_each(|(link, reason)| link.close(*reason));
+        self.endpoint.wait_idle().await;
+        // The asker may have given up waiting.
+        let _ = done.send(());
+    }
+
+    fn handle(&mut self, event: ToBrain) {
+        let mut now = self.time(Instant::now());
+        let input = match event {
+            ToBrain::LinkUp { link, handle, peer, dialed, rtt } => {
+                self.links.insert(link, handle);
+                Input::LinkUp { link, peer: peer.id, name: peer.name, dialed, rtt }
+            }
+            ToBrain::LinkDown { link, reason } => {
+                self.links.remove(&link);
+                Input::LinkDown { link, reason }
+            }
+            ToBrain::DialFailed { name, reason } => Input::DialFailed { name, reason },
+            ToBrain::Message { link, message } => {
+                if let Message::Gap(gap) = &message {
+                    self.context.feeds.gap(link, gap);
+                }
+                Input::Message { link, message }
+            }
+            ToBrain::Echo { link, nonce, at } => {
+                now = self.time(at);
+                Input::Echo { link, nonce }
+            }
+            ToBrain::Transport { link, sent, lost } => Input::Transport { link, sent, lost, load: 0.0 },
+            ToBrain::Newer { feed, position } => Input::Newer { feed, position },
+            ToBrain::Ask(ask) => return self.ask(ask, now),
+        };
+        self.brain.handle_input(input, now);
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.brain.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Dial(neighbour) => self.dial(neighbour),
+            Output::HangUp { link, reason } => {
+                if let Some(handle) = self.links.remove(&link) {
+                    handle.close(reason);
+                }
+            }
+            Output::Send { link, message } => self.send(link, &message),
+            Output::Probe { link, nonce } => {
+                if let Some(handle) = self.links.get(&link) {
+                    handle.probe(nonce);
+                }
+            }
+            Output::Join { link, mut join } => {
+                join.resume = self.water.log(&join.stream).and_then(|log| log.resume());
+                self.send(link, &Message::Join(join));
+            }
+            Output::Route { stream, route } => self.water.set_route(stream, route, &self.links),
+            Output::TraceAnswer { to, stream, hops } => self.answer_trace(to, &stream, hops),
+            Output::Event(event) => report(&event),
+        }
+    }
+
+    fn send(&self, link: LinkId, message: &Message) {
+        if let Some(handle) = self.links.get(&link) {
+            handle.control.send(message);
+        }
+    }
+
+    fn answer_trace(&mut self, to: Asker, stream: &StreamName, mut hops: Vec<Hop>) {
+        let age = self.water.log(stream).and_then(|log| log.head()).map(|(_, age)| age.as_micros() as u64);
+        if let Some(here) = hops.last_mut() {
+            here.newest_age_us = age;
+        }
+        match to {
+            Asker::Child(link, id) => self.send(link, &Message::TraceReply { id, hops }),
+            Asker::Local(ticket) => {
+                if let Some(asker) = self.traces.remove(&ticket) {
+                    // The asker may have given up waiting.
+                    let _ = asker.send(hops);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, neighbour: Neighbour) {
+        let (endpoint, config, context) = (self.endpoint.clone(), self.dial_config.clone(), self.context.clone());
+        let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
+        self.tasks.spawn(async move {
+            match connect(&endpoint, config, &neighbour).await {
+                Ok((connection, peer)) => link::run(link, connection, peer, true, context).await,
+                Err(reason) => {
+                    // Fails only when the node is stopping.
+                    let _ = context.brain.send(ToBrain::DialFailed { name: neighbour.name, reason }).await;
+                }
+            }
+        });
+    }
+}
+
+/// Tries the addresses of a neighbour in their order.
+async fn connect(
+    endpoint: &quinn::Endpoint,
+    config: quinn::ClientConfig,
+    neighbour: &Neighbour,
+) -> Result<(quinn::Connection, PeerIdentity), String> {
+    let mut failures = Vec::new();
+    for address in &neighbour.addresses {
+        let attempt = connect_to(endpoint, config.clone(), address);
+        match tokio::time::timeout(DIAL_TIMEOUT, attempt).await {
+            Ok(Ok((_, peer))) if peer.name != neighbour.name => {
+                failures.push(format!("{address} is node {}, not {}", peer.name, neighbour.name));
+            }
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(reason)) => failures.push(format!("{address}: {reason}")),
+            Err(_) => failures.push(format!("{address} does not answer")),
+        }
+    }
+    Err(failures.join("; "))
+}
+
+async fn connect_to(
+    endpoint: &quinn::Endpoint,
+    config: quinn::ClientConfig,
+    address: &str,
+) -> Result<(quinn::Connection, PeerIdentity), String> {
+    let address: SocketAddr = tokio::net::lookup_host(address)
+        .await
+        .map_err(|error| format!("cannot be resolved ({error})"))?
+        .next()
+        .ok_or_else(|| "has no address".to_owned())?;
+    let connecting = endpoint.connect_with(config, address, crate::trust::SERVER_NAME).map_err(|e| e.to_string())?;
+    let connection = connecting.await.map_err(|error| link::describe(&error))?;
+    let peer = crate::trust::peer_identity(&connection).map_err(|error| error.to_string())?;
+    Ok((connection, peer))
+}
+
+fn report(event: &Event) {
+    match event {
+        Event::LinkUp { peer } => tracing::info!(peer, "link up"),
+        Event::LinkDown { peer, reason } => tracing::info!(peer, reason, "link down"),
+        Event::Committed { stream, parent, before, position } => {
+            tracing::info!(%stream, parent, before = before.as_deref().unwrap_or("none"), %position, "new parent");
+        }
+        Event::Waiting { stream } => tracing::info!(%stream, "no path to the stream yet; it goes on by itself"),
+        Event::RecordRefused { peer, reason } => tracing::warn!(peer, reason, "record refused"),
+    }
+}

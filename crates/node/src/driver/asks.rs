@@ -1,0 +1,57 @@
+//! Answers to what the node's own rooms ask.
+
+use levada_overlay::{Input, Time};
+
+use super::{Ask, Driver};
+use crate::NodeError;
+
+/// Traces that may be under way at once; the oldest askers are answered first anyway.
+const TRACES_MAX: usize = 256;
+
+impl Driver {
+    /// A question whose asker is gone needs no answer, so failed sends are passed over.
+    pub(super) fn ask(&mut self, ask: Ask, now: Time) {
+        match ask {
+            Ask::Publish(stream, timeline, answer) => {
+                let log = if self.water.is_published(&stream) {
+                    Err(NodeError::AlreadyPublished { stream, node: self.brain.name().to_owned() })
+                } else {
+                    let log = self.water.publish(&stream);
+                    self.brain.handle_input(Input::Publish { stream, timeline }, now);
+                    Ok(log)
+                };
+                let _ = answer.send(log);
+            }
+            Ask::Withdraw(stream) => {
+                self.water.withdraw(&stream);
+                self.brain.handle_input(Input::Withdraw(stream), now);
+            }
+            Ask::Subscribe(stream, answer) => {
+                let log = self.water.open(&stream);
+                self.brain.handle_input(Input::Subscribe(stream.clone()), now);
+                if answer.send(log).is_err() {
+                    self.brain.handle_input(Input::Unsubscribe(stream), now);
+                }
+            }
+            Ask::Unsubscribe(stream) => self.brain.handle_input(Input::Unsubscribe(stream), now),
+            Ask::Neighbours(neighbours) => self.brain.handle_input(Input::Neighbours(neighbours), now),
+            Ask::View(answer) => {
+                let _ = answer.send(self.brain.view());
+            }
+            Ask::Counters(answer) => {
+                let _ = answer.send(self.brain.counters());
+            }
+            Ask::Trace(stream, answer) => {
+                self.traces.retain(|_, asker| !asker.is_closed());
+                if self.traces.len() < TRACES_MAX {
+                    let ticket = self.next_ticket;
+                    self.next_ticket += 1;
+                    self.traces.insert(ticket, answer);
+                    self.brain.handle_input(Input::Trace { ticket, stream }, now);
+                }
+            }
+            // The loop takes this one itself.
+            Ask::Shutdown(done) => drop(done),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The water side of routes: logs, inlets and feeds to children, brought in line with what the brain declares.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use levada_overlay::{FeedId, LinkId, Route, StreamName};
+
+use crate::feed::{ChildFeed, ChildTarget, FeedStats, Feeds, Inlet};
+use crate::link::LinkHandle;
+use crate::log::StreamLog;
+
+/// All streams that this node has state of.
+pub(super) struct Water {
+    feeds: Arc<Feeds>,
+    stats: Arc<FeedStats>,
+    streams: HashMap<StreamName, Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    log: Arc<StreamLog>,
+    published: bool,
+    upstream: Vec<(LinkId, FeedId)>,
+    children: HashMap<(LinkId, FeedId), ChildFeed>,
+}
+
+impl Water {
+    pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<FeedStats>) -> Self {
+        Self { feeds, stats, streams: HashMap::new() }
+    }
+
+    pub(super) fn log(&self, stream: &StreamName) -> Option<&Arc<StreamLog>> {
+        self.streams.get(stream).map(|current| &current.log)
+    }
+
+    /// The log of a stream, made if need be.
+    pub(super) fn open(&mut self, stream: &StreamName) -> Arc<StreamLog> {
+        self.streams.entry(stream.clone()).or_default().log.clone()
+    }
+
+    pub(super) fn is_published(&self, stream: &StreamName) -> bool {
+        self.streams.get(stream).is_some_and(|current| current.published)
+    }
+
+    pub(super) fn publish(&mut self, stream: &StreamName) -> Arc<StreamLog> {
+        let current = self.streams.entry(stream.clone()).or_default();
+        current.published = true;
+        current.log.clone()
+    }
+
+    pub(super) fn withdraw(&mut self, stream: &StreamName) {
+        if let Some(current) = self.streams.get_mut(stream) {
+            current.published = false;
+        }
+    }
+
+    /// Opens and closes feeds until they are what the route says.
+    pub(super) fn set_route(
+        &mut self,
+        stream: StreamName,
+        route: Option<Route>,
+        links: &HashMap<LinkId, LinkHandle>,
+    ) {
+        let Some(route) = route else {
+            if let Some(gone) = self.streams.remove(&stream) {
+                gone.upstream.iter().for_each(|(_, feed)| self.feeds.close(*feed));
+            }
+            return;
+        };
+        let current = self.streams.entry(stream).or_default();
+        let upstream: Vec<_> = route.main.into_iter().chain(route.candidate).collect();
+        for (_, feed) in current.upstream.iter().filter(|feed| !upstream.contains(feed)) {
+            self.feeds.close(*feed);
+        }
+        for &(link, feed) in upstream.iter().filter(|feed| !current.upstream.contains(feed)) {
+            let inlet = Inlet { link, log: current.log.clone(), report_newer: AtomicBool::new(true) };
+            self.feeds.open(feed, Arc::new(inlet));
+        }
+        current.upstream = upstream;
+        current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
+        for child in &route.children {
+            let Some(handle) = links.get(&child.link) else { continue };
+            current.children.entry((child.link, child.feed)).or_insert_with(|| {
+                let target = ChildTarget {
+                    connection: handle.connection.clone(),
+                    control: handle.control.clone(),
+                    feed: child.feed,
+                };
+                ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone())
+            });
+        }
+    }
+}

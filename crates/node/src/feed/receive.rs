@@ -1,0 +1,214 @@
+//! Receiving: one task per incoming stream, which puts objects into the log as they arrive.
+//!
+//! Payload is copied once, out of QUIC's packet buffers into blocks that objects share; from there on only reference
+//! counts change hands.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use levada_media::object::{MAX_BODY, get_varint};
+use levada_media::{Layer, Object, ObjectError};
+use levada_overlay::message::Gap;
+use levada_overlay::{FeedId, Position};
+use quinn::{RecvStream, VarInt};
+use tokio::sync::mpsc;
+
+use super::FeedStats;
+use crate::driver::ToBrain;
+use crate::log::{GroupId, Inserted, StreamLog};
+
+/// Bytes read at once; objects of one block share it. Tuned: four of the largest objects.
+const BLOCK: usize = 64 * 1024;
+/// Code with which a stream of an unknown feed is stopped: usually one that was just left (docs/protocol.md).
+const CODE_UNKNOWN_FEED: u32 = 2;
+/// Code with which a stream is stopped that breaks the protocol.
+const CODE_PROTOCOL: u32 = 3;
+
+/// The feeds that this node has asked for, over all links.
+#[derive(Debug, Default)]
+pub struct Feeds {
+    inlets: Mutex<HashMap<FeedId, Arc<Inlet>>>,
+}
+
+/// Where the objects of a feed go.
+#[derive(Debug)]
+pub struct Inlet {
+    /// The link it must come over.
+    pub link: levada_overlay::LinkId,
+    /// The log that takes its objects.
+    pub log: Arc<StreamLog>,
+    /// The first object newer than everything held is still to be reported (the commit rule).
+    pub report_newer: AtomicBool,
+}
+
+impl Feeds {
+    fn inlets(&self) -> std::sync::MutexGuard<'_, HashMap<FeedId, Arc<Inlet>>> {
+        self.inlets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens or replaces an inlet.
+    pub fn open(&self, feed: FeedId, inlet: Arc<Inlet>) {
+        self.inlets().insert(feed, inlet);
+    }
+
+    /// Closes an inlet; objects that are still on their way are passed over.
+    pub fn close(&self, feed: FeedId) {
+        self.inlets().remove(&feed);
+    }
+
+    /// Finds the inlet of a feed over a link.
+    pub fn get(&self, feed: FeedId, link: levada_overlay::LinkId) -> Option<Arc<Inlet>> {
+        self.inlets().get(&feed).filter(|inlet| inlet.link == link).cloned()
+    }
+
+    /// Takes note that a parent dropped part of a feed.
+    pub fn gap(&self, link: levada_overlay::LinkId, gap: &Gap) {
+        if let Some(inlet) = self.get(gap.feed, link)
+            && let Some(layer) = Layer::from_number(u64::from(gap.layer))
+            && let Some((timeline, _)) = inlet.log.newest_group()
+        {
+            inlet.log.skip(timeline, layer, gap.to.0);
+            inlet.log.wake();
+        }
+    }
+}
+
+/// Why an incoming stream was ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The header is not one.
+    #[error("the header of a media stream is malformed")]
+    Header,
+    /// The feed is not one that was asked for over this link.
+    #[error("the media stream belongs to no feed that is open")]
+    UnknownFeed,
+    /// An object is malformed.
+    #[error("a media stream holds a malformed object")]
+    Object(#[from] ObjectError),
+    /// The stream ends within an object.
+    #[error("a media stream ends within an object")]
+    Truncated,
+    /// The transport failed.
+    #[error("a media stream broke off")]
+    Read(#[from] quinn::ReadError),
+}
+
+/// Reads one incoming stream to its end.
+pub async fn receive(
+    mut stream: RecvStream,
+    link: levada_overlay::LinkId,
+    feeds: Arc<Feeds>,
+    brain: mpsc::Sender<ToBrain>,
+    stats: Arc<FeedStats>,
+) -> Result<(), ReceiveError> {
+    let result = read_all(&mut stream, link, &feeds, &brain, &stats).await;
+    let code = match &result {
+        Err(ReceiveError::UnknownFeed) => CODE_UNKNOWN_FEED,
+        Err(ReceiveError::Header | ReceiveError::Object(_) | ReceiveError::Truncated) => CODE_PROTOCOL,
+        Ok(()) | Err(ReceiveError::Read(_)) => return result,
+    };
+    // Stopping fails only on a stream that is closed already.
+    let _ = stream.stop(VarInt::from_u32(code));
+    result
+}
+
+async fn read_all(
+    stream: &mut RecvStream,
+    link: levada_overlay::LinkId,
+    feeds: &Feeds,
+    brain: &mpsc::Sender<ToBrain>,
+    stats: &FeedStats,
+) -> Result<(), ReceiveError> {
+    let mut block = BytesMut::new();
+    let mut target: Option<Target> = None;
+    loop {
+        let inserted = take_objects(&mut block, &mut target, link, feeds, brain, stats).await?;
+        if let Some(target) = target.as_ref().filter(|_| inserted) {
+            target.inlet.log.wake();
+        }
+        if target.as_ref().is_some_and(|target| target.ended) {
+            return if block.is_empty() { Ok(()) } else { Err(ReceiveError::Truncated) };
+        }
+        if block.capacity() - block.len() < MAX_BODY + 8 {
+            block.reserve(BLOCK);
+        }
+        // Only what has arrived is read, so an object goes on as soon as its last byte is here.
+        let room = block.capacity() - block.len();
+        let Some(chunk) = stream.read_chunk(room, true).await? else {
+            // A parent that lost its own supply finishes without an end mark; the feed goes on elsewhere.
+            return if block.is_empty() { Ok(()) } else { Err(ReceiveError::Truncated) };
+        };
+        block.extend_from_slice(&chunk.bytes);
+    }
+}
+
+struct Target {
+    inlet: Arc<Inlet>,
+    feed: FeedId,
+    group: GroupId,
+    layer: Layer,
+    ended: bool,
+}
+
+/// Takes all whole objects out of `block`. Tells whether the log changed.
+async fn take_objects(
+    block: &mut BytesMut,
+    target: &mut Option<Target>,
+    link: levada_overlay::LinkId,
+    feeds: &Feeds,
+    brain: &mpsc::Sender<ToBrain>,
+    stats: &FeedStats,
+) -> Result<bool, ReceiveError> {
+    let target = match target {
+        Some(target) => target,
+        None => match header(block, link, feeds)? {
+            Some(header) => target.insert(header),
+            None => return Ok(false),
+        },
+    };
+    let mut inserted = false;
+    while let Some(len) = Object::wire_len(block)? {
+        if len == 1 {
+            let mut rest = block.get(1..).unwrap_or_default();
+            let Some(total) = get_varint(&mut rest) else { break };
+            let used = block.len() - rest.len();
+            block.advance(used);
+            let total = u32::try_from(total).map_err(|_| ObjectError::OutOfRange("total"))?;
+            target.inlet.log.end(target.group, Some(target.layer), total);
+            target.ended = true;
+            return Ok(true);
+        }
+        if block.len() < len {
+            break;
+        }
+        let wire: Bytes = block.split_to(len).freeze();
+        let object = Object::parse(wire)?;
+        FeedStats::add(&stats.objects_in, 1);
+        FeedStats::add(&stats.bytes_in, len as u64);
+        let position = Position { timeline: target.group.0, group: target.group.1, index: object.index };
+        let outcome = target.inlet.log.insert(target.group, object, Instant::now());
+        inserted |= matches!(outcome, Inserted::Newest | Inserted::Filled);
+        if outcome == Inserted::Newest && target.inlet.report_newer.swap(false, Ordering::AcqRel) {
+            // Fails only when the node is stopping.
+            let _ = brain.send(ToBrain::Newer { feed: target.feed, position }).await;
+        }
+    }
+    Ok(inserted)
+}
+
+fn header(block: &mut BytesMut, link: levada_overlay::LinkId, feeds: &Feeds) -> Result<Option<Target>, ReceiveError> {
+    let mut rest = &block[..];
+    let mut field = || get_varint(&mut rest);
+    let (Some(feed), Some(timeline), Some(group), Some(layer)) = (field(), field(), field(), field()) else {
+        return Ok(None);
+    };
+    let used = block.len() - rest.len();
+    block.advance(used);
+    let layer = Layer::from_number(layer).ok_or(ReceiveError::Header)?;
+    let feed = FeedId(feed);
+    let inlet = feeds.get(feed, link).ok_or(ReceiveError::UnknownFeed)?;
+    Ok(Some(Target { inlet, feed, group: (timeline, group), layer, ended: false }))
+}

@@ -1,0 +1,163 @@
+//! Sending: one task per child, stream and layer, each with a cursor into the log.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use levada_media::object::put_varint;
+use levada_media::{Layer, Object};
+use levada_overlay::message::Gap;
+use levada_overlay::{FeedId, Message, Resume};
+use quinn::{Connection, SendStream, VarInt};
+use tokio::task::JoinSet;
+
+use super::FeedStats;
+use crate::link::ControlSender;
+use crate::log::{GroupId, LayerCursor, LayerStep, StreamLog};
+
+/// Objects taken from the log at once. Tuned: a large frame is handed over in one go.
+const BATCH: usize = 16;
+/// A cursor looks again after this long even if nothing was put into the log, to notice deadlines.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Code with which a stream is reset whose deadline has passed (docs/protocol.md).
+const CODE_LATE: u32 = 1;
+/// Code with which a stream is reset whose feed has ended.
+const CODE_ENDED: u32 = 4;
+
+/// Where a child is to be reached.
+#[derive(Clone)]
+pub struct ChildTarget {
+    /// The link.
+    pub connection: Connection,
+    /// Its control stream.
+    pub control: ControlSender,
+    /// Number of the feed.
+    pub feed: FeedId,
+}
+
+/// A running feed to a child; ends when dropped.
+pub struct ChildFeed {
+    _tasks: JoinSet<()>,
+}
+
+impl ChildFeed {
+    /// Starts the tasks of all layers.
+    pub fn start(log: Arc<StreamLog>, target: ChildTarget, resume: Option<Resume>, stats: Arc<FeedStats>) -> Self {
+        let mut tasks = JoinSet::new();
+        // All layers start in the same group, whichever looks first.
+        let start = Arc::new(OnceLock::new());
+        for layer in Layer::ALL {
+            let (log, target, stats, start) = (log.clone(), target.clone(), stats.clone(), start.clone());
+            tasks.spawn(async move {
+                let cursor = match resume {
+                    Some(resume) => LayerCursor::resume(layer, &resume),
+                    None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
+                };
+                let sender = LayerSender { log, target, layer, stats, open: None };
+                if let Err(error) = sender.run(cursor).await {
+                    tracing::debug!(?layer, %error, "feed to a child ended");
+                }
+            });
+        }
+        Self { _tasks: tasks }
+    }
+}
+
+async fn first_group(log: &StreamLog, start: &OnceLock<GroupId>) -> GroupId {
+    let mut changes = log.watch();
+    loop {
+        if let Some(group) = start.get().copied().or_else(|| log.newest_group()) {
+            return *start.get_or_init(|| group);
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct LayerSender {
+    log: Arc<StreamLog>,
+    target: ChildTarget,
+    layer: Layer,
+    stats: Arc<FeedStats>,
+    open: Option<SendStream>,
+}
+
+/// A feed may end within an object; the child must not take that for its end.
+impl Drop for LayerSender {
+    fn drop(&mut self) {
+        if let Some(mut stream) = self.open.take() {
+            // Fails only on a stream that is closed already.
+            let _ = stream.reset(VarInt::from_u32(CODE_ENDED));
+        }
+    }
+}
+
+impl LayerSender {
+    async fn run(mut self, mut cursor: LayerCursor) -> Result<(), quinn::WriteError> {
+        let mut changes = self.log.watch();
+        let mut objects: Vec<Object> = Vec::with_capacity(BATCH);
+        let mut chunks: Vec<Bytes> = Vec::with_capacity(BATCH);
+        loop {
+            objects.clear();
+            changes.mark_unchanged();
+            match cursor.next(&self.log, BATCH, &mut objects, Instant::now()) {
+                LayerStep::Objects(group, oldest) => {
+                    let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
+                    chunks.clear();
+                    chunks.extend(objects.iter().map(|object| object.wire().clone()));
+                    self.stream(group).await?.write_all_chunks(&mut chunks).await?;
+                    FeedStats::add(&self.stats.objects_out, objects.len() as u64);
+                    FeedStats::add(&self.stats.bytes_out, bytes as u64);
+                    self.stats.forward_us.record(oldest.elapsed().as_micros() as u64);
+                }
+                LayerStep::End { group, total, owed } => self.end(group, total.filter(|_| owed)).await?,
+                LayerStep::Skipped { from, to } => self.skip(from, to),
+                LayerStep::Wait => {
+                    // A log that is gone has no sender: the task is about to be ended with its route.
+                    let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// The open stream of this group, opened with its header if need be.
+    async fn stream(&mut self, group: GroupId) -> Result<&mut SendStream, quinn::WriteError> {
+        if self.open.is_none() {
+            let mut stream = self.target.connection.open_uni().await?;
+            // Audio and data before video, discardable video last. Setting it fails only on a stream that is closed.
+            let _ = stream.set_priority(-(self.layer as i32));
+            let mut header = BytesMut::with_capacity(32);
+            for field in [self.target.feed.0, group.0, group.1, self.layer as u64] {
+                put_varint(&mut header, field);
+            }
+            stream.write_chunk(header.freeze()).await?;
+            self.open = Some(stream);
+        }
+        self.open.as_mut().ok_or(quinn::WriteError::ClosedStream)
+    }
+
+    async fn end(&mut self, group: GroupId, total: Option<u32>) -> Result<(), quinn::WriteError> {
+        if let Some(total) = total {
+            let mut end = BytesMut::with_capacity(8);
+            put_varint(&mut end, 0);
+            put_varint(&mut end, u64::from(total));
+            self.stream(group).await?.write_chunk(end.freeze()).await?;
+        }
+        if let Some(mut stream) = self.open.take() {
+            // Finishing fails only if the child stopped the stream, and then nothing is owed.
+            let _ = stream.finish();
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, from: (GroupId, u32), to: (GroupId, u32)) {
+        FeedStats::add(&self.stats.dropped, 1);
+        if let Some(mut stream) = self.open.take() {
+            let _ = stream.reset(VarInt::from_u32(CODE_LATE));
+        }
+        let point = |(group, index): (GroupId, u32)| (group.1, index);
+        let gap = Gap { feed: self.target.feed, layer: self.layer as u8, from: point(from), to: point(to) };
+        self.target.control.send(&Message::Gap(gap));
+    }
+}

@@ -1,0 +1,224 @@
+//! One link: a QUIC connection to a neighbour, from the handshake to its end.
+//!
+//! The dialler opens the one bidirectional stream, which carries control messages both ways. Probes are datagrams and are
+//! echoed here at once, so that the time they take is the link's and not the brain's. Media come on unidirectional streams.
+//!
+//! ```text
+//! datagram   kind u8 (0 probe, 1 echo), nonce u64 big-endian
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use levada_overlay::{HangUp, LinkId, Message};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::driver::ToBrain;
+use crate::feed::{FeedStats, Feeds, ReceiveError, receive};
+use crate::trust::PeerIdentity;
+
+/// Control messages that may wait for a neighbour that does not read; one more and the link is closed.
+const CONTROL_QUEUE: usize = 1_024;
+/// Time for a neighbour to open the control stream after the handshake.
+const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause between two looks at the transport's counters.
+const TRANSPORT_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE: u8 = 0;
+const ECHO: u8 = 1;
+
+/// Sends control messages to one neighbour.
+#[derive(Clone, Debug)]
+pub struct ControlSender {
+    queue: mpsc::Sender<Bytes>,
+    connection: Connection,
+}
+
+impl ControlSender {
+    /// Queues a message. A neighbour that does not read what it is sent loses its link.
+    pub fn send(&self, message: &Message) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(message.encode()) {
+            close(&self.connection, HangUp::Limit("unread control messages"));
+        }
+    }
+}
+
+/// The driver's hold on a link.
+#[derive(Clone, Debug)]
+pub struct LinkHandle {
+    /// The connection.
+    pub connection: Connection,
+    /// Its control stream.
+    pub control: ControlSender,
+}
+
+impl LinkHandle {
+    /// Sends a probe. One that finds no room is lost, like any datagram.
+    pub fn probe(&self, nonce: u64) {
+        let _ = self.connection.send_datagram(datagram(PROBE, nonce));
+    }
+
+    /// Closes the link after what is queued has had a moment to leave.
+    pub fn close(&self, reason: HangUp) {
+        close(&self.connection, reason);
+    }
+}
+
+/// Closes a connection with the code of the reason.
+pub fn close(connection: &Connection, reason: HangUp) {
+    connection.close(VarInt::from_u32(reason.code()), reason.to_string().as_bytes());
+}
+
+/// What all links of a node share.
+#[derive(Clone)]
+pub struct LinkContext {
+    /// Where everything that happens is told.
+    pub brain: mpsc::Sender<ToBrain>,
+    /// Feeds that this node asked for.
+    pub feeds: Arc<Feeds>,
+    /// Counters.
+    pub stats: Arc<FeedStats>,
+    /// Media streams that broke the protocol.
+    pub violations: Arc<AtomicU64>,
+}
+
+/// Runs a link until its connection is closed. Tells the brain of its beginning and its end.
+pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, dialed: bool, context: LinkContext) {
+    let rtt = connection.rtt();
+    let streams = tokio::time::timeout(CONTROL_DEADLINE, async {
+        if dialed { connection.open_bi().await } else { connection.accept_bi().await }
+    });
+    let (send, recv) = match streams.await {
+        Ok(Ok(streams)) => streams,
+        Ok(Err(_)) => return,
+        Err(_) => return close(&connection, HangUp::Protocol("no control stream was opened in time")),
+    };
+    let (queue, queued) = mpsc::channel(CONTROL_QUEUE);
+    let control = ControlSender { queue, connection: connection.clone() };
+    let handle = LinkHandle { connection: connection.clone(), control };
+    if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
+        return close(&connection, HangUp::Shutdown);
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(write_control(send, queued));
+    tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
+    tasks.spawn(read_datagrams(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(accept_media(link, connection.clone(), context.clone()));
+    let reason = describe(&connection.closed().await);
+    drop(tasks);
+    // Fails only when the node is stopping.
+    let _ = context.brain.send(ToBrain::LinkDown { link, reason }).await;
+}
+
+/// Why a connection ended, in words for people.
+pub fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
+        ConnectionError::TimedOut => "the neighbour did not answer in time".to_owned(),
+        ConnectionError::LocallyClosed => "closed here".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+async fn write_control(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) {
+    let mut batch = Vec::new();
+    // Ahead of all media.
+    let _ = send.set_priority(1);
+    while queued.recv_many(&mut batch, 64).await > 0 {
+        if send.write_all_chunks(&mut batch).await.is_err() {
+            return;
+        }
+        batch.clear();
+    }
+}
+
+async fn read_control(link: LinkId, mut recv: RecvStream, connection: Connection, brain: mpsc::Sender<ToBrain>) {
+    loop {
+        match read_message(&mut recv).await {
+            Ok(Some(message)) => {
+                if brain.send(ToBrain::Message { link, message }).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            Err(ControlError::Message(error)) => {
+                tracing::warn!(%error, "a neighbour's control message was refused");
+                return close(&connection, HangUp::Protocol("malformed control message"));
+            }
+            Err(ControlError::Read) => return,
+        }
+    }
+}
+
+enum ControlError {
+    Message(levada_overlay::message::MessageError),
+    Read,
+}
+
+async fn read_message(recv: &mut RecvStream) -> Result<Option<Message>, ControlError> {
+    let mut prefix = [0; 4];
+    recv.read_exact(&mut prefix).await.map_err(|_| ControlError::Read)?;
+    let len = Message::len_of(prefix).map_err(ControlError::Message)?;
+    let mut body = vec![0; len];
+    recv.read_exact(&mut body).await.map_err(|_| ControlError::Read)?;
+    Message::decode(body.into()).map_err(ControlError::Message)
+}
+
+fn datagram(kind: u8, nonce: u64) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(9);
+    bytes.put_u8(kind);
+    bytes.put_u64(nonce);
+    bytes.freeze()
+}
+
+async fn read_datagrams(link: LinkId, connection: Connection, brain: mpsc::Sender<ToBrain>) {
+    while let Ok(bytes) = connection.read_datagram().await {
+        let at = Instant::now();
+        let Some((&kind, nonce)) = bytes.split_first() else { continue };
+        let Ok(nonce) = nonce.try_into().map(u64::from_be_bytes) else { continue };
+        match kind {
+            // An echo that finds no room is lost, like any datagram.
+            PROBE => drop(connection.send_datagram(datagram(ECHO, nonce))),
+            ECHO if brain.send(ToBrain::Echo { link, nonce, at }).await.is_err() => return,
+            _ => {}
+        }
+    }
+}
+
+async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Sender<ToBrain>) {
+    let (mut sent_before, mut lost_before) = (0, 0);
+    let mut ticks = tokio::time::interval(TRANSPORT_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let path = connection.stats().path;
+        let (sent, lost) = (path.sent_packets - sent_before, path.lost_packets - lost_before);
+        (sent_before, lost_before) = (path.sent_packets, path.lost_packets);
+        if brain.send(ToBrain::Transport { link, sent, lost }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn accept_media(link: LinkId, connection: Connection, context: LinkContext) {
+    let mut tasks = JoinSet::new();
+    while let Ok(stream) = connection.accept_uni().await {
+        let (feeds, brain, stats) = (context.feeds.clone(), context.brain.clone(), context.stats.clone());
+        let (violations, connection) = (context.violations.clone(), connection.clone());
+        tasks.spawn(async move {
+            match receive(stream, link, feeds, brain, stats).await {
+                // An unknown feed is one that was just left.
+                Ok(()) | Err(ReceiveError::UnknownFeed | ReceiveError::Read(_)) => {}
+                Err(error) => {
+                    FeedStats::add(&violations, 1);
+                    tracing::warn!(%error, "a neighbour's media stream was refused");
+                    close(&connection, HangUp::Protocol("malformed media stream"));
+                }
+            }
+        });
+        while tasks.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,339 @@
+//! The water: one bounded log of objects per stream, and cursors that read it.
+//!
+//! Every reader (a child's layer, a muxer) holds a position; nothing is queued or copied per reader. Objects of a layer
+//! arrive in order, so a layer cursor simply takes what is there; a frame cursor reads all layers in index order and waits
+//! for what is missing. A cursor that is too far behind is moved to the newest group, and the gap is told.
+
+mod cursor;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use levada_media::object::LAYERS;
+use levada_media::{Layer, Object};
+use levada_overlay::{Position, Resume};
+use tokio::sync::watch;
+
+pub use cursor::{FrameCursor, FrameStep, LayerCursor, LayerStep};
+
+/// Media older than this goes when newer media come (DESIGN 2); counted against the newest object, so a stall expires nothing.
+pub const KEEP: Duration = Duration::from_secs(10);
+/// ... but never the two newest groups (DESIGN 2), which a joiner may need.
+pub const KEEP_GROUPS: usize = 2;
+/// Most bytes of one stream's log. Tuned: 10 s at 50 Mbit/s.
+pub const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most objects of a group. Tuned: a 4K group of 10 s at 60 frames and 50 Mbit/s has 5,000.
+pub const OBJECTS_MAX: u32 = 32_768;
+/// How far an index may run ahead of the objects held; bounds what one object can make the log allocate.
+const AHEAD_MAX: usize = 8_192;
+
+/// Name of a group: (timeline, number).
+pub type GroupId = (u64, u64);
+
+/// The log of one stream.
+#[derive(Debug)]
+pub struct StreamLog {
+    state: Mutex<State>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In ascending order.
+    groups: VecDeque<Group>,
+    bytes: usize,
+    /// Groups up to this one went.
+    evicted: Option<GroupId>,
+    newest: Option<Position>,
+    newest_at: Option<Instant>,
+    stats: LogStats,
+}
+
+/// What a log counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Objects taken.
+    pub objects: u64,
+    /// Payload and header bytes taken.
+    pub bytes: u64,
+    /// Objects that came again.
+    pub duplicates: u64,
+    /// Objects refused: out of bounds, or of a group that is gone.
+    pub refused: u64,
+}
+
+#[derive(Debug)]
+struct Group {
+    id: GroupId,
+    objects: Vec<Option<Held>>,
+    /// Indices held, per layer, ascending.
+    layers: [Vec<u32>; LAYERS],
+    /// Layers whose last object is held.
+    done: [bool; LAYERS],
+    /// Number of objects, once known.
+    total: Option<u32>,
+    held: u32,
+    bytes: usize,
+    opened_at: Instant,
+    newest_at: Instant,
+}
+
+#[derive(Debug)]
+struct Held {
+    object: Object,
+    at: Instant,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It was taken, and is newer than everything held before.
+    Newest,
+    /// It was taken and fills a place behind the head.
+    Filled,
+    /// It was held already.
+    Duplicate,
+    /// It is out of bounds or belongs to a group that is gone.
+    Refused,
+}
+
+/// A group as a whole, for digests and listings.
+#[derive(Clone, Debug)]
+pub struct GroupSummary {
+    /// Its name.
+    pub id: GroupId,
+    /// Number of objects, if the group is complete.
+    pub complete: Option<u32>,
+    /// Objects held, in index order.
+    pub objects: Vec<Object>,
+}
+
+impl Default for StreamLog {
+    fn default() -> Self {
+        Self { state: Mutex::default(), version: watch::Sender::new(0) }
+    }
+}
+
+impl StreamLog {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every critical section leaves the state whole, even one that a panic ended.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an object into its place. Call [`StreamLog::wake`] after the last one of a batch.
+    pub fn insert(&self, id: GroupId, object: Object, now: Instant) -> Inserted {
+        self.state().insert(id, object, now)
+    }
+
+    /// Notes that a group has `total` objects, and that all of `layer` have come; `None`: of all layers.
+    pub fn end(&self, id: GroupId, layer: Option<Layer>, total: u32) {
+        let mut state = self.state();
+        if let Some(group) = state.groups.iter_mut().find(|group| group.id == id) {
+            group.total = Some(total.min(OBJECTS_MAX));
+            match layer {
+                Some(layer) => group.done[layer as usize] = true,
+                None => group.done = [true; LAYERS],
+            }
+        }
+    }
+
+    /// Notes that nothing more of `layer` will come in the groups before `to`: the parent dropped it.
+    pub fn skip(&self, timeline: u64, layer: Layer, to: u64) {
+        let mut state = self.state();
+        for group in state.groups.iter_mut().filter(|group| group.id.0 == timeline && group.id.1 < to) {
+            group.done[layer as usize] = true;
+        }
+    }
+
+    /// Lets the readers look again.
+    pub fn wake(&self) {
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Changes at every [`StreamLog::wake`].
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// The newest object held, and for how long it has been.
+    pub fn head(&self) -> Option<(Position, Duration)> {
+        let state = self.state();
+        Some((state.newest?, state.newest_at?.elapsed()))
+    }
+
+    /// The newest group there is.
+    pub fn newest_group(&self) -> Option<GroupId> {
+        self.state().groups.back().map(|group| group.id)
+    }
+
+    /// Where a feed has to go on, per layer the first object that is missing; `None` for an empty log.
+    pub fn resume(&self) -> Option<Resume> {
+        self.state().resume()
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> LogStats {
+        self.state().stats
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// Bits per second over the groups held; `None` before there are two.
+    pub fn bitrate(&self) -> Option<u64> {
+        let state = self.state();
+        let (first, last) = (state.groups.front()?, state.groups.back()?);
+        let span = last.opened_at.duration_since(first.opened_at).as_secs_f64();
+        let bytes = state.bytes - last.bytes;
+        (span > 0.0).then(|| (bytes as f64 * 8.0 / span) as u64)
+    }
+
+    /// The object that opens the newest group, which is its catalog.
+    pub fn catalog_object(&self) -> Option<Object> {
+        let state = self.state();
+        state.groups.iter().rev().find_map(|group| group.get(0).map(|held| held.object.clone()))
+    }
+
+    /// All groups held, oldest first; clones reference counts, not payloads.
+    pub fn summary(&self) -> Vec<GroupSummary> {
+        let objects = |group: &Group| group.objects.iter().flatten().map(|held| held.object.clone()).collect();
+        let summary = |group: &Group| GroupSummary {
+            id: group.id,
+            complete: group.total.filter(|total| *total == group.held),
+            objects: objects(group),
+        };
+        self.state().groups.iter().map(summary).collect()
+    }
+}
+
+impl State {
+    fn insert(&mut self, id: GroupId, object: Object, now: Instant) -> Inserted {
+        let at = match self.group_at(id) {
+            Ok(at) => at,
+            Err(_) if self.evicted.is_some_and(|evicted| id <= evicted) => return self.refuse(),
+            Err(at) => {
+                self.groups.insert(at, Group::new(id, now));
+                at
+            }
+        };
+        let position = Position { timeline: id.0, group: id.1, index: object.index };
+        let len = object.wire().len();
+        if self.groups[at].bytes + len > BYTES_MAX {
+            return self.refuse();
+        }
+        match self.groups[at].insert(object, now) {
+            Inserted::Duplicate => {
+                self.stats.duplicates += 1;
+                return Inserted::Duplicate;
+            }
+            Inserted::Refused => return self.refuse(),
+            Inserted::Newest | Inserted::Filled => {}
+        }
+        self.bytes += len;
+        self.stats.objects += 1;
+        self.stats.bytes += len as u64;
+        if self.newest.is_some_and(|newest| newest >= position) {
+            return Inserted::Filled;
+        }
+        self.newest = Some(position);
+        self.newest_at = Some(now);
+        self.evict(now);
+        Inserted::Newest
+    }
+
+    fn refuse(&mut self) -> Inserted {
+        self.stats.refused += 1;
+        Inserted::Refused
+    }
+
+    fn evict(&mut self, now: Instant) {
+        while self.groups.len() > KEEP_GROUPS {
+            let Some(oldest) = self.groups.front() else { return };
+            let old = now.duration_since(oldest.newest_at) > KEEP;
+            if !old && self.bytes <= BYTES_MAX {
+                return;
+            }
+            self.bytes -= oldest.bytes;
+            self.evicted = Some(oldest.id);
+            self.groups.pop_front();
+        }
+    }
+
+    fn group_at(&self, id: GroupId) -> Result<usize, usize> {
+        self.groups.binary_search_by_key(&id, |group| group.id)
+    }
+
+    fn resume(&self) -> Option<Resume> {
+        let timeline = self.groups.back()?.id.0;
+        let point = |layer: Layer| {
+            let mut at = None;
+            for group in self.groups.iter().rev().filter(|group| group.id.0 == timeline) {
+                if group.is_done(layer) {
+                    return at.unwrap_or((group.id.1 + 1, 0));
+                }
+                let next = group.layers[layer as usize].last().map_or(0, |last| last + 1);
+                at = Some((group.id.1, next));
+            }
+            at.unwrap_or((0, 0))
+        };
+        Some(Resume { timeline, layers: Layer::ALL.map(point) })
+    }
+}
+
+impl Group {
+    fn new(id: GroupId, now: Instant) -> Self {
+        Self {
+            id,
+            objects: Vec::new(),
+            layers: Default::default(),
+            done: [false; LAYERS],
+            total: None,
+            held: 0,
+            bytes: 0,
+            opened_at: now,
+            newest_at: now,
+        }
+    }
+
+    fn get(&self, index: u32) -> Option<&Held> {
+        self.objects.get(index as usize)?.as_ref()
+    }
+
+    fn insert(&mut self, object: Object, now: Instant) -> Inserted {
+        let index = object.index as usize;
+        let beyond = self.total.is_some_and(|total| object.index >= total);
+        if object.index >= OBJECTS_MAX || beyond || index > self.objects.len() + AHEAD_MAX {
+            return Inserted::Refused;
+        }
+        if index >= self.objects.len() {
+            self.objects.resize_with(index + 1, || None);
+        }
+        let place = &mut self.objects[index];
+        if place.is_some() {
+            return Inserted::Duplicate;
+        }
+        let layer = &mut self.layers[object.layer as usize];
+        let rank = layer.partition_point(|held| *held < object.index);
+        layer.insert(rank, object.index);
+        self.bytes += object.wire().len();
+        self.held += 1;
+        self.newest_at = now;
+        *place = Some(Held { object, at: now });
+        Inserted::Newest
+    }
+
+    /// Whether nothing more will come in this layer.
+    fn is_done(&self, layer: Layer) -> bool {
+        self.done[layer as usize] || self.is_complete()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.total == Some(self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Positions in a log: one layer for a child's feed, all layers in order for a muxer.
+
+use std::time::{Duration, Instant};
+
+use levada_media::{Layer, Object};
+use levada_overlay::Resume;
+
+use super::{Group, GroupId, StreamLog};
+
+/// A reader is moved to the newest group when it has not finished a group this long after the next one began. Tuned: the
+/// log holds ten seconds, a viewer buffers less than two.
+pub(super) const LAG_MAX: Duration = Duration::from_secs(3);
+/// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
+pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// Reads one layer in order.
+#[derive(Clone, Debug)]
+pub struct LayerCursor {
+    layer: Layer,
+    /// `None` until there is a group to start in.
+    group: Option<GroupId>,
+    index: u32,
+    /// The child has objects of this group, so its end is owed to it.
+    owed: bool,
+}
+
+/// What a layer cursor finds.
+#[derive(Debug)]
+pub enum LayerStep {
+    /// The next objects; they were added to the caller's vector. The instant is the arrival of the oldest.
+    Objects(GroupId, Instant),
+    /// The layer ends in this group.
+    End {
+        /// Which group.
+        group: GroupId,
+        /// Number of its objects over all layers, if known.
+        total: Option<u32>,
+        /// The child has objects of this layer and group, or was given some, and must be told even if none follow.
+        owed: bool,
+    },
+    /// The cursor was moved: objects from here up to there will not come.
+    Skipped {
+        /// First that was passed over.
+        from: (GroupId, u32),
+        /// First that comes next.
+        to: (GroupId, u32),
+    },
+    /// Nothing yet.
+    Wait,
+}
+
+impl LayerCursor {
+    /// Starts at a group, or at the newest one there is when it first looks.
+    pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
+        Self { layer, group, index: 0, owed: false }
+    }
+
+    /// Goes on where a child left off.
+    pub fn resume(layer: Layer, resume: &Resume) -> Self {
+        let (group, index) = resume.layers[layer as usize];
+        Self { layer, group: Some((resume.timeline, group)), index, owed: index > 0 }
+    }
+
+    /// Takes up to `max` objects.
+    pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
+        let state = log.state();
+        let Some((newest, _)) = state.groups.back().map(|group| (group.id, group.opened_at)) else {
+            return LayerStep::Wait;
+        };
+        let id = *self.group.get_or_insert(newest);
+        let at = match state.group_at(id) {
+            Ok(at) => at,
+            // Ahead of everything held: the child knows more than this node.
+            Err(at) if at == state.groups.len() => return LayerStep::Wait,
+            // Not held: it went, or it never came here.
+            Err(at) => return self.skip_to(state.groups[at].id),
+        };
+        let group = &state.groups[at];
+        let indices = &group.layers[self.layer as usize];
+        let from = indices.partition_point(|index| *index < self.index);
+        let next = indices[from..].iter().take(max);
+        let lagging = state.groups.get(at + 1).is_some_and(|after| now.duration_since(after.opened_at) > LAG_MAX);
+        if lagging && !(group.is_done(self.layer) && from == indices.len()) {
+            return self.skip_to(newest);
+        }
+        let mut oldest = None;
+        for held in next.filter_map(|index| group.get(*index)) {
+            oldest = oldest.or(Some(held.at));
+            self.index = held.object.index + 1;
+            out.push(held.object.clone());
+        }
+        if let Some(oldest) = oldest {
+            self.owed = true;
+            return LayerStep::Objects(id, oldest);
+        }
+        if !group.is_done(self.layer) {
+            return LayerStep::Wait;
+        }
+        let (total, owed) = (group.total, std::mem::take(&mut self.owed));
+        match state.groups.get(at + 1) {
+            Some(after) => {
+                self.group = Some(after.id);
+                self.index = 0;
+                LayerStep::End { group: id, total, owed }
+            }
+            // The end is told as soon as it is known.
+            None if owed => LayerStep::End { group: id, total, owed },
+            None => LayerStep::Wait,
+        }
+    }
+
+    fn skip_to(&mut self, to: GroupId) -> LayerStep {
+        let from = (self.group.unwrap_or(to), self.index);
+        self.group = Some(to);
+        self.index = 0;
+        self.owed = false;
+        LayerStep::Skipped { from, to: (to, 0) }
+    }
+}
+
+/// Reads all layers in index order.
+#[derive(Clone, Debug, Default)]
+pub struct FrameCursor {
+    group: Option<GroupId>,
+    index: u32,
+    /// Objects passed over because they did not come in time.
+    pub lost: u64,
+    /// Objects given out.
+    pub read: u64,
+}
+
+/// What a frame cursor finds.
+#[derive(Debug)]
+pub enum FrameStep {
+    /// The next objects, all of this group; they were added to the caller's vector.
+    Objects(GroupId),
+    /// Nothing yet.
+    Wait,
+}
+
+impl FrameCursor {
+    /// Starts at the newest group.
+    pub fn newest() -> Self {
+        Self::default()
+    }
+
+    /// Takes up to `max` objects.
+    pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> FrameStep {
+        let state = log.state();
+        let Some(newest) = state.groups.back().map(|group| group.id) else { return FrameStep::Wait };
+        let mut id = *self.group.get_or_insert(newest);
+        loop {
+            let at = match state.group_at(id) {
+                Ok(at) => at,
+                Err(at) if at == state.groups.len() => return FrameStep::Wait,
+                Err(at) => {
+                    // The group went before it was read: how many objects it had is not known, one at least.
+                    self.lost += 1;
+                    id = self.enter(state.groups[at].id);
+                    continue;
+                }
+            };
+            let group = &state.groups[at];
+            let held = group.objects.get(self.index as usize..).unwrap_or_default();
+            let before = out.len();
+            out.extend(held.iter().map_while(Option::as_ref).take(max).map(|held| held.object.clone()));
+            let taken = out.len() - before;
+            if taken > 0 {
+                self.index += taken as u32;
+                self.read += taken as u64;
+                return FrameStep::Objects(id);
+            }
+            let after = state.groups.get(at + 1);
+            if group.total.is_some_and(|total| self.index >= total) {
+                let Some(after) = after else { return FrameStep::Wait };
+                id = self.enter(after.id);
+                continue;
+            }
+            let Some(hole_since) = hole_since(group, self.index, after) else { return FrameStep::Wait };
+            let anew = after.is_some_and(|after| after.id.0 != id.0);
+            if now.duration_since(hole_since) < HOLE_PATIENCE && !anew {
+                return FrameStep::Wait;
+            }
+            let Some(resumes) = held.iter().position(Option::is_some) else {
+                // A broadcast that began anew leaves its last group open; nothing of it is known to be missing.
+                let missing = group.total.map_or(u32::from(!anew), |total| total - self.index);
+                self.lost += u64::from(missing);
+                id = match after {
+                    Some(after) => self.enter(after.id),
+                    None => return FrameStep::Wait,
+                };
+                continue;
+            };
+            self.lost += resumes as u64;
+            self.index += resumes as u32;
+        }
+    }
+
+    fn enter(&mut self, id: GroupId) -> GroupId {
+        self.group = Some(id);
+        self.index = 0;
+        id
+    }
+
+    /// The object that comes next.
+    pub fn position(&self) -> Option<(GroupId, u32)> {
+        self.group.map(|group| (group, self.index))
+    }
+}
+
+/// Since when something later than `index` is held, which means that `index` is missing and not merely not made yet.
+fn hole_since(group: &Group, index: u32, after: Option<&Group>) -> Option<Instant> {
+    let later = group.objects.iter().skip(index as usize).flatten().map(|held| held.at).min();
+    later.or(after.map(|after| after.opened_at))
+}

@@ -1,0 +1,155 @@
+use bytes::Bytes;
+use levada_media::Frame;
+
+use super::cursor::{HOLE_PATIENCE, LAG_MAX};
+use super::*;
+
+fn object(index: u32, layer: Layer) -> Object {
+    let data = Bytes::from(index.to_be_bytes().to_vec());
+    let frame = Frame { track: 0, pts: 0, dts: 0, duration: 1, keyframe: index == 0, discardable: false, data };
+    Object::split(&frame, layer, index).next().unwrap()
+}
+
+/// Even indices are audio, odd ones video.
+fn layer_of(index: u32) -> Layer {
+    if index.is_multiple_of(2) { Layer::Base } else { Layer::Video }
+}
+
+fn fill(log: &StreamLog, group: u64, indices: std::ops::Range<u32>) {
+    for index in indices {
+        assert!(matches!(log.insert((1, group), object(index, layer_of(index)), Instant::now()), Inserted::Newest));
+    }
+}
+
+fn read(cursor: &mut FrameCursor, log: &StreamLog, now: Instant) -> Vec<u32> {
+    let mut out = Vec::new();
+    while matches!(cursor.next(log, 3, &mut out, now), FrameStep::Objects(_)) {}
+    out.iter().map(|object| object.index).collect()
+}
+
+#[test]
+fn a_frame_cursor_reads_everything_once_and_in_order() {
+    let log = StreamLog::default();
+    let mut cursor = FrameCursor::newest();
+    fill(&log, 1, 0..5);
+    assert_eq!(read(&mut cursor, &log, Instant::now()), [0, 1, 2, 3, 4]);
+    log.end((1, 1), None, 5);
+    fill(&log, 2, 0..2);
+    assert_eq!(read(&mut cursor, &log, Instant::now()), [0, 1]);
+    assert_eq!((cursor.lost, cursor.read), (0, 7));
+}
+
+#[test]
+fn a_hole_is_waited_for_and_then_passed_over_and_counted() {
+    let log = StreamLog::default();
+    let mut cursor = FrameCursor::newest();
+    let now = Instant::now();
+    for index in [0, 1, 4, 5] {
+        log.insert((1, 1), object(index, layer_of(index)), now);
+    }
+    assert_eq!(read(&mut cursor, &log, now), [0, 1]);
+    assert_eq!(read(&mut cursor, &log, now + HOLE_PATIENCE + Duration::from_millis(1)), [4, 5]);
+    assert_eq!(cursor.lost, 2);
+}
+
+#[test]
+fn a_hole_that_fills_in_time_costs_nothing() {
+    let log = StreamLog::default();
+    let mut cursor = FrameCursor::newest();
+    for index in [0, 2, 3] {
+        log.insert((1, 1), object(index, layer_of(index)), Instant::now());
+    }
+    assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
+    assert_eq!(log.insert((1, 1), object(1, Layer::Video), Instant::now()), Inserted::Filled);
+    assert_eq!(read(&mut cursor, &log, Instant::now()), [1, 2, 3]);
+    assert_eq!(cursor.lost, 0);
+}
+
+#[test]
+fn a_layer_cursor_gives_its_layer_and_its_end_once() {
+    let log = StreamLog::default();
+    fill(&log, 7, 0..6);
+    let mut cursor = LayerCursor::start(Layer::Video, None);
+    let mut out = Vec::new();
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Objects((1, 7), _)));
+    assert_eq!(out.iter().map(|object| object.index).collect::<Vec<_>>(), [1, 3, 5]);
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
+    log.end((1, 7), None, 6);
+    let end = cursor.next(&log, 10, &mut out, Instant::now());
+    assert!(matches!(end, LayerStep::End { group: (1, 7), total: Some(6), owed: true }), "{end:?}");
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
+}
+
+#[test]
+fn an_empty_tail_is_told_to_a_child_that_resumes_right_at_the_end() {
+    let parent = StreamLog::default();
+    fill(&parent, 7, 0..4);
+    parent.end((1, 7), None, 4);
+    let child = StreamLog::default();
+    fill(&child, 7, 0..4);
+    let resume = child.resume().unwrap();
+    assert_eq!(resume.layers, [(7, 3), (7, 4), (7, 0)]);
+    let mut cursor = LayerCursor::resume(Layer::Video, &resume);
+    let step = cursor.next(&parent, 10, &mut Vec::new(), Instant::now());
+    assert!(matches!(step, LayerStep::End { total: Some(4), owed: true, .. }), "{step:?}");
+}
+
+#[test]
+fn a_resume_point_names_the_first_missing_object_of_each_layer() {
+    let log = StreamLog::default();
+    assert_eq!(log.resume(), None);
+    fill(&log, 1, 0..4);
+    log.end((1, 1), Some(Layer::Base), 6);
+    fill(&log, 2, 0..1);
+    // Video of group 1 is incomplete although group 2 has begun.
+    assert_eq!(log.resume().unwrap().layers, [(2, 1), (1, 4), (1, 0)]);
+}
+
+#[test]
+fn a_reader_that_is_too_far_behind_goes_on_at_the_newest_group() {
+    let log = StreamLog::default();
+    let mut cursor = LayerCursor::start(Layer::Base, Some((1, 1)));
+    let now = Instant::now();
+    fill(&log, 1, 0..4);
+    fill(&log, 2, 0..4);
+    fill(&log, 3, 0..4);
+    let step = cursor.next(&log, 1, &mut Vec::new(), now + LAG_MAX + Duration::from_secs(1));
+    assert!(matches!(step, LayerStep::Skipped { from: ((1, 1), 0), to: ((1, 3), 0) }), "{step:?}");
+}
+
+#[test]
+fn old_groups_go_and_the_two_newest_stay() {
+    let log = StreamLog::default();
+    let start = Instant::now();
+    for group in 0..10 {
+        let now = start + Duration::from_secs(60 * group);
+        assert_eq!(log.insert((1, group), object(0, Layer::Base), now), Inserted::Newest);
+    }
+    assert_eq!(log.summary().iter().map(|group| group.id.1).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(log.insert((1, 7), object(0, Layer::Base), start), Inserted::Refused, "it went");
+}
+
+#[test]
+fn what_comes_twice_is_counted_and_what_is_out_of_bounds_refused() {
+    let log = StreamLog::default();
+    let now = Instant::now();
+    fill(&log, 1, 0..1);
+    assert_eq!(log.insert((1, 1), object(0, Layer::Base), now), Inserted::Duplicate);
+    assert_eq!(log.insert((1, 1), object(OBJECTS_MAX, Layer::Base), now), Inserted::Refused);
+    assert_eq!(log.insert((1, 1), object(AHEAD_MAX as u32 + 9, Layer::Base), now), Inserted::Refused);
+    log.end((1, 1), None, 1);
+    assert_eq!(log.insert((1, 1), object(1, Layer::Base), now), Inserted::Refused, "beyond the end");
+    let stats = log.stats();
+    assert_eq!((stats.objects, stats.duplicates, stats.refused), (1, 1, 3));
+}
+
+#[test]
+fn a_broadcast_that_begins_anew_is_followed_without_waiting() {
+    let log = StreamLog::default();
+    let mut cursor = FrameCursor::newest();
+    fill(&log, 9, 0..3);
+    assert_eq!(read(&mut cursor, &log, Instant::now()).len(), 3);
+    log.insert((2, 0), object(0, Layer::Base), Instant::now());
+    assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
+    assert_eq!(cursor.lost, 0);
+}

@@ -1,0 +1,55 @@
+//! The one place that knows quinn's settings, so that another QUIC implementation can take its place (DESIGN 4).
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::BbrConfig;
+use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+
+/// Bytes on their way per connection: BDP of 20 Mbit/s and 80 ms and a frame or two. A larger window only queues, and
+/// what waits there cannot be dropped (DESIGN 4).
+const SEND_WINDOW: u64 = 256 * 1024;
+/// Bytes that a peer may send ahead of the reader, per stream and per connection.
+const STREAM_RECEIVE_WINDOW: u32 = 1024 * 1024;
+const RECEIVE_WINDOW: u32 = 8 * 1024 * 1024;
+/// Unidirectional streams that a peer may have open: three layers of two groups of a hundred streams (DESIGN 4: hundreds).
+const UNI_STREAMS_MAX: u32 = 600;
+/// Bidirectional streams: the control stream.
+const BIDI_STREAMS_MAX: u32 = 1;
+/// Backstop for deaths that probes do not notice first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Round-trip time assumed before the first measurement.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Probes that may wait to be sent; older ones go.
+const DATAGRAM_BUFFER: usize = 16 * 1024;
+/// Socket buffers (DESIGN 4); the kernel may grant less.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Transport settings of every link.
+pub fn transport() -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .send_window(SEND_WINDOW)
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_MAX))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER);
+    Arc::new(transport)
+}
+
+/// A bound UDP socket with large buffers, wrapped in a QUIC endpoint.
+pub fn endpoint(listen: SocketAddr, server: Option<quinn::ServerConfig>) -> std::io::Result<quinn::Endpoint> {
+    let socket = UdpSocket::bind(listen)?;
+    let settings = socket2::SockRef::from(&socket);
+    // The kernel's limits may be lower; the default then serves, only less well under bursts.
+    if settings.set_recv_buffer_size(SOCKET_BUFFER).and(settings.set_send_buffer_size(SOCKET_BUFFER)).is_err() {
+        tracing::debug!(bytes = SOCKET_BUFFER, "socket buffers stay at the system's default");
+    }
+    quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))
+}
