@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: containers, codec headers, frames and objects. No IO, no clock, no thread.
+//! Bytes in, bytes out: containers, codec headers, frames and objects. No thread, no clock, no file of its own.
 //!
 //! ```text
 //! file, stdin ──> demux::{mp4, ts} ──> Frame ──> Object (to the mesh)
@@ -6,10 +6,12 @@
 //! ```
 
 pub mod catalog;
+pub mod codec;
 pub mod demux;
 pub mod frame;
 pub mod mux;
 pub mod object;
+pub mod source;
 
 pub use catalog::{Catalog, Codec, Kind, Track};
 pub use frame::Frame;

@@ -49,7 +49,10 @@ const RING: usize = 1024;
 
 impl Default for LatencyRing {
     fn default() -> Self {
-        Self { slots: (0..RING).map(|_| AtomicU64::new(u64::MAX)).collect(), next: AtomicU64::new(0) }
+        Self {
+            slots: (0..RING).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            next: AtomicU64::new(0),
+        }
     }
 }
 
@@ -62,8 +65,12 @@ impl LatencyRing {
 
     /// The value below which the share `q` (0 to 1) of the remembered latencies lies.
     pub fn quantile(&self, q: f64) -> Option<u64> {
-        let mut values: Vec<u64> =
-            self.slots.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|value| *value != u64::MAX).collect();
+        let mut values: Vec<u64> = self
+            .slots
+            .iter()
+            .map(|slot| slot.load(Ordering::Relaxed))
+            .filter(|value| *value != u64::MAX)
+            .collect();
         values.sort_unstable();
         let at = ((values.len().checked_sub(1)?) as f64 * q).round() as usize;
         values.get(at).copied()

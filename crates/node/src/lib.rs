@@ -13,5 +13,10 @@ pub mod trust;
 pub enum NodeError {
     /// x
     #[error("stream \"{stream}\" is already published by node {node}; choose another name")]
-    AlreadyPublished { #[allow(missing_docs)] stream: levada_overlay::StreamName, #[allow(missing_docs)] node: String },
+    AlreadyPublished {
+        #[allow(missing_docs)]
+        stream: levada_overlay::StreamName,
+        #[allow(missing_docs)]
+        node: String,
+    },
 }

@@ -69,7 +69,10 @@ impl LinkHandle {
 
 /// Closes a connection with the code of the reason.
 pub fn close(connection: &Connection, reason: HangUp) {
-    connection.close(VarInt::from_u32(reason.code()), reason.to_string().as_bytes());
+    connection.close(
+        VarInt::from_u32(reason.code()),
+        reason.to_string().as_bytes(),
+    );
 }
 
 /// What all links of a node share.
@@ -86,27 +89,72 @@ pub struct LinkContext {
 }
 
 /// Runs a link until its connection is closed. Tells the brain of its beginning and its end.
-pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, dialed: bool, context: LinkContext) {
+pub async fn run(
+    link: LinkId,
+    connection: Connection,
+    peer: PeerIdentity,
+    dialed: bool,
+    context: LinkContext,
+) {
     let rtt = connection.rtt();
     let streams = tokio::time::timeout(CONTROL_DEADLINE, async {
-        if dialed { connection.open_bi().await } else { connection.accept_bi().await }
+        if dialed {
+            connection.open_bi().await
+        } else {
+            connection.accept_bi().await
+        }
     });
     let (send, recv) = match streams.await {
         Ok(Ok(streams)) => streams,
         Ok(Err(_)) => return,
-        Err(_) => return close(&connection, HangUp::Protocol("no control stream was opened in time")),
+        Err(_) => {
+            return close(
+                &connection,
+                HangUp::Protocol("no control stream was opened in time"),
+            );
+        }
     };
     let (queue, queued) = mpsc::channel(CONTROL_QUEUE);
-    let control = ControlSender { queue, connection: connection.clone() };
-    let handle = LinkHandle { connection: connection.clone(), control };
-    if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
+    let control = ControlSender {
+        queue,
+        connection: connection.clone(),
+    };
+    let handle = LinkHandle {
+        connection: connection.clone(),
+        control,
+    };
+    if context
+        .brain
+        .send(ToBrain::LinkUp {
+            link,
+            handle,
+            peer,
+            dialed,
+            rtt,
+        })
+        .await
+        .is_err()
+    {
         return close(&connection, HangUp::Shutdown);
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(write_control(send, queued));
-    tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
-    tasks.spawn(read_datagrams(link, connection.clone(), context.brain.clone()));
-    tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(read_control(
+        link,
+        recv,
+        connection.clone(),
+        context.brain.clone(),
+    ));
+    tasks.spawn(read_datagrams(
+        link,
+        connection.clone(),
+        context.brain.clone(),
+    ));
+    tasks.spawn(watch_transport(
+        link,
+        connection.clone(),
+        context.brain.clone(),
+    ));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
     drop(tasks);
@@ -117,7 +165,9 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
 /// Why a connection ended, in words for people.
 pub fn describe(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
+        ConnectionError::ApplicationClosed(close) => {
+            String::from_utf8_lossy(&close.reason).into_owned()
+        }
         ConnectionError::TimedOut => "the neighbour did not answer in time".to_owned(),
         ConnectionError::LocallyClosed => "closed here".to_owned(),
         other => other.to_string(),
@@ -136,11 +186,20 @@ async fn write_control(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) 
     }
 }
 
-async fn read_control(link: LinkId, mut recv: RecvStream, connection: Connection, brain: mpsc::Sender<ToBrain>) {
+async fn read_control(
+    link: LinkId,
+    mut recv: RecvStream,
+    connection: Connection,
+    brain: mpsc::Sender<ToBrain>,
+) {
     loop {
         match read_message(&mut recv).await {
             Ok(Some(message)) => {
-                if brain.send(ToBrain::Message { link, message }).await.is_err() {
+                if brain
+                    .send(ToBrain::Message { link, message })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -161,10 +220,14 @@ enum ControlError {
 
 async fn read_message(recv: &mut RecvStream) -> Result<Option<Message>, ControlError> {
     let mut prefix = [0; 4];
-    recv.read_exact(&mut prefix).await.map_err(|_| ControlError::Read)?;
+    recv.read_exact(&mut prefix)
+        .await
+        .map_err(|_| ControlError::Read)?;
     let len = Message::len_of(prefix).map_err(ControlError::Message)?;
     let mut body = vec![0; len];
-    recv.read_exact(&mut body).await.map_err(|_| ControlError::Read)?;
+    recv.read_exact(&mut body)
+        .await
+        .map_err(|_| ControlError::Read)?;
     Message::decode(body.into()).map_err(ControlError::Message)
 }
 
@@ -178,8 +241,12 @@ fn datagram(kind: u8, nonce: u64) -> Bytes {
 async fn read_datagrams(link: LinkId, connection: Connection, brain: mpsc::Sender<ToBrain>) {
     while let Ok(bytes) = connection.read_datagram().await {
         let at = Instant::now();
-        let Some((&kind, nonce)) = bytes.split_first() else { continue };
-        let Ok(nonce) = nonce.try_into().map(u64::from_be_bytes) else { continue };
+        let Some((&kind, nonce)) = bytes.split_first() else {
+            continue;
+        };
+        let Ok(nonce) = nonce.try_into().map(u64::from_be_bytes) else {
+            continue;
+        };
         match kind {
             // An echo that finds no room is lost, like any datagram.
             PROBE => drop(connection.send_datagram(datagram(ECHO, nonce))),
@@ -195,9 +262,16 @@ async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Send
     loop {
         ticks.tick().await;
         let path = connection.stats().path;
-        let (sent, lost) = (path.sent_packets - sent_before, path.lost_packets - lost_before);
+        let (sent, lost) = (
+            path.sent_packets - sent_before,
+            path.lost_packets - lost_before,
+        );
         (sent_before, lost_before) = (path.sent_packets, path.lost_packets);
-        if brain.send(ToBrain::Transport { link, sent, lost }).await.is_err() {
+        if brain
+            .send(ToBrain::Transport { link, sent, lost })
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -206,7 +280,11 @@ async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Send
 async fn accept_media(link: LinkId, connection: Connection, context: LinkContext) {
     let mut tasks = JoinSet::new();
     while let Ok(stream) = connection.accept_uni().await {
-        let (feeds, brain, stats) = (context.feeds.clone(), context.brain.clone(), context.stats.clone());
+        let (feeds, brain, stats) = (
+            context.feeds.clone(),
+            context.brain.clone(),
+            context.stats.clone(),
+        );
         let (violations, connection) = (context.violations.clone(), connection.clone());
         tasks.spawn(async move {
             match receive(stream, link, feeds, brain, stats).await {

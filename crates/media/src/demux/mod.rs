@@ -1,1 +1,4 @@
-//! Demuxers.
+//! Demuxers: from containers to frames.
+
+pub mod mp4;
+pub mod ts;

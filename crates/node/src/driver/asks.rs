@@ -14,10 +14,14 @@ impl Driver {
         match ask {
             Ask::Publish(stream, timeline, answer) => {
                 let log = if self.water.is_published(&stream) {
-                    Err(NodeError::AlreadyPublished { stream, node: self.brain.name().to_owned() })
+                    Err(NodeError::AlreadyPublished {
+                        stream,
+                        node: self.brain.name().to_owned(),
+                    })
                 } else {
                     let log = self.water.publish(&stream);
-                    self.brain.handle_input(Input::Publish { stream, timeline }, now);
+                    self.brain
+                        .handle_input(Input::Publish { stream, timeline }, now);
                     Ok(log)
                 };
                 let _ = answer.send(log);
@@ -28,13 +32,16 @@ impl Driver {
             }
             Ask::Subscribe(stream, answer) => {
                 let log = self.water.open(&stream);
-                self.brain.handle_input(Input::Subscribe(stream.clone()), now);
+                self.brain
+                    .handle_input(Input::Subscribe(stream.clone()), now);
                 if answer.send(log).is_err() {
                     self.brain.handle_input(Input::Unsubscribe(stream), now);
                 }
             }
             Ask::Unsubscribe(stream) => self.brain.handle_input(Input::Unsubscribe(stream), now),
-            Ask::Neighbours(neighbours) => self.brain.handle_input(Input::Neighbours(neighbours), now),
+            Ask::Neighbours(neighbours) => {
+                self.brain.handle_input(Input::Neighbours(neighbours), now)
+            }
             Ask::View(answer) => {
                 let _ = answer.send(self.brain.view());
             }
@@ -47,7 +54,8 @@ impl Driver {
                     let ticket = self.next_ticket;
                     self.next_ticket += 1;
                     self.traces.insert(ticket, answer);
-                    self.brain.handle_input(Input::Trace { ticket, stream }, now);
+                    self.brain
+                        .handle_input(Input::Trace { ticket, stream }, now);
                 }
             }
             // The loop takes this one itself.

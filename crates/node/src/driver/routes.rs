@@ -27,7 +27,11 @@ struct Current {
 
 impl Water {
     pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<FeedStats>) -> Self {
-        Self { feeds, stats, streams: HashMap::new() }
+        Self {
+            feeds,
+            stats,
+            streams: HashMap::new(),
+        }
     }
 
     pub(super) fn log(&self, stream: &StreamName) -> Option<&Arc<StreamLog>> {
@@ -40,7 +44,9 @@ impl Water {
     }
 
     pub(super) fn is_published(&self, stream: &StreamName) -> bool {
-        self.streams.get(stream).is_some_and(|current| current.published)
+        self.streams
+            .get(stream)
+            .is_some_and(|current| current.published)
     }
 
     pub(super) fn publish(&mut self, stream: &StreamName) -> Arc<StreamLog> {
@@ -64,31 +70,59 @@ impl Water {
     ) {
         let Some(route) = route else {
             if let Some(gone) = self.streams.remove(&stream) {
-                gone.upstream.iter().for_each(|(_, feed)| self.feeds.close(*feed));
+                gone.upstream
+                    .iter()
+                    .for_each(|(_, feed)| self.feeds.close(*feed));
             }
             return;
         };
         let current = self.streams.entry(stream).or_default();
         let upstream: Vec<_> = route.main.into_iter().chain(route.candidate).collect();
-        for (_, feed) in current.upstream.iter().filter(|feed| !upstream.contains(feed)) {
+        for (_, feed) in current
+            .upstream
+            .iter()
+            .filter(|feed| !upstream.contains(feed))
+        {
             self.feeds.close(*feed);
         }
-        for &(link, feed) in upstream.iter().filter(|feed| !current.upstream.contains(feed)) {
-            let inlet = Inlet { link, log: current.log.clone(), report_newer: AtomicBool::new(true) };
+        for &(link, feed) in upstream
+            .iter()
+            .filter(|feed| !current.upstream.contains(feed))
+        {
+            let inlet = Inlet {
+                link,
+                log: current.log.clone(),
+                report_newer: AtomicBool::new(true),
+            };
             self.feeds.open(feed, Arc::new(inlet));
         }
         current.upstream = upstream;
-        current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
+        current.children.retain(|key, _| {
+            route
+                .children
+                .iter()
+                .any(|child| (child.link, child.feed) == *key)
+        });
         for child in &route.children {
-            let Some(handle) = links.get(&child.link) else { continue };
-            current.children.entry((child.link, child.feed)).or_insert_with(|| {
-                let target = ChildTarget {
-                    connection: handle.connection.clone(),
-                    control: handle.control.clone(),
-                    feed: child.feed,
-                };
-                ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone())
-            });
+            let Some(handle) = links.get(&child.link) else {
+                continue;
+            };
+            current
+                .children
+                .entry((child.link, child.feed))
+                .or_insert_with(|| {
+                    let target = ChildTarget {
+                        connection: handle.connection.clone(),
+                        control: handle.control.clone(),
+                        feed: child.feed,
+                    };
+                    ChildFeed::start(
+                        current.log.clone(),
+                        target,
+                        child.resume,
+                        self.stats.clone(),
+                    )
+                });
         }
     }
 }

@@ -42,18 +42,30 @@ pub struct ChildFeed {
 
 impl ChildFeed {
     /// Starts the tasks of all layers.
-    pub fn start(log: Arc<StreamLog>, target: ChildTarget, resume: Option<Resume>, stats: Arc<FeedStats>) -> Self {
+    pub fn start(
+        log: Arc<StreamLog>,
+        target: ChildTarget,
+        resume: Option<Resume>,
+        stats: Arc<FeedStats>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         // All layers start in the same group, whichever looks first.
         let start = Arc::new(OnceLock::new());
         for layer in Layer::ALL {
-            let (log, target, stats, start) = (log.clone(), target.clone(), stats.clone(), start.clone());
+            let (log, target, stats, start) =
+                (log.clone(), target.clone(), stats.clone(), start.clone());
             tasks.spawn(async move {
                 let cursor = match resume {
                     Some(resume) => LayerCursor::resume(layer, &resume),
                     None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
                 };
-                let sender = LayerSender { log, target, layer, stats, open: None };
+                let sender = LayerSender {
+                    log,
+                    target,
+                    layer,
+                    stats,
+                    open: None,
+                };
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
                 }
@@ -106,12 +118,19 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    self.stream(group).await?.write_all_chunks(&mut chunks).await?;
+                    self.stream(group)
+                        .await?
+                        .write_all_chunks(&mut chunks)
+                        .await?;
                     FeedStats::add(&self.stats.objects_out, objects.len() as u64);
                     FeedStats::add(&self.stats.bytes_out, bytes as u64);
-                    self.stats.forward_us.record(oldest.elapsed().as_micros() as u64);
+                    self.stats
+                        .forward_us
+                        .record(oldest.elapsed().as_micros() as u64);
                 }
-                LayerStep::End { group, total, owed } => self.end(group, total.filter(|_| owed)).await?,
+                LayerStep::End { group, total, owed } => {
+                    self.end(group, total.filter(|_| owed)).await?
+                }
                 LayerStep::Skipped { from, to } => self.skip(from, to),
                 LayerStep::Wait => {
                     // A log that is gone has no sender: the task is about to be ended with its route.
@@ -157,7 +176,12 @@ impl LayerSender {
             let _ = stream.reset(VarInt::from_u32(CODE_LATE));
         }
         let point = |(group, index): (GroupId, u32)| (group.1, index);
-        let gap = Gap { feed: self.target.feed, layer: self.layer as u8, from: point(from), to: point(to) };
+        let gap = Gap {
+            feed: self.target.feed,
+            layer: self.layer as u8,
+            from: point(from),
+            to: point(to),
+        };
         self.target.control.send(&Message::Gap(gap));
     }
 }

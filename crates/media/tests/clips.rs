@@ -1,0 +1,388 @@
+//! Real clips, made by ffmpeg, through demuxer, loop and muxers, and what ffprobe and ffmpeg say of the result.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::BytesMut;
+use levada_media::mux::fmp4::Fmp4Muxer;
+use levada_media::mux::ts::TsMuxer;
+use levada_media::source::{self, Looped, Source, SourceError};
+use levada_media::{Catalog, Codec, Frame};
+
+const PICTURE: &str = "testsrc2=size=320x180:rate=25";
+const SOUND: &str = "sine=frequency=440:sample_rate=48000";
+
+fn run(program: &str, args: &[&str]) -> (String, String) {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{program} is needed for this test ({error}); install ffmpeg")
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        text(&output.stderr)
+    );
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Makes a clip of three seconds.
+fn clip(dir: &Path, name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) -> PathBuf {
+    let path = dir.join(name);
+    let mut args = vec!["-v", "error", "-y"];
+    if picture.is_some() {
+        args.extend(["-f", "lavfi", "-i", PICTURE]);
+    }
+    if sound.is_some() {
+        args.extend(["-f", "lavfi", "-i", SOUND]);
+    }
+    args.extend(["-t", "3"]);
+    args.extend(picture.into_iter().flatten());
+    args.extend(sound.into_iter().flatten());
+    args.push(path.to_str().unwrap());
+    run("ffmpeg", &args);
+    path
+}
+
+const H264: &[&str] = &[
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-bf",
+    "2",
+    "-g",
+    "25",
+    "-pix_fmt",
+    "yuv420p",
+];
+const HEVC: &[&str] = &[
+    "-c:v",
+    "libx265",
+    "-preset",
+    "ultrafast",
+    "-x265-params",
+    "log-level=error:bframes=2:keyint=25",
+    "-tag:v",
+    "hvc1",
+];
+const AAC: &[&str] = &["-c:a", "aac"];
+const OPUS: &[&str] = &["-c:a", "libopus"];
+
+fn open(path: &Path) -> Box<dyn Source + Send> {
+    source::open(File::open(path).unwrap()).unwrap()
+}
+
+fn all_frames(path: &Path) -> (Catalog, Vec<Frame>) {
+    let mut source = open(path);
+    let mut frames = Vec::new();
+    while let Some(frame) = source.next_frame().unwrap() {
+        frames.push(frame);
+    }
+    (source.catalog().clone(), frames)
+}
+
+/// (pts, dts, keyframe) in microseconds of each packet of a stream, as ffprobe sees them.
+fn packets(path: &Path, select: &str) -> Vec<(i64, i64, bool)> {
+    let entries = "packet=pts_time,dts_time,flags";
+    let path = path.to_str().unwrap();
+    let (out, _) = run(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-select_streams",
+            select,
+            "-show_entries",
+            entries,
+            "-of",
+            "csv=p=0",
+            path,
+        ],
+    );
+    let micros = |text: &str| (text.parse::<f64>().unwrap() * 1e6).round() as i64;
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        (
+            micros(fields[0]),
+            micros(fields[1]),
+            fields[2].contains('K'),
+        )
+    };
+    out.lines()
+        .filter(|line| !line.is_empty())
+        .map(line)
+        .collect()
+}
+
+/// The same of our own frames.
+fn times(catalog: &Catalog, frames: &[Frame], track: u8) -> Vec<(i64, i64, bool)> {
+    let scale = i64::from(
+        catalog
+            .tracks
+            .iter()
+            .find(|t| t.id == track)
+            .unwrap()
+            .timescale,
+    );
+    let micros = |ticks: i64| (ticks as f64 * 1e6 / scale as f64).round() as i64;
+    frames
+        .iter()
+        .filter(|f| f.track == track)
+        .map(|f| (micros(f.pts), micros(f.dts), f.keyframe))
+        .collect()
+}
+
+fn assert_close(ours: &[(i64, i64, bool)], theirs: &[(i64, i64, bool)], tolerance_us: i64) {
+    assert_eq!(ours.len(), theirs.len(), "number of packets");
+    let (a, b) = (ours[0].0, theirs[0].0);
+    for (n, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        let off = (ours.0 - a - theirs.0 + b)
+            .abs()
+            .max((ours.1 - a - theirs.1 + b).abs());
+        assert!(
+            off <= tolerance_us && ours.2 == theirs.2,
+            "packet {n}: {ours:?} is not {theirs:?}"
+        );
+    }
+}
+
+/// Decodes everything; ffmpeg says nothing if all is well.
+fn assert_decodes(path: &Path) {
+    let (_, complaints) = run(
+        "ffmpeg",
+        &[
+            "-v",
+            "warning",
+            "-xerror",
+            "-i",
+            path.to_str().unwrap(),
+            "-f",
+            "null",
+            "-",
+        ],
+    );
+    assert_eq!(complaints, "", "{}", path.display());
+}
+
+fn mux(catalog: &Catalog, frames: &[Frame], dir: &Path) -> (PathBuf, PathBuf) {
+    let (ts, mp4) = (dir.join("out.ts"), dir.join("out.mp4"));
+    let mut muxer = TsMuxer::new(catalog).unwrap();
+    let mut out = BytesMut::new();
+    frames.iter().for_each(|frame| muxer.mux(frame, &mut out));
+    std::fs::write(&ts, &out).unwrap();
+    let mut muxer = Fmp4Muxer::new(catalog).unwrap();
+    let mut out = BytesMut::from(&muxer.init_segment()[..]);
+    frames
+        .iter()
+        .for_each(|frame| muxer.fragment(frame, &mut out));
+    std::fs::write(&mp4, &out).unwrap();
+    (ts, mp4)
+}
+
+/// A clip through demuxer and both muxers, and three turns of the loop.
+fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = clip(dir.path(), name, picture, sound);
+    let (catalog, frames) = all_frames(&path);
+    assert_eq!(
+        catalog.tracks.len(),
+        usize::from(picture.is_some()) + usize::from(sound.is_some())
+    );
+    for (kind, present) in [("v:0", picture.is_some()), ("a:0", sound.is_some())] {
+        if present {
+            let video = |codec| matches!(codec, Codec::H264 | Codec::Hevc) == (kind == "v:0");
+            let track = catalog
+                .tracks
+                .iter()
+                .find(|track| video(track.codec))
+                .unwrap()
+                .id;
+            // A tick of the container's clock.
+            assert_close(&times(&catalog, &frames, track), &packets(&path, kind), 25);
+        }
+    }
+
+    let mut looped = Looped::new(open(&path)).unwrap();
+    let turns: Vec<Frame> = (0..3 * frames.len())
+        .map(|_| looped.next_frame().unwrap())
+        .collect();
+    let mut last = BTreeMap::new();
+    for frame in &turns {
+        assert!(frame.dts >= 0 && frame.pts >= frame.dts, "{frame:?}");
+        let before = last.insert(frame.track, frame.clone());
+        if let Some(before) = before {
+            assert!(
+                frame.dts > before.dts,
+                "decode times ascend: {} after {}",
+                frame.dts,
+                before.dts
+            );
+            if !matches!(
+                catalog.tracks[usize::from(frame.track)].codec,
+                Codec::H264 | Codec::Hevc
+            ) {
+                assert_eq!(
+                    frame.pts,
+                    before.pts + i64::from(before.duration),
+                    "sound has no gap"
+                );
+            }
+        }
+    }
+    let (ts, mp4) = mux(&catalog, &turns, dir.path());
+    for out in [&ts, &mp4] {
+        assert_decodes(out);
+        for track in &catalog.tracks {
+            let kind = if matches!(track.codec, Codec::H264 | Codec::Hevc) {
+                "v:0"
+            } else {
+                "a:0"
+            };
+            assert_close(&times(&catalog, &turns, track.id), &packets(out, kind), 25);
+        }
+    }
+    // Our own demuxer reads what our muxer writes.
+    let (again, frames_again) = all_frames(&ts);
+    assert_eq!(frames_again.len(), turns.len());
+    let bytes = |frames: &[Frame], track| -> Vec<_> {
+        frames
+            .iter()
+            .filter(|frame| frame.track == track)
+            .map(|frame| frame.data.clone())
+            .collect()
+    };
+    for (ours, theirs) in catalog.tracks.iter().zip(&again.tracks) {
+        assert_eq!((ours.codec, &ours.kind), (theirs.codec, &theirs.kind));
+        assert!(
+            bytes(&turns, ours.id) == bytes(&frames_again, theirs.id),
+            "payloads of track {}",
+            ours.id
+        );
+    }
+}
+
+#[test]
+fn h264_with_reordered_frames_and_aac_in_mp4() {
+    check("a.mp4", Some(H264), Some(AAC));
+}
+
+#[test]
+fn h264_with_reordered_frames_and_aac_in_ts() {
+    check("a.ts", Some(H264), Some(AAC));
+}
+
+#[test]
+fn hevc_and_opus_in_mp4() {
+    check("a.mp4", Some(HEVC), Some(OPUS));
+}
+
+#[test]
+fn hevc_and_opus_in_ts() {
+    check("a.ts", Some(HEVC), Some(OPUS));
+}
+
+#[test]
+fn picture_without_sound() {
+    check("a.mp4", Some(H264), None);
+}
+
+#[test]
+fn sound_without_picture() {
+    check("a.mp4", None, Some(AAC));
+}
+
+#[test]
+fn a_rate_that_divides_nothing() {
+    check(
+        "a.mp4",
+        Some(H264),
+        Some(&["-c:a", "aac", "-ar", "44100", "-ac", "1"]),
+    );
+}
+
+#[test]
+fn files_that_cannot_be_used_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = clip(
+        dir.path(),
+        "a.mp4",
+        Some(H264),
+        Some(&["-c:a", "aac", "-movflags", "+faststart"]),
+    );
+    let whole = std::fs::read(&path).unwrap();
+    let error = |bytes: &[u8]| {
+        source::open(std::io::Cursor::new(bytes.to_vec()))
+            .err()
+            .unwrap()
+    };
+    assert!(matches!(error(b""), SourceError::Empty));
+    assert!(matches!(
+        error(b"hello, this is no video at all"),
+        SourceError::Unknown
+    ));
+    assert!(matches!(
+        error(&whole[..whole.len() - 1000]),
+        SourceError::Truncated { missing: 1000 }
+    ));
+    assert!(matches!(
+        error(&whole[..600]),
+        SourceError::Truncated { .. }
+    ));
+    let png = dir.path().join("a.png");
+    run(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            PICTURE,
+            "-frames:v",
+            "1",
+            png.to_str().unwrap(),
+        ],
+    );
+    assert!(matches!(
+        error(&std::fs::read(png).unwrap()),
+        SourceError::Unknown
+    ));
+    let mjpeg = clip(dir.path(), "m.mp4", Some(&["-c:v", "mjpeg"]), None);
+    assert!(matches!(
+        error(&std::fs::read(mjpeg).unwrap()),
+        SourceError::NoTrack
+    ));
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.mp4", "a.ts"] {
+        let whole = std::fs::read(clip(dir.path(), name, Some(H264), Some(AAC))).unwrap();
+        let mut state = 1_u64;
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            for _ in 0..20 {
+                // Xorshift: any spread of positions will do.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                // Headers are where damage hurts; they stand at the end (moov) or everywhere (TS).
+                let span = bytes.len().min(20_000);
+                let at = bytes.len() - 1 - (state >> 8) as usize % span;
+                bytes[at] = state as u8;
+            }
+            let Ok(mut source) = source::open(std::io::Cursor::new(bytes)) else {
+                continue;
+            };
+            for _ in 0..1_000 {
+                let Ok(Some(_)) = source.next_frame() else {
+                    break;
+                };
+            }
+        }
+    }
+}
