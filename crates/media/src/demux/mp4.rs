@@ -145,6 +145,18 @@ impl Samples {
             }
             _ => data,
         };
+        let is_payload = if self.codec == Codec::Hevc {
+            hevc::is_payload
+        } else {
+            h264::is_payload
+        };
+        let clean = !video || nal::units(&data).all(is_payload);
+        // Some writers repeat parameter sets in band; the catalog holds them.
+        let data = if clean {
+            data
+        } else {
+            nal::join(nal::units(&data).filter(|unit| is_payload(unit)))
+        };
         let discardable = match self.codec {
             Codec::H264 => h264::classify(nal::units(&data)).1,
             Codec::Hevc => hevc::classify(nal::units(&data)).1,
