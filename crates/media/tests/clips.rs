@@ -256,11 +256,24 @@ fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
     };
     for (ours, theirs) in catalog.tracks.iter().zip(&again.tracks) {
         assert_eq!((ours.codec, &ours.kind), (theirs.codec, &theirs.kind));
-        assert!(
-            bytes(&turns, ours.id) == bytes(&frames_again, theirs.id),
-            "payloads of track {}",
-            ours.id
-        );
+        for (n, (sent, read)) in bytes(&turns, ours.id)
+            .iter()
+            .zip(bytes(&frames_again, theirs.id))
+            .enumerate()
+        {
+            let units = |data: &[u8]| -> Vec<(u8, usize)> {
+                levada_media::codec::nal::units(data)
+                    .map(|unit| (unit[0], unit.len()))
+                    .collect()
+            };
+            assert!(
+                *sent == read,
+                "frame {n} of track {}: {:?} is read back as {:?}",
+                ours.id,
+                units(sent),
+                units(&read)
+            );
+        }
     }
 }
 
