@@ -132,10 +132,11 @@ pub fn hvcc(vps: &[u8], sps: &[u8], pps: &[u8]) -> Option<Bytes> {
 /// Parameter sets of an `hvcC` body, in the order they are to be sent in.
 pub fn parameter_sets(hvcc: &[u8]) -> Option<Vec<Bytes>> {
     let hvcc = Hvcc::decode_body(&mut &hvcc[..]).ok()?;
+    // Encoders put messages about themselves there as well; decoders do not need them.
+    let units = hvcc.arrays.into_iter().flat_map(|array| array.nalus);
     Some(
-        hvcc.arrays
-            .into_iter()
-            .flat_map(|array| array.nalus)
+        units
+            .filter(|unit| (NAL_VPS..=NAL_PPS).contains(&nal_type(unit)))
             .map(Bytes::from)
             .collect(),
     )
