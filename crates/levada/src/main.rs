@@ -1,1 +1,67 @@
-fn main() {}
+//! The one binary: command line and configuration in, a node out.
+
+mod cli;
+mod config;
+mod demo;
+mod play;
+mod query;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.verbose, cli.quiet);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("levada: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(cli.command));
+    // Readers of standard input cannot be interrupted; they end with the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            // The outer message adds context to the cause; a chain reads from the outside in.
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("levada: {}", chain.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Bootstrap(args) => serve::bootstrap(args).await?,
+        Command::Token(args) => serve::token(args)?,
+        Command::Node(args) => serve::node(args).await?,
+        Command::Publish(args) => serve::publish(args).await?,
+        Command::Watch(args) => play::watch(args).await?,
+        Command::Streams(args) => query::streams(&args).await?,
+        Command::Map(args) => query::map(&args).await?,
+        Command::Trace(args) => query::trace(&args).await?,
+        Command::Demo(args) => return demo::demo(args).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(verbose: u8, quiet: bool) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    let default = format!("warn,levada={level},levada_node={level},levada_overlay={level}");
+    let filter = EnvFilter::try_from_env("LEVADA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+}

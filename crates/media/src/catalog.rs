@@ -79,9 +79,6 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        STANDARD
-            .decode(text.as_bytes())
-            .map(Bytes::from)
-            .map_err(D::Error::custom)
+        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
     }
 }

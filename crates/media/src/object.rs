@@ -172,28 +172,15 @@ impl Object {
             flags,
             layer: flags.layer().ok_or(ObjectError::UnknownLayer)?,
             pts,
-            dts: pts
-                .checked_sub(ahead)
-                .ok_or(ObjectError::OutOfRange("dts"))?,
+            dts: pts.checked_sub(ahead).ok_or(ObjectError::OutOfRange("dts"))?,
             duration: u32::try_from(duration).map_err(|_| ObjectError::OutOfRange("duration"))?,
             payload_at: wire.len() - rest.len(),
             wire,
         })
     }
 
-    fn encode(
-        index: u32,
-        track: u8,
-        flags: Flags,
-        pts: i64,
-        dts: i64,
-        duration: u32,
-        payload: &[u8],
-    ) -> Self {
-        debug_assert!(
-            payload.len() <= MAX_PAYLOAD,
-            "pieces are cut to size before they are encoded"
-        );
+    fn encode(index: u32, track: u8, flags: Flags, pts: i64, dts: i64, duration: u32, payload: &[u8]) -> Self {
+        debug_assert!(payload.len() <= MAX_PAYLOAD, "pieces are cut to size before they are encoded");
         let mut body = BytesMut::with_capacity(MAX_HEADER);
         put_varint(&mut body, u64::from(index));
         body.put_u8(track);
@@ -207,17 +194,7 @@ impl Object {
         let payload_at = wire.len();
         wire.put_slice(payload);
         let layer = flags.layer().unwrap_or(Layer::Base);
-        Self {
-            index,
-            track,
-            flags,
-            layer,
-            pts,
-            dts,
-            duration,
-            wire: wire.freeze(),
-            payload_at,
-        }
+        Self { index, track, flags, layer, pts, dts, duration, wire: wire.freeze(), payload_at }
     }
 
     /// The object that opens a group: its catalog as JSON.
@@ -225,9 +202,7 @@ impl Object {
         if json.len() > MAX_PAYLOAD {
             return Err(ObjectError::TooLong(json.len() as u64));
         }
-        let flags = Flags::of(Layer::Base)
-            .with(Flags::FIRST, true)
-            .with(Flags::LAST, true);
+        let flags = Flags::of(Layer::Base).with(Flags::FIRST, true).with(Flags::LAST, true);
         Ok(Self::encode(0, CATALOG_TRACK, flags, 0, 0, 0, json))
     }
 
@@ -295,14 +270,7 @@ impl Assembler {
         if first {
             let data = BytesMut::from(&object.payload()[..]);
             let next_index = object.index.wrapping_add(1);
-            self.open.insert(
-                object.track,
-                Pieces {
-                    first: object.clone(),
-                    next_index,
-                    data,
-                },
-            );
+            self.open.insert(object.track, Pieces { first: object.clone(), next_index, data });
             return Ok(None);
         }
         let Some(pieces) = self.open.get_mut(&object.track) else {
@@ -321,10 +289,7 @@ impl Assembler {
         if !last {
             return Ok(None);
         }
-        Ok(self
-            .open
-            .remove(&object.track)
-            .map(|done| frame_of(&done.first, done.data.freeze())))
+        Ok(self.open.remove(&object.track).map(|done| frame_of(&done.first, done.data.freeze())))
     }
 }
 
@@ -346,13 +311,7 @@ pub fn get_varint(buf: &mut &[u8]) -> Option<u64> {
     let len = 1 << (first >> 6);
     let (bytes, rest) = buf.split_at_checked(len)?;
     *buf = rest;
-    Some(
-        bytes[1..]
-            .iter()
-            .fold(u64::from(first & 0x3f), |value, byte| {
-                value << 8 | u64::from(*byte)
-            }),
-    )
+    Some(bytes[1..].iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)))
 }
 
 /// Writes a QUIC variable-length integer in its shortest form. Values of 2^62 and more lose their upper bits.

@@ -29,9 +29,7 @@ pub enum SourceError {
     #[error("it is empty")]
     Empty,
     /// Neither MP4 nor MPEG-TS.
-    #[error(
-        "it is neither MP4 nor MPEG-TS; convert it with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4"
-    )]
+    #[error("it is neither MP4 nor MPEG-TS; convert it with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4")]
     Unknown,
     /// An MP4 file without a movie header.
     #[error("it has no movie header (moov); the recording was not finished")]
@@ -46,9 +44,7 @@ pub enum SourceError {
     #[error("it is a fragmented MP4; rewrite it with: ffmpeg -i FILE -c copy OUT.mp4")]
     Fragmented,
     /// No track that Levada carries.
-    #[error(
-        "it has no H.264, HEVC, AAC or Opus track; convert it with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4"
-    )]
+    #[error("it has no H.264, HEVC, AAC or Opus track; convert it with: ffmpeg -i FILE -c:v libx264 -c:a aac OUT.mp4")]
     NoTrack,
     /// The MP4 parser refuses it.
     #[error("its MP4 header is damaged: {0}")]
@@ -62,9 +58,7 @@ pub enum SourceError {
 }
 
 /// Opens a file by its content.
-pub fn open<R: Read + Seek + Send + 'static>(
-    mut reader: R,
-) -> Result<Box<dyn Source + Send>, SourceError> {
+pub fn open<R: Read + Seek + Send + 'static>(mut reader: R) -> Result<Box<dyn Source + Send>, SourceError> {
     let mut start = Vec::new();
     (&mut reader).take(16 * 1024).read_to_end(&mut start)?;
     reader.seek(SeekFrom::Start(0))?;
@@ -108,25 +102,11 @@ impl Looped {
     /// Reads the source once for its duration.
     pub fn new(mut source: Box<dyn Source + Send>) -> Result<Self, SourceError> {
         let catalog = source.catalog().clone();
-        let video = catalog
-            .tracks
-            .iter()
-            .position(|track| matches!(track.kind, Kind::Video { .. }));
+        let video = catalog.tracks.iter().position(|track| matches!(track.kind, Kind::Video { .. }));
         let lead = video.unwrap_or(0);
         let lead_id = catalog.tracks.get(lead).ok_or(SourceError::NoTrack)?.id;
-        let scale_of = |id| {
-            catalog
-                .tracks
-                .iter()
-                .find(|track| track.id == id)
-                .map_or(1, |track| track.timescale)
-        };
-        let is_audio = |id| {
-            catalog
-                .tracks
-                .iter()
-                .any(|t| t.id == id && matches!(t.kind, Kind::Audio { .. }))
-        };
+        let scale_of = |id| catalog.tracks.iter().find(|track| track.id == id).map_or(1, |track| track.timescale);
+        let is_audio = |id| catalog.tracks.iter().any(|t| t.id == id && matches!(t.kind, Kind::Audio { .. }));
         let (mut start, mut end, mut earliest_us) = (i64::MAX, i64::MIN, i128::MAX);
         while let Some(frame) = source.next_frame()? {
             // Audio before zero is priming.
@@ -137,40 +117,25 @@ impl Looped {
                 start = start.min(frame.pts);
                 end = end.max(frame.pts + i64::from(frame.duration));
             }
-            earliest_us = earliest_us
-                .min(i128::from(frame.dts) * 1_000_000 / i128::from(scale_of(frame.track)));
+            earliest_us = earliest_us.min(i128::from(frame.dts) * 1_000_000 / i128::from(scale_of(frame.track)));
         }
         source.rewind()?;
-        let period = end
-            .checked_sub(start)
-            .filter(|period| *period > 0)
-            .ok_or(SourceError::Damaged("timestamps"))?;
+        let period = end.checked_sub(start).filter(|period| *period > 0).ok_or(SourceError::Damaged("timestamps"))?;
         let start_us = i128::from(start) * 1_000_000 / i128::from(scale_of(lead_id));
         let lead_us = (start_us - earliest_us).max(0);
         let tracks = catalog.tracks.iter().map(|track| {
-            let ticks =
-                |us: i128| i64::try_from(us * i128::from(track.timescale) / 1_000_000).unwrap_or(0);
+            let ticks = |us: i128| i64::try_from(us * i128::from(track.timescale) / 1_000_000).unwrap_or(0);
             LoopTrack {
                 id: track.id,
                 timescale: track.timescale,
                 audio: is_audio(track.id),
-                start: if track.id == lead_id {
-                    start
-                } else {
-                    ticks(start_us)
-                },
+                start: if track.id == lead_id { start } else { ticks(start_us) },
                 shift: ticks(lead_us) + i64::from(lead_us > 0),
                 next_pts: None,
                 last_dts: None,
             }
         });
-        Ok(Self {
-            tracks: tracks.collect(),
-            lead,
-            turn: 0,
-            period,
-            source,
-        })
+        Ok(Self { tracks: tracks.collect(), lead, turn: 0, period, source })
     }
 
     /// Its tracks.

@@ -16,15 +16,9 @@ const SOUND: &str = "sine=frequency=440:sample_rate=48000";
 
 fn run(program: &str, args: &[&str]) -> (String, String) {
     let output = Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| {
-        panic!("{program} is needed for this test ({error}); install ffmpeg")
-    });
+    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}); install ffmpeg"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        text(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
     (text(&output.stdout), text(&output.stderr))
 }
 
@@ -46,18 +40,7 @@ fn clip(dir: &Path, name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>
     path
 }
 
-const H264: &[&str] = &[
-    "-c:v",
-    "libx264",
-    "-preset",
-    "ultrafast",
-    "-bf",
-    "2",
-    "-g",
-    "25",
-    "-pix_fmt",
-    "yuv420p",
-];
+const H264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p"];
 const HEVC: &[&str] = &[
     "-c:v",
     "libx265",
@@ -88,82 +71,35 @@ fn all_frames(path: &Path) -> (Catalog, Vec<Frame>) {
 fn packets(path: &Path, select: &str) -> Vec<(i64, i64, bool)> {
     let entries = "packet=pts_time,dts_time,flags";
     let path = path.to_str().unwrap();
-    let (out, _) = run(
-        "ffprobe",
-        &[
-            "-v",
-            "error",
-            "-select_streams",
-            select,
-            "-show_entries",
-            entries,
-            "-of",
-            "csv=p=0",
-            path,
-        ],
-    );
+    let (out, _) =
+        run("ffprobe", &["-v", "error", "-select_streams", select, "-show_entries", entries, "-of", "csv=p=0", path]);
     let micros = |text: &str| (text.parse::<f64>().unwrap() * 1e6).round() as i64;
     let line = |line: &str| {
         let fields: Vec<&str> = line.split(',').collect();
-        (
-            micros(fields[0]),
-            micros(fields[1]),
-            fields[2].contains('K'),
-        )
+        (micros(fields[0]), micros(fields[1]), fields[2].contains('K'))
     };
-    out.lines()
-        .filter(|line| !line.is_empty())
-        .map(line)
-        .collect()
+    out.lines().filter(|line| !line.is_empty()).map(line).collect()
 }
 
 /// The same of our own frames.
 fn times(catalog: &Catalog, frames: &[Frame], track: u8) -> Vec<(i64, i64, bool)> {
-    let scale = i64::from(
-        catalog
-            .tracks
-            .iter()
-            .find(|t| t.id == track)
-            .unwrap()
-            .timescale,
-    );
+    let scale = i64::from(catalog.tracks.iter().find(|t| t.id == track).unwrap().timescale);
     let micros = |ticks: i64| (ticks as f64 * 1e6 / scale as f64).round() as i64;
-    frames
-        .iter()
-        .filter(|f| f.track == track)
-        .map(|f| (micros(f.pts), micros(f.dts), f.keyframe))
-        .collect()
+    frames.iter().filter(|f| f.track == track).map(|f| (micros(f.pts), micros(f.dts), f.keyframe)).collect()
 }
 
 fn assert_close(ours: &[(i64, i64, bool)], theirs: &[(i64, i64, bool)], tolerance_us: i64) {
     assert_eq!(ours.len(), theirs.len(), "number of packets");
     let (a, b) = (ours[0].0, theirs[0].0);
     for (n, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-        let off = (ours.0 - a - theirs.0 + b)
-            .abs()
-            .max((ours.1 - a - theirs.1 + b).abs());
-        assert!(
-            off <= tolerance_us && ours.2 == theirs.2,
-            "packet {n}: {ours:?} is not {theirs:?}"
-        );
+        let off = (ours.0 - a - theirs.0 + b).abs().max((ours.1 - a - theirs.1 + b).abs());
+        assert!(off <= tolerance_us && ours.2 == theirs.2, "packet {n}: {ours:?} is not {theirs:?}");
     }
 }
 
 /// Decodes everything; ffmpeg says nothing if all is well.
 fn assert_decodes(path: &Path) {
-    let (_, complaints) = run(
-        "ffmpeg",
-        &[
-            "-v",
-            "warning",
-            "-xerror",
-            "-i",
-            path.to_str().unwrap(),
-            "-f",
-            "null",
-            "-",
-        ],
-    );
+    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-xerror", "-i", path.to_str().unwrap(), "-f", "null", "-"]);
     assert_eq!(complaints, "", "{}", path.display());
 }
 
@@ -175,9 +111,7 @@ fn mux(catalog: &Catalog, frames: &[Frame], dir: &Path) -> (PathBuf, PathBuf) {
     std::fs::write(&ts, &out).unwrap();
     let mut muxer = Fmp4Muxer::new(catalog).unwrap();
     let mut out = BytesMut::from(&muxer.init_segment()[..]);
-    frames
-        .iter()
-        .for_each(|frame| muxer.fragment(frame, &mut out));
+    frames.iter().for_each(|frame| muxer.fragment(frame, &mut out));
     std::fs::write(&mp4, &out).unwrap();
     (ts, mp4)
 }
@@ -187,48 +121,26 @@ fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
     let dir = tempfile::tempdir().unwrap();
     let path = clip(dir.path(), name, picture, sound);
     let (catalog, frames) = all_frames(&path);
-    assert_eq!(
-        catalog.tracks.len(),
-        usize::from(picture.is_some()) + usize::from(sound.is_some())
-    );
+    assert_eq!(catalog.tracks.len(), usize::from(picture.is_some()) + usize::from(sound.is_some()));
     for (kind, present) in [("v:0", picture.is_some()), ("a:0", sound.is_some())] {
         if present {
             let video = |codec| matches!(codec, Codec::H264 | Codec::Hevc) == (kind == "v:0");
-            let track = catalog
-                .tracks
-                .iter()
-                .find(|track| video(track.codec))
-                .unwrap()
-                .id;
+            let track = catalog.tracks.iter().find(|track| video(track.codec)).unwrap().id;
             // A tick of the container's clock.
             assert_close(&times(&catalog, &frames, track), &packets(&path, kind), 25);
         }
     }
 
     let mut looped = Looped::new(open(&path)).unwrap();
-    let turns: Vec<Frame> = (0..3 * frames.len())
-        .map(|_| looped.next_frame().unwrap())
-        .collect();
+    let turns: Vec<Frame> = (0..3 * frames.len()).map(|_| looped.next_frame().unwrap()).collect();
     let mut last = BTreeMap::new();
     for frame in &turns {
         assert!(frame.dts >= 0 && frame.pts >= frame.dts, "{frame:?}");
         let before = last.insert(frame.track, frame.clone());
         if let Some(before) = before {
-            assert!(
-                frame.dts > before.dts,
-                "decode times ascend: {} after {}",
-                frame.dts,
-                before.dts
-            );
-            if !matches!(
-                catalog.tracks[usize::from(frame.track)].codec,
-                Codec::H264 | Codec::Hevc
-            ) {
-                assert_eq!(
-                    frame.pts,
-                    before.pts + i64::from(before.duration),
-                    "sound has no gap"
-                );
+            assert!(frame.dts > before.dts, "decode times ascend: {} after {}", frame.dts, before.dts);
+            if !matches!(catalog.tracks[usize::from(frame.track)].codec, Codec::H264 | Codec::Hevc) {
+                assert_eq!(frame.pts, before.pts + i64::from(before.duration), "sound has no gap");
             }
         }
     }
@@ -236,11 +148,7 @@ fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
     for out in [&ts, &mp4] {
         assert_decodes(out);
         for track in &catalog.tracks {
-            let kind = if matches!(track.codec, Codec::H264 | Codec::Hevc) {
-                "v:0"
-            } else {
-                "a:0"
-            };
+            let kind = if matches!(track.codec, Codec::H264 | Codec::Hevc) { "v:0" } else { "a:0" };
             assert_close(&times(&catalog, &turns, track.id), &packets(out, kind), 25);
         }
     }
@@ -248,23 +156,13 @@ fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
     let (again, frames_again) = all_frames(&ts);
     assert_eq!(frames_again.len(), turns.len());
     let bytes = |frames: &[Frame], track| -> Vec<_> {
-        frames
-            .iter()
-            .filter(|frame| frame.track == track)
-            .map(|frame| frame.data.clone())
-            .collect()
+        frames.iter().filter(|frame| frame.track == track).map(|frame| frame.data.clone()).collect()
     };
     for (ours, theirs) in catalog.tracks.iter().zip(&again.tracks) {
         assert_eq!((ours.codec, &ours.kind), (theirs.codec, &theirs.kind));
-        for (n, (sent, read)) in bytes(&turns, ours.id)
-            .iter()
-            .zip(bytes(&frames_again, theirs.id))
-            .enumerate()
-        {
+        for (n, (sent, read)) in bytes(&turns, ours.id).iter().zip(bytes(&frames_again, theirs.id)).enumerate() {
             let units = |data: &[u8]| -> Vec<(u8, usize)> {
-                levada_media::codec::nal::units(data)
-                    .map(|unit| (unit[0], unit.len()))
-                    .collect()
+                levada_media::codec::nal::units(data).map(|unit| (unit[0], unit.len())).collect()
             };
             assert!(
                 *sent == read,
@@ -309,65 +207,24 @@ fn sound_without_picture() {
 
 #[test]
 fn a_rate_that_divides_nothing() {
-    check(
-        "a.mp4",
-        Some(H264),
-        Some(&["-c:a", "aac", "-ar", "44100", "-ac", "1"]),
-    );
+    check("a.mp4", Some(H264), Some(&["-c:a", "aac", "-ar", "44100", "-ac", "1"]));
 }
 
 #[test]
 fn files_that_cannot_be_used_say_why() {
     let dir = tempfile::tempdir().unwrap();
-    let path = clip(
-        dir.path(),
-        "a.mp4",
-        Some(H264),
-        Some(&["-c:a", "aac", "-movflags", "+faststart"]),
-    );
+    let path = clip(dir.path(), "a.mp4", Some(H264), Some(&["-c:a", "aac", "-movflags", "+faststart"]));
     let whole = std::fs::read(&path).unwrap();
-    let error = |bytes: &[u8]| {
-        source::open(std::io::Cursor::new(bytes.to_vec()))
-            .err()
-            .unwrap()
-    };
+    let error = |bytes: &[u8]| source::open(std::io::Cursor::new(bytes.to_vec())).err().unwrap();
     assert!(matches!(error(b""), SourceError::Empty));
-    assert!(matches!(
-        error(b"hello, this is no video at all"),
-        SourceError::Unknown
-    ));
-    assert!(matches!(
-        error(&whole[..whole.len() - 1000]),
-        SourceError::Truncated { missing: 1000 }
-    ));
-    assert!(matches!(
-        error(&whole[..600]),
-        SourceError::Truncated { .. }
-    ));
+    assert!(matches!(error(b"hello, this is no video at all"), SourceError::Unknown));
+    assert!(matches!(error(&whole[..whole.len() - 1000]), SourceError::Truncated { missing: 1000 }));
+    assert!(matches!(error(&whole[..600]), SourceError::Truncated { .. }));
     let png = dir.path().join("a.png");
-    run(
-        "ffmpeg",
-        &[
-            "-v",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            PICTURE,
-            "-frames:v",
-            "1",
-            png.to_str().unwrap(),
-        ],
-    );
-    assert!(matches!(
-        error(&std::fs::read(png).unwrap()),
-        SourceError::Unknown
-    ));
+    run("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", PICTURE, "-frames:v", "1", png.to_str().unwrap()]);
+    assert!(matches!(error(&std::fs::read(png).unwrap()), SourceError::Unknown));
     let mjpeg = clip(dir.path(), "m.mp4", Some(&["-c:v", "mjpeg"]), None);
-    assert!(matches!(
-        error(&std::fs::read(mjpeg).unwrap()),
-        SourceError::NoTrack
-    ));
+    assert!(matches!(error(&std::fs::read(mjpeg).unwrap()), SourceError::NoTrack));
 }
 
 #[test]

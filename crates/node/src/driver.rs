@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::View;
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Neighbour, Node as Brain, Output, Position,
-    StreamName, Time,
+    Asker, Event, FeedId, Input, LinkId, Message, Neighbour, Node as Brain, Output, Position, StreamName, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -35,39 +34,13 @@ const GOODBYE_GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields are those of levada_overlay::Input")]
 pub enum ToBrain {
-    LinkUp {
-        link: LinkId,
-        handle: LinkHandle,
-        peer: PeerIdentity,
-        dialed: bool,
-        rtt: Duration,
-    },
-    LinkDown {
-        link: LinkId,
-        reason: String,
-    },
-    DialFailed {
-        name: String,
-        reason: String,
-    },
-    Message {
-        link: LinkId,
-        message: Message,
-    },
-    Echo {
-        link: LinkId,
-        nonce: u64,
-        at: Instant,
-    },
-    Transport {
-        link: LinkId,
-        sent: u64,
-        lost: u64,
-    },
-    Newer {
-        feed: FeedId,
-        position: Position,
-    },
+    LinkUp { link: LinkId, handle: LinkHandle, peer: PeerIdentity, dialed: bool, rtt: Duration },
+    LinkDown { link: LinkId, reason: String },
+    DialFailed { name: String, reason: String },
+    Message { link: LinkId, message: Message },
+    Echo { link: LinkId, nonce: u64, at: Instant },
+    Transport { link: LinkId, sent: u64, lost: u64 },
+    Newer { feed: FeedId, position: Position },
     Ask(Ask),
 }
 
@@ -75,11 +48,7 @@ pub enum ToBrain {
 #[derive(Debug)]
 pub enum Ask {
     /// Begin to publish; answered with the log to write into, or with why not.
-    Publish(
-        StreamName,
-        u64,
-        oneshot::Sender<Result<Arc<StreamLog>, crate::NodeError>>,
-    ),
+    Publish(StreamName, u64, oneshot::Sender<Result<Arc<StreamLog>, crate::NodeError>>),
     /// Cease to publish.
     Withdraw(StreamName),
     /// One more local reader; answered with the log to read.
@@ -92,6 +61,8 @@ pub enum Ask {
     View(oneshot::Sender<View>),
     /// What the brain counted.
     Counters(oneshot::Sender<levada_overlay::node::Counters>),
+    /// The log of a stream, if it flows through this node.
+    Log(StreamName, oneshot::Sender<Option<Arc<StreamLog>>>),
     /// The way of a stream.
     Trace(StreamName, oneshot::Sender<Vec<Hop>>),
     /// Stop: say goodbye, then end.
@@ -150,9 +121,8 @@ impl Driver {
         loop {
             self.drain();
             let due = self.brain.poll_timeout();
-            let sleep = tokio::time::sleep_until(
-                (self.started + Duration::from_micros(due.as_micros().min(1 << 50))).into(),
-            );
+            let sleep =
+                tokio::time::sleep_until((self.started + Duration::from_micros(due.as_micros().min(1 << 50))).into());
             tokio::select! {
                 event = self.events.recv() => match event {
                     Some(ToBrain::Ask(Ask::Shutdown(done))) => return self.shutdown(done).await,
@@ -174,16 +144,12 @@ impl Driver {
         let mut closing = Vec::new();
         while let Some(output) = self.brain.poll_output() {
             match output {
-                Output::HangUp { link, reason } => {
-                    closing.extend(self.links.get(&link).cloned().zip(Some(reason)))
-                }
+                Output::HangUp { link, reason } => closing.extend(self.links.get(&link).cloned().zip(Some(reason))),
                 output => self.carry_out(output),
             }
         }
         tokio::time::sleep(GOODBYE_GRACE).await;
-        closing
-            .iter()
-            .for_each(|(link, reason)| link.close(*reason));
+        closing.iter().for_each(|(link, reason)| link.close(*reason));
         self.endpoint.wait_idle().await;
         // The asker may have given up waiting.
         let _ = done.send(());
@@ -192,21 +158,9 @@ impl Driver {
     fn handle(&mut self, event: ToBrain) {
         let mut now = self.time(Instant::now());
         let input = match event {
-            ToBrain::LinkUp {
-                link,
-                handle,
-                peer,
-                dialed,
-                rtt,
-            } => {
+            ToBrain::LinkUp { link, handle, peer, dialed, rtt } => {
                 self.links.insert(link, handle);
-                Input::LinkUp {
-                    link,
-                    peer: peer.id,
-                    name: peer.name,
-                    dialed,
-                    rtt,
-                }
+                Input::LinkUp { link, peer: peer.id, name: peer.name, dialed, rtt }
             }
             ToBrain::LinkDown { link, reason } => {
                 self.links.remove(&link);
@@ -223,12 +177,7 @@ impl Driver {
                 now = self.time(at);
                 Input::Echo { link, nonce }
             }
-            ToBrain::Transport { link, sent, lost } => Input::Transport {
-                link,
-                sent,
-                lost,
-                load: 0.0,
-            },
+            ToBrain::Transport { link, sent, lost } => Input::Transport { link, sent, lost, load: 0.0 },
             ToBrain::Newer { feed, position } => Input::Newer { feed, position },
             ToBrain::Ask(ask) => return self.ask(ask, now),
         };
@@ -272,11 +221,7 @@ impl Driver {
     }
 
     fn answer_trace(&mut self, to: Asker, stream: &StreamName, mut hops: Vec<Hop>) {
-        let age = self
-            .water
-            .log(stream)
-            .and_then(|log| log.head())
-            .map(|(_, age)| age.as_micros() as u64);
+        let age = self.water.log(stream).and_then(|log| log.head()).map(|(_, age)| age.as_micros() as u64);
         if let Some(here) = hops.last_mut() {
             here.newest_age_us = age;
         }
@@ -292,24 +237,14 @@ impl Driver {
     }
 
     fn dial(&mut self, neighbour: Neighbour) {
-        let (endpoint, config, context) = (
-            self.endpoint.clone(),
-            self.dial_config.clone(),
-            self.context.clone(),
-        );
+        let (endpoint, config, context) = (self.endpoint.clone(), self.dial_config.clone(), self.context.clone());
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         self.tasks.spawn(async move {
             match connect(&endpoint, config, &neighbour).await {
                 Ok((connection, peer)) => link::run(link, connection, peer, true, context).await,
                 Err(reason) => {
                     // Fails only when the node is stopping.
-                    let _ = context
-                        .brain
-                        .send(ToBrain::DialFailed {
-                            name: neighbour.name,
-                            reason,
-                        })
-                        .await;
+                    let _ = context.brain.send(ToBrain::DialFailed { name: neighbour.name, reason }).await;
                 }
             }
         });
@@ -327,10 +262,7 @@ async fn connect(
         let attempt = connect_to(endpoint, config.clone(), address);
         match tokio::time::timeout(DIAL_TIMEOUT, attempt).await {
             Ok(Ok((_, peer))) if peer.name != neighbour.name => {
-                failures.push(format!(
-                    "{address} is node {}, not {}",
-                    peer.name, neighbour.name
-                ));
+                failures.push(format!("{address} is node {}, not {}", peer.name, neighbour.name));
             }
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(reason)) => failures.push(format!("{address}: {reason}")),
@@ -350,9 +282,7 @@ async fn connect_to(
         .map_err(|error| format!("cannot be resolved ({error})"))?
         .next()
         .ok_or_else(|| "has no address".to_owned())?;
-    let connecting = endpoint
-        .connect_with(config, address, crate::trust::SERVER_NAME)
-        .map_err(|e| e.to_string())?;
+    let connecting = endpoint.connect_with(config, address, crate::trust::SERVER_NAME).map_err(|e| e.to_string())?;
     let connection = connecting.await.map_err(|error| link::describe(&error))?;
     let peer = crate::trust::peer_identity(&connection).map_err(|error| error.to_string())?;
     Ok((connection, peer))
@@ -362,12 +292,7 @@ fn report(event: &Event) {
     match event {
         Event::LinkUp { peer } => tracing::info!(peer, "link up"),
         Event::LinkDown { peer, reason } => tracing::info!(peer, reason, "link down"),
-        Event::Committed {
-            stream,
-            parent,
-            before,
-            position,
-        } => {
+        Event::Committed { stream, parent, before, position } => {
             tracing::info!(%stream, parent, before = before.as_deref().unwrap_or("none"), %position, "new parent");
         }
         Event::Waiting { stream } => {

@@ -1,22 +1,22 @@
-//! A node: tokio and QUIC around the brain.
+//! A node: tokio and QUIC around the brain, the water, and what goes in and comes out.
+//!
+//! ```text
+//! ingest ──> log (StreamLog) ──> feed::send ──> QUIC ──> feed::receive ──> log ──> playout ──> http
+//!              ^ control plane: link ──> driver ──> overlay::Node ──> driver::routes ┘
+//! ```
+
 pub mod bootstrap;
 pub mod driver;
 pub mod feed;
+pub mod http;
+pub mod ingest;
 pub mod link;
 pub mod log;
+pub mod node;
+pub mod playout;
 pub mod quic;
+pub mod stats;
 pub mod topology;
 pub mod trust;
 
-/// x
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// x
-    #[error("stream \"{stream}\" is already published by node {node}; choose another name")]
-    AlreadyPublished {
-        #[allow(missing_docs)]
-        stream: levada_overlay::StreamName,
-        #[allow(missing_docs)]
-        node: String,
-    },
-}
+pub use node::{Node, NodeConfig, NodeError, Publication, Subscription};

@@ -8,7 +8,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -18,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::driver::ToBrain;
-use crate::feed::{FeedStats, Feeds, ReceiveError, receive};
+use crate::feed::{Feeds, ReceiveError, receive};
+use crate::stats::Stats;
 use crate::trust::PeerIdentity;
 
 /// Control messages that may wait for a neighbour that does not read; one more and the link is closed.
@@ -69,10 +69,7 @@ impl LinkHandle {
 
 /// Closes a connection with the code of the reason.
 pub fn close(connection: &Connection, reason: HangUp) {
-    connection.close(
-        VarInt::from_u32(reason.code()),
-        reason.to_string().as_bytes(),
-    );
+    connection.close(VarInt::from_u32(reason.code()), reason.to_string().as_bytes());
 }
 
 /// What all links of a node share.
@@ -83,78 +80,33 @@ pub struct LinkContext {
     /// Feeds that this node asked for.
     pub feeds: Arc<Feeds>,
     /// Counters.
-    pub stats: Arc<FeedStats>,
-    /// Media streams that broke the protocol.
-    pub violations: Arc<AtomicU64>,
+    pub stats: Arc<Stats>,
 }
 
 /// Runs a link until its connection is closed. Tells the brain of its beginning and its end.
-pub async fn run(
-    link: LinkId,
-    connection: Connection,
-    peer: PeerIdentity,
-    dialed: bool,
-    context: LinkContext,
-) {
+pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, dialed: bool, context: LinkContext) {
     let rtt = connection.rtt();
     let streams = tokio::time::timeout(CONTROL_DEADLINE, async {
-        if dialed {
-            connection.open_bi().await
-        } else {
-            connection.accept_bi().await
-        }
+        if dialed { connection.open_bi().await } else { connection.accept_bi().await }
     });
     let (send, recv) = match streams.await {
         Ok(Ok(streams)) => streams,
         Ok(Err(_)) => return,
         Err(_) => {
-            return close(
-                &connection,
-                HangUp::Protocol("no control stream was opened in time"),
-            );
+            return close(&connection, HangUp::Protocol("no control stream was opened in time"));
         }
     };
     let (queue, queued) = mpsc::channel(CONTROL_QUEUE);
-    let control = ControlSender {
-        queue,
-        connection: connection.clone(),
-    };
-    let handle = LinkHandle {
-        connection: connection.clone(),
-        control,
-    };
-    if context
-        .brain
-        .send(ToBrain::LinkUp {
-            link,
-            handle,
-            peer,
-            dialed,
-            rtt,
-        })
-        .await
-        .is_err()
-    {
+    let control = ControlSender { queue, connection: connection.clone() };
+    let handle = LinkHandle { connection: connection.clone(), control };
+    if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
         return close(&connection, HangUp::Shutdown);
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(write_control(send, queued));
-    tasks.spawn(read_control(
-        link,
-        recv,
-        connection.clone(),
-        context.brain.clone(),
-    ));
-    tasks.spawn(read_datagrams(
-        link,
-        connection.clone(),
-        context.brain.clone(),
-    ));
-    tasks.spawn(watch_transport(
-        link,
-        connection.clone(),
-        context.brain.clone(),
-    ));
+    tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
+    tasks.spawn(read_datagrams(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
     drop(tasks);
@@ -165,9 +117,7 @@ pub async fn run(
 /// Why a connection ended, in words for people.
 pub fn describe(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::ApplicationClosed(close) => {
-            String::from_utf8_lossy(&close.reason).into_owned()
-        }
+        ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
         ConnectionError::TimedOut => "the neighbour did not answer in time".to_owned(),
         ConnectionError::LocallyClosed => "closed here".to_owned(),
         other => other.to_string(),
@@ -186,20 +136,11 @@ async fn write_control(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) 
     }
 }
 
-async fn read_control(
-    link: LinkId,
-    mut recv: RecvStream,
-    connection: Connection,
-    brain: mpsc::Sender<ToBrain>,
-) {
+async fn read_control(link: LinkId, mut recv: RecvStream, connection: Connection, brain: mpsc::Sender<ToBrain>) {
     loop {
         match read_message(&mut recv).await {
             Ok(Some(message)) => {
-                if brain
-                    .send(ToBrain::Message { link, message })
-                    .await
-                    .is_err()
-                {
+                if brain.send(ToBrain::Message { link, message }).await.is_err() {
                     return;
                 }
             }
@@ -220,14 +161,10 @@ enum ControlError {
 
 async fn read_message(recv: &mut RecvStream) -> Result<Option<Message>, ControlError> {
     let mut prefix = [0; 4];
-    recv.read_exact(&mut prefix)
-        .await
-        .map_err(|_| ControlError::Read)?;
+    recv.read_exact(&mut prefix).await.map_err(|_| ControlError::Read)?;
     let len = Message::len_of(prefix).map_err(ControlError::Message)?;
     let mut body = vec![0; len];
-    recv.read_exact(&mut body)
-        .await
-        .map_err(|_| ControlError::Read)?;
+    recv.read_exact(&mut body).await.map_err(|_| ControlError::Read)?;
     Message::decode(body.into()).map_err(ControlError::Message)
 }
 
@@ -262,16 +199,9 @@ async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Send
     loop {
         ticks.tick().await;
         let path = connection.stats().path;
-        let (sent, lost) = (
-            path.sent_packets - sent_before,
-            path.lost_packets - lost_before,
-        );
+        let (sent, lost) = (path.sent_packets - sent_before, path.lost_packets - lost_before);
         (sent_before, lost_before) = (path.sent_packets, path.lost_packets);
-        if brain
-            .send(ToBrain::Transport { link, sent, lost })
-            .await
-            .is_err()
-        {
+        if brain.send(ToBrain::Transport { link, sent, lost }).await.is_err() {
             return;
         }
     }
@@ -280,18 +210,14 @@ async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Send
 async fn accept_media(link: LinkId, connection: Connection, context: LinkContext) {
     let mut tasks = JoinSet::new();
     while let Ok(stream) = connection.accept_uni().await {
-        let (feeds, brain, stats) = (
-            context.feeds.clone(),
-            context.brain.clone(),
-            context.stats.clone(),
-        );
-        let (violations, connection) = (context.violations.clone(), connection.clone());
+        let (feeds, brain, stats) = (context.feeds.clone(), context.brain.clone(), context.stats.clone());
+        let connection = connection.clone();
         tasks.spawn(async move {
-            match receive(stream, link, feeds, brain, stats).await {
+            match receive(stream, link, feeds, brain, stats.clone()).await {
                 // An unknown feed is one that was just left.
                 Ok(()) | Err(ReceiveError::UnknownFeed | ReceiveError::Read(_)) => {}
                 Err(error) => {
-                    FeedStats::add(&violations, 1);
+                    Stats::add(&stats.violations, 1);
                     tracing::warn!(%error, "a neighbour's media stream was refused");
                     close(&connection, HangUp::Protocol("malformed media stream"));
                 }

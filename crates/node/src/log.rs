@@ -111,10 +111,7 @@ pub struct GroupSummary {
 
 impl Default for StreamLog {
     fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            version: watch::Sender::new(0),
-        }
+        Self { state: Mutex::default(), version: watch::Sender::new(0) }
     }
 }
 
@@ -144,19 +141,14 @@ impl StreamLog {
     /// Notes that nothing more of `layer` will come in the groups before `to`: the parent dropped it.
     pub fn skip(&self, timeline: u64, layer: Layer, to: u64) {
         let mut state = self.state();
-        for group in state
-            .groups
-            .iter_mut()
-            .filter(|group| group.id.0 == timeline && group.id.1 < to)
-        {
+        for group in state.groups.iter_mut().filter(|group| group.id.0 == timeline && group.id.1 < to) {
             group.done[layer as usize] = true;
         }
     }
 
     /// Lets the readers look again.
     pub fn wake(&self) {
-        self.version
-            .send_modify(|version| *version = version.wrapping_add(1));
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// Changes at every [`StreamLog::wake`].
@@ -202,23 +194,12 @@ impl StreamLog {
     /// The object that opens the newest group, which is its catalog.
     pub fn catalog_object(&self) -> Option<Object> {
         let state = self.state();
-        state
-            .groups
-            .iter()
-            .rev()
-            .find_map(|group| group.get(0).map(|held| held.object.clone()))
+        state.groups.iter().rev().find_map(|group| group.get(0).map(|held| held.object.clone()))
     }
 
     /// All groups held, oldest first; clones reference counts, not payloads.
     pub fn summary(&self) -> Vec<GroupSummary> {
-        let objects = |group: &Group| {
-            group
-                .objects
-                .iter()
-                .flatten()
-                .map(|held| held.object.clone())
-                .collect()
-        };
+        let objects = |group: &Group| group.objects.iter().flatten().map(|held| held.object.clone()).collect();
         let summary = |group: &Group| GroupSummary {
             id: group.id,
             complete: group.total.filter(|total| *total == group.held),
@@ -238,11 +219,7 @@ impl State {
                 at
             }
         };
-        let position = Position {
-            timeline: id.0,
-            group: id.1,
-            index: object.index,
-        };
+        let position = Position { timeline: id.0, group: id.1, index: object.index };
         let len = object.wire().len();
         if self.groups[at].bytes + len > BYTES_MAX {
             return self.refuse();
@@ -295,26 +272,16 @@ impl State {
         let timeline = self.groups.back()?.id.0;
         let point = |layer: Layer| {
             let mut at = None;
-            for group in self
-                .groups
-                .iter()
-                .rev()
-                .filter(|group| group.id.0 == timeline)
-            {
+            for group in self.groups.iter().rev().filter(|group| group.id.0 == timeline) {
                 if group.is_done(layer) {
                     return at.unwrap_or((group.id.1 + 1, 0));
                 }
-                let next = group.layers[layer as usize]
-                    .last()
-                    .map_or(0, |last| last + 1);
+                let next = group.layers[layer as usize].last().map_or(0, |last| last + 1);
                 at = Some((group.id.1, next));
             }
             at.unwrap_or((0, 0))
         };
-        Some(Resume {
-            timeline,
-            layers: Layer::ALL.map(point),
-        })
+        Some(Resume { timeline, layers: Layer::ALL.map(point) })
     }
 }
 

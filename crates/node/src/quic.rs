@@ -44,27 +44,12 @@ pub fn transport() -> Arc<TransportConfig> {
 }
 
 /// A bound UDP socket with large buffers, wrapped in a QUIC endpoint.
-pub fn endpoint(
-    listen: SocketAddr,
-    server: Option<quinn::ServerConfig>,
-) -> std::io::Result<quinn::Endpoint> {
+pub fn endpoint(listen: SocketAddr, server: Option<quinn::ServerConfig>) -> std::io::Result<quinn::Endpoint> {
     let socket = UdpSocket::bind(listen)?;
     let settings = socket2::SockRef::from(&socket);
     // The kernel's limits may be lower; the default then serves, only less well under bursts.
-    if settings
-        .set_recv_buffer_size(SOCKET_BUFFER)
-        .and(settings.set_send_buffer_size(SOCKET_BUFFER))
-        .is_err()
-    {
-        tracing::debug!(
-            bytes = SOCKET_BUFFER,
-            "socket buffers stay at the system's default"
-        );
+    if settings.set_recv_buffer_size(SOCKET_BUFFER).and(settings.set_send_buffer_size(SOCKET_BUFFER)).is_err() {
+        tracing::debug!(bytes = SOCKET_BUFFER, "socket buffers stay at the system's default");
     }
-    quinn::Endpoint::new(
-        EndpointConfig::default(),
-        server,
-        socket,
-        Arc::new(TokioRuntime),
-    )
+    quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))
 }

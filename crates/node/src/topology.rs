@@ -78,17 +78,12 @@ impl Topology {
             return Err(TopologyError::TooLarge(shown));
         }
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        Self::parse(
-            &text,
-            path.extension().is_some_and(|ending| ending == "json"),
-            &shown,
-        )
+        Self::parse(&text, path.extension().is_some_and(|ending| ending == "json"), &shown)
     }
 
     /// Checks a text; `shown` names it in errors.
     pub fn parse(text: &str, json: bool, shown: &str) -> Result<Self, TopologyError> {
-        let syntax =
-            |what: String| TopologyError::Syntax(shown.to_owned(), what.trim_end().to_owned());
+        let syntax = |what: String| TopologyError::Syntax(shown.to_owned(), what.trim_end().to_owned());
         let file: File = if json {
             serde_json::from_str(text).map_err(|error| syntax(error.to_string()))?
         } else {
@@ -106,36 +101,21 @@ impl Topology {
         for node in file.node {
             check_node_name(&node.name).map_err(|error| error.to_string())?;
             let addresses: Vec<String> = node.address.into_iter().chain(node.addresses).collect();
-            addresses
-                .iter()
-                .try_for_each(|address| check_address(&node.name, address))?;
-            links.extend(
-                node.neighbours
-                    .into_iter()
-                    .map(|neighbour| (node.name.clone(), neighbour)),
-            );
-            let entry = Entry {
-                addresses,
-                neighbours: BTreeSet::new(),
-            };
+            addresses.iter().try_for_each(|address| check_address(&node.name, address))?;
+            links.extend(node.neighbours.into_iter().map(|neighbour| (node.name.clone(), neighbour)));
+            let entry = Entry { addresses, neighbours: BTreeSet::new() };
             if topology.nodes.insert(node.name.clone(), entry).is_some() {
-                return Err(format!(
-                    "node {} is listed twice; remove one of them",
-                    node.name
-                ));
+                return Err(format!("node {} is listed twice; remove one of them", node.name));
             }
         }
         for (a, b) in links {
             if a == b {
-                return Err(format!(
-                    "node {a} is listed as its own neighbour; remove that link"
-                ));
+                return Err(format!("node {a} is listed as its own neighbour; remove that link"));
             }
             for (from, to) in [(&a, &b), (&b, &a)] {
                 let known = topology.names();
                 let entry = topology.nodes.get_mut(from);
-                let entry = entry
-                    .ok_or_else(|| format!("a link names the unknown node {from}; {known}"))?;
+                let entry = entry.ok_or_else(|| format!("a link names the unknown node {from}; {known}"))?;
                 entry.neighbours.insert(to.clone());
             }
         }
@@ -145,36 +125,19 @@ impl Topology {
     /// The neighbours of a node, or a message that names the nodes there are.
     pub fn neighbours_of(&self, name: &str) -> Result<Vec<Neighbour>, String> {
         let entry = self.nodes.get(name);
-        let entry = entry
-            .ok_or_else(|| format!("node {name:?} is not in the topology; {}", self.names()))?;
+        let entry = entry.ok_or_else(|| format!("node {name:?} is not in the topology; {}", self.names()))?;
         let neighbour = |name: &String| {
-            let addresses = self
-                .nodes
-                .get(name)
-                .map(|entry| entry.addresses.clone())
-                .unwrap_or_default();
-            Neighbour {
-                name: name.clone(),
-                addresses,
-            }
+            let addresses = self.nodes.get(name).map(|entry| entry.addresses.clone()).unwrap_or_default();
+            Neighbour { name: name.clone(), addresses }
         };
         Ok(entry.neighbours.iter().map(neighbour).collect())
     }
 
     /// The known names, for an error message.
     fn names(&self) -> String {
-        let listed: Vec<&str> = self
-            .nodes
-            .keys()
-            .take(NAMES_LISTED_MAX)
-            .map(String::as_str)
-            .collect();
+        let listed: Vec<&str> = self.nodes.keys().take(NAMES_LISTED_MAX).map(String::as_str).collect();
         let more = self.nodes.len() - listed.len();
-        let tail = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("the nodes there are: {}{tail}", listed.join(", "))
     }
 }
@@ -182,9 +145,7 @@ impl Topology {
 fn check_address(node: &str, address: &str) -> Result<(), String> {
     let (host, port) = address.rsplit_once(':').unwrap_or_default();
     if host.is_empty() || port.parse::<u16>().is_err() {
-        return Err(format!(
-            "address {address:?} of node {node} is not HOST:PORT, for example 198.51.100.7:7000"
-        ));
+        return Err(format!("address {address:?} of node {node} is not HOST:PORT, for example 198.51.100.7:7000"));
     }
     Ok(())
 }
@@ -213,31 +174,19 @@ mod tests {
     #[test]
     fn links_hold_in_both_directions() {
         let topology = parse(THREE).unwrap();
-        let names = |node| -> Vec<String> {
-            topology
-                .neighbours_of(node)
-                .unwrap()
-                .into_iter()
-                .map(|n| n.name)
-                .collect()
-        };
+        let names =
+            |node| -> Vec<String> { topology.neighbours_of(node).unwrap().into_iter().map(|n| n.name).collect() };
         assert_eq!(names("a"), ["b"]);
         assert_eq!(names("b"), ["a", "c"]);
         assert_eq!(names("c"), ["b"]);
-        assert_eq!(
-            topology.neighbours_of("c").unwrap()[0].addresses,
-            ["127.0.0.1:2", "[::1]:2"]
-        );
+        assert_eq!(topology.neighbours_of("c").unwrap()[0].addresses, ["127.0.0.1:2", "[::1]:2"]);
     }
 
     #[test]
     fn json_says_the_same() {
         let json = r#"{"links": [["a","b"]], "node": [{"name": "a", "address": "127.0.0.1:1"},
             {"name": "b", "addresses": ["127.0.0.1:2", "[::1]:2"], "neighbours": ["c"]}, {"name": "c"}]}"#;
-        assert_eq!(
-            Topology::parse(json, true, "t.json").unwrap(),
-            parse(THREE).unwrap()
-        );
+        assert_eq!(Topology::parse(json, true, "t.json").unwrap(), parse(THREE).unwrap());
     }
 
     #[test]
@@ -248,18 +197,10 @@ mod tests {
         assert!(error("[[node]]\nname = \"a\"\nadress = \"x\"").contains("adress"));
         assert!(error("[[node]]\nname = \"a\"\naddress = \"x\"").contains("HOST:PORT"));
         assert!(error("[[node]]\nname = \"a\"\n[[node]]\nname = \"a\"").contains("listed twice"));
-        assert!(
-            error("[[node]]\nname = \"a\"\nneighbours = [\"a\"]").contains("its own neighbour")
-        );
+        assert!(error("[[node]]\nname = \"a\"\nneighbours = [\"a\"]").contains("its own neighbour"));
         let unknown = error("[[node]]\nname = \"a\"\nneighbours = [\"x\"]");
-        assert!(
-            unknown.contains("unknown node x") && unknown.contains("there are: a"),
-            "{unknown}"
-        );
+        assert!(unknown.contains("unknown node x") && unknown.contains("there are: a"), "{unknown}");
         let stranger = parse(THREE).unwrap().neighbours_of("d").unwrap_err();
-        assert!(
-            stranger.contains("\"d\"") && stranger.contains("a, b, c"),
-            "{stranger}"
-        );
+        assert!(stranger.contains("\"d\"") && stranger.contains("a, b, c"), "{stranger}");
     }
 }

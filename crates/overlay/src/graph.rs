@@ -64,12 +64,7 @@ impl Graph {
         }
         first.resize(ids.len() + 1, edges.len() as u32);
         let transit = vertices.values().map(|vertex| vertex.transit).collect();
-        Self {
-            ids,
-            transit,
-            first,
-            edges,
-        }
+        Self { ids, transit, first, edges }
     }
 
     /// Number of nodes.
@@ -85,9 +80,7 @@ impl Graph {
     /// All edges: from, to, cost in microseconds.
     pub fn edges(&self) -> impl Iterator<Item = (NodeId, NodeId, u32)> {
         self.ids.iter().enumerate().flat_map(|(from, id)| {
-            self.edges_of(from as Index)
-                .iter()
-                .map(|&(to, cost)| (*id, self.ids[to as usize], cost))
+            self.edges_of(from as Index).iter().map(|&(to, cost)| (*id, self.ids[to as usize], cost))
         })
     }
 
@@ -98,13 +91,7 @@ impl Graph {
 
     /// Shortest paths from the nearest of `origins` to every node.
     pub fn distances(&self, origins: impl IntoIterator<Item = NodeId>) -> Distances {
-        let mut reached = vec![
-            Reached {
-                metric: Micros::MAX,
-                hops: u16::MAX
-            };
-            self.len()
-        ];
+        let mut reached = vec![Reached { metric: Micros::MAX, hops: u16::MAX }; self.len()];
         let mut heap = BinaryHeap::with_capacity(self.len());
         let mut is_origin = vec![false; self.len()];
         for origin in origins {
@@ -120,24 +107,15 @@ impl Graph {
                 continue;
             }
             for &(to, cost) in self.edges_of(node) {
-                let next = Reached {
-                    metric: metric + Micros::from(cost),
-                    hops: hops + 1,
-                };
+                let next = Reached { metric: metric + Micros::from(cost), hops: hops + 1 };
                 if next.metric < reached[to as usize].metric {
                     reached[to as usize] = next;
                     heap.push(Reverse((next.metric, next.hops, to)));
                 }
             }
         }
-        let found = self
-            .ids
-            .iter()
-            .zip(reached)
-            .filter(|(_, reached)| reached.metric != Micros::MAX);
-        Distances {
-            nodes: found.map(|(id, reached)| (*id, reached)).collect(),
-        }
+        let found = self.ids.iter().zip(reached).filter(|(_, reached)| reached.metric != Micros::MAX);
+        Distances { nodes: found.map(|(id, reached)| (*id, reached)).collect() }
     }
 }
 

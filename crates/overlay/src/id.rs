@@ -15,9 +15,7 @@ impl fmt::Debug for NodeId {
 /// The first eight bytes in hexadecimal: enough for people.
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -30,9 +28,7 @@ pub const STREAM_NAME_LEN_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// A node name that is no DNS label.
-    #[error(
-        "node name {0:?} is not 1 to {NODE_NAME_LEN_MAX} letters a-z, digits and inner hyphens; choose another"
-    )]
+    #[error("node name {0:?} is not 1 to {NODE_NAME_LEN_MAX} letters a-z, digits and inner hyphens; choose another")]
     Node(String),
     /// A stream name with characters that URLs or terminals would garble.
     #[error(

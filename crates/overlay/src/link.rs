@@ -119,11 +119,7 @@ impl Estimator {
             let sample = (lost as f64 / sent as f64).min(1.0);
             self.loss += LOSS_WEIGHT * (sample - self.loss);
         }
-        self.load = if load.is_finite() {
-            load.clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        self.load = if load.is_finite() { load.clamp(0.0, 1.0) } else { 0.0 };
     }
 
     /// Smoothed round-trip time, once measured.
@@ -149,10 +145,7 @@ impl Estimator {
         let retransmit = loss / (1.0 - loss) * RETRANSMIT_RTTS * rtt;
         let used = self.load.min(LOAD_MAX);
         let load = LOAD_COST_US * ((used - LOAD_KNEE) / (1.0 - used)).max(0.0);
-        Some(Told {
-            out_us: (receive + retransmit + load) as u32,
-            in_us: receive as u32,
-        })
+        Some(Told { out_us: (receive + retransmit + load) as u32, in_us: receive as u32 })
     }
 
     /// Costs that others were told last.
@@ -216,22 +209,11 @@ mod tests {
     #[test]
     fn bad_news_travels_at_once_and_good_news_after_it_lasted() {
         let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
-        assert_eq!(
-            feed(&mut link, &mut now, 20_000, 100),
-            1,
-            "the first measurement only"
-        );
-        assert!(
-            feed(&mut link, &mut now, 80_000, 5) >= 1,
-            "worse is told at once"
-        );
+        assert_eq!(feed(&mut link, &mut now, 20_000, 100), 1, "the first measurement only");
+        assert!(feed(&mut link, &mut now, 80_000, 5) >= 1, "worse is told at once");
         feed(&mut link, &mut now, 80_000, 200);
         let before = link.told();
-        assert_eq!(
-            feed(&mut link, &mut now, 20_000, 20),
-            0,
-            "better for two seconds is no news yet"
-        );
+        assert_eq!(feed(&mut link, &mut now, 20_000, 20), 0, "better for two seconds is no news yet");
         assert_eq!(link.told(), before);
         assert!(feed(&mut link, &mut now, 20_000, 100) >= 1);
     }

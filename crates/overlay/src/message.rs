@@ -195,18 +195,12 @@ impl Message {
     /// Length of the message whose four length bytes are given.
     pub fn len_of(prefix: [u8; 4]) -> Result<usize, MessageError> {
         let len = u32::from_be_bytes(prefix) as usize;
-        if len > MESSAGE_LEN_MAX {
-            Err(MessageError::TooLong(len))
-        } else {
-            Ok(len)
-        }
+        if len > MESSAGE_LEN_MAX { Err(MessageError::TooLong(len)) } else { Ok(len) }
     }
 
     /// Encodes with the length in front.
     pub fn encode(&self) -> Bytes {
-        let control = wire::Control {
-            message: Some(to_wire(self)),
-        };
+        let control = wire::Control { message: Some(to_wire(self)) };
         let len = control.encoded_len();
         let mut out = BytesMut::with_capacity(4 + len);
         out.put_u32(len as u32);
@@ -228,13 +222,8 @@ impl Message {
 fn to_wire(message: &Message) -> wire::Any {
     use wire::Any;
     match message {
-        Message::Hello(hello) => Any::Hello(wire::Hello {
-            version: hello.version,
-            version_min: hello.version_min,
-        }),
-        Message::Digest(buckets) => Any::Digest(wire::Digest {
-            buckets: buckets.clone(),
-        }),
+        Message::Hello(hello) => Any::Hello(wire::Hello { version: hello.version, version_min: hello.version_min }),
+        Message::Digest(buckets) => Any::Digest(wire::Digest { buckets: buckets.clone() }),
         Message::Listing { bucket, entries } => Any::Listing(wire::Listing {
             bucket: *bucket,
             entries: entries
@@ -262,11 +251,7 @@ fn to_wire(message: &Message) -> wire::Any {
             stream: join.stream.as_str().into(),
             resume: join.resume.map(|resume| wire::Resume {
                 timeline: resume.timeline,
-                layers: resume
-                    .layers
-                    .iter()
-                    .map(|&(group, index)| wire::Point { group, index })
-                    .collect(),
+                layers: resume.layers.iter().map(|&(group, index)| wire::Point { group, index }).collect(),
             }),
         }),
         Message::Leave(feed) => Any::Leave(wire::Leave { feed: feed.0 }),
@@ -285,31 +270,16 @@ fn to_wire(message: &Message) -> wire::Any {
                 Supply::Waiting => 3,
             },
         }),
-        Message::Carries { stream, yes } => Any::Carries(wire::Carries {
-            stream: stream.as_str().into(),
-            yes: *yes,
-        }),
+        Message::Carries { stream, yes } => Any::Carries(wire::Carries { stream: stream.as_str().into(), yes: *yes }),
         Message::Gap(gap) => Any::Gap(wire::Gap {
             feed: gap.feed.0,
             layer: u32::from(gap.layer),
-            from: Some(wire::Point {
-                group: gap.from.0,
-                index: gap.from.1,
-            }),
-            to: Some(wire::Point {
-                group: gap.to.0,
-                index: gap.to.1,
-            }),
+            from: Some(wire::Point { group: gap.from.0, index: gap.from.1 }),
+            to: Some(wire::Point { group: gap.to.0, index: gap.to.1 }),
         }),
-        Message::Trace {
-            id,
-            stream,
-            hops_left,
-        } => Any::Trace(wire::Trace {
-            id: *id,
-            stream: stream.as_str().into(),
-            hops_left: *hops_left,
-        }),
+        Message::Trace { id, stream, hops_left } => {
+            Any::Trace(wire::Trace { id: *id, stream: stream.as_str().into(), hops_left: *hops_left })
+        }
         Message::TraceReply { id, hops } => Any::TraceReply(wire::TraceReply {
             id: *id,
             hops: hops
@@ -330,10 +300,7 @@ fn to_wire(message: &Message) -> wire::Any {
 fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
     use wire::Any;
     Ok(match any {
-        Any::Hello(hello) => Message::Hello(Hello {
-            version: hello.version,
-            version_min: hello.version_min,
-        }),
+        Any::Hello(hello) => Message::Hello(Hello { version: hello.version, version_min: hello.version_min }),
         Any::Digest(digest) if digest.buckets.len() == BUCKETS => Message::Digest(digest.buckets),
         Any::Digest(_) => return Err(MessageError::Field("digest.buckets")),
         Any::Listing(listing) => {
@@ -343,46 +310,18 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
             let entry = |entry: wire::Entry| {
                 let author = node_id(&entry.author)?;
                 // A kind that only a later version knows is no fault of the sender.
-                Ok(RecordKind::from_number(entry.kind).map(|kind| {
-                    (
-                        author,
-                        kind,
-                        Version {
-                            epoch: entry.epoch,
-                            seq: entry.seq,
-                        },
-                    )
-                }))
+                Ok(RecordKind::from_number(entry.kind)
+                    .map(|kind| (author, kind, Version { epoch: entry.epoch, seq: entry.seq })))
             };
-            let entries = listing
-                .entries
-                .into_iter()
-                .filter_map(|e| entry(e).transpose())
-                .collect::<Result<_, _>>()?;
-            Message::Listing {
-                bucket: listing.bucket,
-                entries,
-            }
+            let entries = listing.entries.into_iter().filter_map(|e| entry(e).transpose()).collect::<Result<_, _>>()?;
+            Message::Listing { bucket: listing.bucket, entries }
         }
         Any::Records(records) => {
             let aged = |signed: wire::Signed| {
-                let signature = signed
-                    .signature
-                    .try_into()
-                    .map_err(|_| MessageError::Field("signature"))?;
-                Ok(Aged {
-                    body: signed.body,
-                    signature,
-                    age_s: signed.age_s,
-                })
+                let signature = signed.signature.try_into().map_err(|_| MessageError::Field("signature"))?;
+                Ok(Aged { body: signed.body, signature, age_s: signed.age_s })
             };
-            Message::Records(
-                records
-                    .records
-                    .into_iter()
-                    .map(aged)
-                    .collect::<Result<_, _>>()?,
-            )
+            Message::Records(records.records.into_iter().map(aged).collect::<Result<_, _>>()?)
         }
         Any::Join(join) => Message::Join(Join {
             feed: FeedId(join.feed),
@@ -392,11 +331,7 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
         Any::Leave(leave) => Message::Leave(FeedId(leave.feed)),
         Any::Refuse(refuse) => Message::Refuse {
             feed: FeedId(refuse.feed),
-            reason: if refuse.reason == 2 {
-                Refusal::Circular
-            } else {
-                Refusal::Busy
-            },
+            reason: if refuse.reason == 2 { Refusal::Circular } else { Refusal::Busy },
         },
         Any::Supply(supply) => Message::Supply {
             feed: FeedId(supply.feed),
@@ -407,19 +342,11 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
                 _ => return Err(MessageError::Field("supply")),
             },
         },
-        Any::Carries(carries) => Message::Carries {
-            stream: stream(&carries.stream)?,
-            yes: carries.yes,
-        },
+        Any::Carries(carries) => Message::Carries { stream: stream(&carries.stream)?, yes: carries.yes },
         Any::Gap(gap) => {
-            let point = |point: Option<wire::Point>| {
-                point
-                    .map(|p| (p.group, p.index))
-                    .ok_or(MessageError::Field("gap"))
-            };
-            let layer = u8::try_from(gap.layer)
-                .ok()
-                .filter(|layer| usize::from(*layer) < LAYERS);
+            let point =
+                |point: Option<wire::Point>| point.map(|p| (p.group, p.index)).ok_or(MessageError::Field("gap"));
+            let layer = u8::try_from(gap.layer).ok().filter(|layer| usize::from(*layer) < LAYERS);
             Message::Gap(Gap {
                 feed: FeedId(gap.feed),
                 layer: layer.ok_or(MessageError::Field("gap.layer"))?,
@@ -446,20 +373,14 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
                     newest_age_us: hop.newest_age_us,
                 })
             };
-            Message::TraceReply {
-                id: reply.id,
-                hops: reply.hops.into_iter().map(hop).collect::<Result<_, _>>()?,
-            }
+            Message::TraceReply { id: reply.id, hops: reply.hops.into_iter().map(hop).collect::<Result<_, _>>()? }
         }
         Any::Goodbye(_) => Message::Goodbye,
     })
 }
 
 fn node_id(bytes: &[u8]) -> Result<NodeId, MessageError> {
-    bytes
-        .try_into()
-        .map(NodeId)
-        .map_err(|_| MessageError::Field("node id"))
+    bytes.try_into().map(NodeId).map_err(|_| MessageError::Field("node id"))
 }
 
 fn stream(name: &str) -> Result<StreamName, MessageError> {
@@ -467,18 +388,9 @@ fn stream(name: &str) -> Result<StreamName, MessageError> {
 }
 
 fn resume(resume: wire::Resume) -> Result<Resume, MessageError> {
-    let points: Vec<_> = resume
-        .layers
-        .iter()
-        .map(|point| (point.group, point.index))
-        .collect();
-    let layers = points
-        .try_into()
-        .map_err(|_| MessageError::Field("resume.layers"))?;
-    Ok(Resume {
-        timeline: resume.timeline,
-        layers,
-    })
+    let points: Vec<_> = resume.layers.iter().map(|point| (point.group, point.index)).collect();
+    let layers = points.try_into().map_err(|_| MessageError::Field("resume.layers"))?;
+    Ok(Resume { timeline: resume.timeline, layers })
 }
 
 mod wire;

@@ -140,23 +140,12 @@ impl Node {
     /// Takes in what happened.
     pub fn handle_input(&mut self, input: Input, now: Time) {
         match input {
-            Input::LinkUp {
-                link,
-                peer,
-                name,
-                dialed,
-                rtt,
-            } => self.link_up(link, peer, name, dialed, rtt, now),
+            Input::LinkUp { link, peer, name, dialed, rtt } => self.link_up(link, peer, name, dialed, rtt, now),
             Input::LinkDown { link, reason } => self.link_down(link, reason, now),
             Input::DialFailed { name, reason } => self.dial_failed(&name, reason, now),
             Input::Message { link, message } => self.message(link, message, now),
             Input::Echo { link, nonce } => self.echo(link, nonce, now),
-            Input::Transport {
-                link,
-                sent,
-                lost,
-                load,
-            } => self.transport(link, sent, lost, load, now),
+            Input::Transport { link, sent, lost, load } => self.transport(link, sent, lost, load, now),
             Input::Newer { feed, position } => self.newer(feed, position, now),
             Input::Publish { stream, timeline } => self.publish(stream, timeline, now),
             Input::Withdraw(stream) => self.withdraw(&stream, now),
@@ -191,18 +180,8 @@ impl Node {
         let contacts = self.contacts.values().map(|contact| contact.dial_at);
         let links = self.links.values().map(Link::due);
         let streams = self.streams.values().map(|stream| stream.check_at);
-        let rest = [
-            self.own.due(),
-            self.expire_at,
-            self.reroute_at,
-            self.traces.due(),
-        ];
-        contacts
-            .chain(links)
-            .chain(streams)
-            .chain(rest)
-            .min()
-            .unwrap_or(Time::NEVER)
+        let rest = [self.own.due(), self.expire_at, self.reroute_at, self.traces.due()];
+        contacts.chain(links).chain(streams).chain(rest).min().unwrap_or(Time::NEVER)
     }
 
     /// This node's identity.
@@ -237,12 +216,7 @@ impl Node {
     /// The name under which a node is known here, or its identity.
     fn name_of(&self, id: NodeId) -> String {
         let node = self.table.node(id).map(|node| node.credential.name.clone());
-        let link = || {
-            self.links
-                .values()
-                .find(|link| link.peer == id)
-                .map(|link| link.name.clone())
-        };
+        let link = || self.links.values().find(|link| link.peer == id).map(|link| link.name.clone());
         node.or_else(link).unwrap_or_else(|| id.to_string())
     }
 }

@@ -34,9 +34,7 @@ pub enum RecordKind {
 impl RecordKind {
     /// The kind with this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Node, Self::Links, Self::Streams]
-            .into_iter()
-            .find(|kind| *kind as u32 == number)
+        [Self::Node, Self::Links, Self::Streams].into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -142,21 +140,10 @@ impl Record {
     }
 
     /// Encodes facts and signs them with `sign`.
-    pub fn make(
-        author: NodeId,
-        version: Version,
-        facts: Facts,
-        sign: impl FnOnce(&[u8]) -> [u8; 64],
-    ) -> Self {
+    pub fn make(author: NodeId, version: Version, facts: Facts, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
         let body = Bytes::from(encode(author, version, &facts).encode_to_vec());
         let signature = sign(&Self::signed_bytes(&body));
-        Self {
-            author,
-            version,
-            facts,
-            body,
-            signature,
-        }
+        Self { author, version, facts, body, signature }
     }
 
     /// Parses a body. The signature is taken as it is; checking it is the caller's.
@@ -166,22 +153,13 @@ impl Record {
         }
         let wire = wire::Body::decode(body.clone()).map_err(RecordError::Encoding)?;
         let author = node_id(&wire.author).ok_or(RecordError::Field("author"))?;
-        let version = Version {
-            epoch: wire.epoch,
-            seq: wire.seq,
-        };
+        let version = Version { epoch: wire.epoch, seq: wire.seq };
         let facts = match wire.facts.ok_or(RecordError::Field("facts"))? {
             wire::Facts::Node(node) => Facts::Node(parse_node(node)?),
             wire::Facts::Links(links) => Facts::Links(parse_links(links)?),
             wire::Facts::Streams(streams) => Facts::Streams(parse_streams(streams)?),
         };
-        Ok(Self {
-            author,
-            version,
-            facts,
-            body,
-            signature,
-        })
+        Ok(Self { author, version, facts, body, signature })
     }
 }
 
@@ -213,19 +191,11 @@ fn encode(author: NodeId, version: Version, facts: &Facts) -> wire::Body {
         Facts::Streams(streams) => wire::Facts::Streams(wire::Streams {
             streams: streams
                 .iter()
-                .map(|stream| wire::Stream {
-                    name: stream.name.as_str().into(),
-                    timeline: stream.timeline,
-                })
+                .map(|stream| wire::Stream { name: stream.name.as_str().into(), timeline: stream.timeline })
                 .collect(),
         }),
     };
-    wire::Body {
-        author: author.0.to_vec(),
-        epoch: version.epoch,
-        seq: version.seq,
-        facts: Some(facts),
-    }
+    wire::Body { author: author.0.to_vec(), epoch: version.epoch, seq: version.seq, facts: Some(facts) }
 }
 
 fn parse_node(node: wire::Node) -> Result<NodeFacts, RecordError> {
@@ -234,16 +204,9 @@ fn parse_node(node: wire::Node) -> Result<NodeFacts, RecordError> {
     if node.addresses.len() > ADDRESSES_MAX || !node.addresses.iter().chain(&node.http).all(short) {
         return Err(RecordError::Field("addresses"));
     }
-    let signature = node
-        .credential
-        .try_into()
-        .map_err(|_| RecordError::Field("credential"))?;
+    let signature = node.credential.try_into().map_err(|_| RecordError::Field("credential"))?;
     Ok(NodeFacts {
-        credential: Credential {
-            name: node.name,
-            not_after_unix_s: node.not_after_unix_s,
-            signature,
-        },
+        credential: Credential { name: node.name, not_after_unix_s: node.not_after_unix_s, signature },
         addresses: node.addresses,
         http: node.http,
         transit: node.transit,
@@ -256,12 +219,7 @@ fn parse_links(links: wire::Links) -> Result<Vec<LinkFacts>, RecordError> {
     }
     let parse = |link: wire::Link| {
         let peer = node_id(&link.peer).ok_or(RecordError::Field("peer"))?;
-        Ok(LinkFacts {
-            peer,
-            out_us: link.out_us,
-            in_us: link.in_us,
-            rtt_us: link.rtt_us,
-        })
+        Ok(LinkFacts { peer, out_us: link.out_us, in_us: link.in_us, rtt_us: link.rtt_us })
     };
     links.links.into_iter().map(parse).collect()
 }
@@ -272,10 +230,7 @@ fn parse_streams(streams: wire::Streams) -> Result<Vec<StreamFacts>, RecordError
     }
     let parse = |stream: wire::Stream| {
         let name = StreamName::new(&stream.name).map_err(|_| RecordError::Field("stream name"))?;
-        Ok(StreamFacts {
-            name,
-            timeline: stream.timeline,
-        })
+        Ok(StreamFacts { name, timeline: stream.timeline })
     };
     streams.streams.into_iter().map(parse).collect()
 }

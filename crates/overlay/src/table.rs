@@ -51,25 +51,14 @@ impl Table {
         if u64::from(age_s) >= RECORD_LIFETIME.as_secs() {
             return Offer::Expired;
         }
-        if self
-            .version(author, kind)
-            .is_some_and(|held| held >= version)
-        {
+        if self.version(author, kind).is_some_and(|held| held >= version) {
             return Offer::Known;
         }
         if kind == RecordKind::Node {
             let new_author = self.version(author, kind).is_none();
-            return if new_author && self.authors >= AUTHORS_MAX {
-                Offer::Full
-            } else {
-                Offer::Taken
-            };
+            return if new_author && self.authors >= AUTHORS_MAX { Offer::Full } else { Offer::Taken };
         }
-        if self.version(author, RecordKind::Node).is_some() {
-            Offer::Taken
-        } else {
-            Offer::Stranger
-        }
+        if self.version(author, RecordKind::Node).is_some() { Offer::Taken } else { Offer::Stranger }
     }
 
     /// Takes a record whose signature and credential have been checked.
@@ -80,17 +69,7 @@ impl Table {
             let age_us = u64::from(age_s) * 1_000_000;
             let signed_at = Time::from_micros(now.as_micros().saturating_sub(age_us));
             let older_s = (age_us.saturating_sub(now.as_micros()) / 1_000_000) as u32;
-            let fresh = self
-                .records
-                .insert(
-                    (author, kind),
-                    Held {
-                        record,
-                        signed_at,
-                        older_s,
-                    },
-                )
-                .is_none();
+            let fresh = self.records.insert((author, kind), Held { record, signed_at, older_s }).is_none();
             self.authors += usize::from(fresh && kind == RecordKind::Node);
         }
         offer
@@ -98,31 +77,21 @@ impl Table {
 
     /// Version held of an author's record.
     pub fn version(&self, author: NodeId, kind: RecordKind) -> Option<Version> {
-        self.records
-            .get(&(author, kind))
-            .map(|held| held.record.version)
+        self.records.get(&(author, kind)).map(|held| held.record.version)
     }
 
     /// A record in the form that travels.
     pub fn aged(&self, author: NodeId, kind: RecordKind, now: Time) -> Option<Aged> {
         let held = self.records.get(&(author, kind))?;
-        let age_s = held
-            .older_s
-            .saturating_add(now.since(held.signed_at).as_secs() as u32);
-        Some(Aged {
-            body: held.record.body.clone(),
-            signature: held.record.signature,
-            age_s,
-        })
+        let age_s = held.older_s.saturating_add(now.since(held.signed_at).as_secs() as u32);
+        Some(Aged { body: held.record.body.clone(), signature: held.record.signature, age_s })
     }
 
     /// Drops what is past its lifetime, and all of an author whose node record is gone. Tells whether anything went.
     pub fn expire(&mut self, now: Time) -> bool {
         let before = self.records.len();
-        let alive = |held: &Held| {
-            now.since(held.signed_at) + Duration::from_secs(u64::from(held.older_s))
-                < RECORD_LIFETIME
-        };
+        let alive =
+            |held: &Held| now.since(held.signed_at) + Duration::from_secs(u64::from(held.older_s)) < RECORD_LIFETIME;
         self.records.retain(|_, held| alive(held));
         let known: std::collections::BTreeSet<NodeId> = self.nodes().map(|(id, _)| id).collect();
         self.records.retain(|(author, _), _| known.contains(author));
@@ -141,22 +110,16 @@ impl Table {
 
     /// What is held in one bucket.
     pub fn listing(&self, bucket: usize) -> Vec<(NodeId, RecordKind, Version)> {
-        let held = self
-            .records
-            .iter()
-            .filter(|((author, _), _)| bucket_of(*author) == bucket);
-        held.map(|((author, kind), held)| (*author, *kind, held.record.version))
-            .collect()
+        let held = self.records.iter().filter(|((author, _), _)| bucket_of(*author) == bucket);
+        held.map(|((author, kind), held)| (*author, *kind, held.record.version)).collect()
     }
 
     /// Facts of all nodes.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeFacts)> {
-        self.records
-            .iter()
-            .filter_map(|((author, _), held)| match &held.record.facts {
-                Facts::Node(node) => Some((*author, node)),
-                _ => None,
-            })
+        self.records.iter().filter_map(|((author, _), held)| match &held.record.facts {
+            Facts::Node(node) => Some((*author, node)),
+            _ => None,
+        })
     }
 
     /// Facts of one node.
@@ -169,11 +132,7 @@ impl Table {
 
     /// Links that a node lists.
     pub fn links(&self, id: NodeId) -> &[LinkFacts] {
-        match self
-            .records
-            .get(&(id, RecordKind::Links))
-            .map(|held| &held.record.facts)
-        {
+        match self.records.get(&(id, RecordKind::Links)).map(|held| &held.record.facts) {
             Some(Facts::Links(links)) => links,
             _ => &[],
         }
@@ -210,12 +169,9 @@ pub fn bucket_of(author: NodeId) -> usize {
 /// accidental differences; against forgery stand the signatures.
 fn hash(author: NodeId, kind: RecordKind, version: Version) -> u64 {
     let fields = author.0.into_iter().chain([kind as u8]);
-    let bytes = fields
-        .chain(version.epoch.to_be_bytes())
-        .chain(version.seq.to_be_bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let bytes = fields.chain(version.epoch.to_be_bytes()).chain(version.seq.to_be_bytes());
+    let mut hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

@@ -44,12 +44,7 @@ impl<'a> Bits<'a> {
     /// Signed Exp-Golomb code.
     pub(super) fn se(&mut self) -> Option<i32> {
         let code = i64::from(self.ue()?);
-        i32::try_from(if code % 2 == 0 {
-            -(code / 2)
-        } else {
-            (code + 1) / 2
-        })
-        .ok()
+        i32::try_from(if code % 2 == 0 { -(code / 2) } else { (code + 1) / 2 }).ok()
     }
 }
 

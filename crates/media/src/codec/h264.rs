@@ -22,9 +22,7 @@ pub fn nal_type(unit: &[u8]) -> u8 {
 
 /// Whether decoding can start at this frame, and whether no other frame refers to it (`nal_ref_idc` 0, section 7.4.1).
 pub fn classify<'a>(units: impl Iterator<Item = &'a [u8]>) -> (bool, bool) {
-    let mut slices = units
-        .filter(|unit| (NAL_SLICE..=NAL_IDR).contains(&nal_type(unit)))
-        .peekable();
+    let mut slices = units.filter(|unit| (NAL_SLICE..=NAL_IDR).contains(&nal_type(unit))).peekable();
     let any = slices.peek().is_some();
     let (mut keyframe, mut discardable) = (false, any);
     for unit in slices {
@@ -45,13 +43,7 @@ pub fn avcc(sps: &[u8], pps: &[u8]) -> Option<Bytes> {
 /// Parameter sets of an `avcC` body, in the order they are to be sent in.
 pub fn parameter_sets(avcc: &[u8]) -> Option<Vec<Bytes>> {
     let avcc = Avcc::decode_body(&mut &avcc[..]).ok()?;
-    Some(
-        avcc.sequence_parameter_sets
-            .into_iter()
-            .chain(avcc.picture_parameter_sets)
-            .map(Bytes::from)
-            .collect(),
-    )
+    Some(avcc.sequence_parameter_sets.into_iter().chain(avcc.picture_parameter_sets).map(Bytes::from).collect())
 }
 
 /// Profiles whose parameter sets tell the chroma format (section 7.3.2.1.1).
@@ -108,15 +100,9 @@ pub fn dimensions(sps: &[u8]) -> Option<(u16, u16)> {
             _ => (2, 1),
         };
         crop_x = bits.ue()?.checked_add(bits.ue()?)?.checked_mul(unit_x)?;
-        crop_y = bits
-            .ue()?
-            .checked_add(bits.ue()?)?
-            .checked_mul(unit_y * (2 - frame_only))?;
+        crop_y = bits.ue()?.checked_add(bits.ue()?)?.checked_mul(unit_y * (2 - frame_only))?;
     }
-    let size = |full: u32, crop| {
-        full.checked_sub(crop)
-            .and_then(|size| u16::try_from(size).ok())
-    };
+    let size = |full: u32, crop| full.checked_sub(crop).and_then(|size| u16::try_from(size).ok());
     Some((size(width, crop_x)?, size(height, crop_y)?))
 }
 

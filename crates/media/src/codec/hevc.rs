@@ -55,9 +55,7 @@ fn parse_sps(sps: &[u8]) -> Option<Sps> {
     // general_profile_space .. general_level_idc, byte aligned.
     let profile: [u8; 12] = rbsp.get(1..13)?.try_into().ok()?;
     bits.skip(96)?;
-    let present: Vec<(u32, u32)> = (0..sub_layers)
-        .map(|_| Some((bits.bit()?, bits.bit()?)))
-        .collect::<Option<_>>()?;
+    let present: Vec<(u32, u32)> = (0..sub_layers).map(|_| Some((bits.bit()?, bits.bit()?))).collect::<Option<_>>()?;
     if sub_layers > 0 {
         bits.skip(2 * (8 - sub_layers as usize))?;
     }
@@ -78,16 +76,7 @@ fn parse_sps(sps: &[u8]) -> Option<Sps> {
     }
     let (depth_luma, depth_chroma) = (bits.ue()?, bits.ue()?);
     let (width, height) = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
-    Some(Sps {
-        chroma,
-        width,
-        height,
-        depth_luma,
-        depth_chroma,
-        profile,
-        sub_layers: sub_layers + 1,
-        nested,
-    })
+    Some(Sps { chroma, width, height, depth_luma, depth_chroma, profile, sub_layers: sub_layers + 1, nested })
 }
 
 /// Width and height in pixels, after cropping.
@@ -114,16 +103,9 @@ pub fn hvcc(vps: &[u8], sps: &[u8], pps: &[u8]) -> Option<Bytes> {
     hvcc.num_temporal_layers = facts.sub_layers as u8 & 7;
     hvcc.temporal_id_nested = facts.nested;
     hvcc.length_size_minus_one = 3;
-    let array = |nal_unit_type, unit: &[u8]| HvcCArray {
-        completeness: true,
-        nal_unit_type,
-        nalus: vec![unit.to_vec()],
-    };
-    hvcc.arrays = vec![
-        array(NAL_VPS, vps),
-        array(NAL_SPS, sps),
-        array(NAL_PPS, pps),
-    ];
+    let array =
+        |nal_unit_type, unit: &[u8]| HvcCArray { completeness: true, nal_unit_type, nalus: vec![unit.to_vec()] };
+    hvcc.arrays = vec![array(NAL_VPS, vps), array(NAL_SPS, sps), array(NAL_PPS, pps)];
     let mut body = Vec::new();
     hvcc.encode_body(&mut body).ok()?;
     Some(body.into())
@@ -134,12 +116,7 @@ pub fn parameter_sets(hvcc: &[u8]) -> Option<Vec<Bytes>> {
     let hvcc = Hvcc::decode_body(&mut &hvcc[..]).ok()?;
     // Encoders put messages about themselves there as well; decoders do not need them.
     let units = hvcc.arrays.into_iter().flat_map(|array| array.nalus);
-    Some(
-        units
-            .filter(|unit| (NAL_VPS..=NAL_PPS).contains(&nal_type(unit)))
-            .map(Bytes::from)
-            .collect(),
-    )
+    Some(units.filter(|unit| (NAL_VPS..=NAL_PPS).contains(&nal_type(unit))).map(Bytes::from).collect())
 }
 
 /// Units that frames carry: everything but delimiters and parameter sets, which the catalog holds.

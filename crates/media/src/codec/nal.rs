@@ -24,10 +24,7 @@ pub fn annex_b(data: &[u8]) -> impl Iterator<Item = &[u8]> {
                 None => (from, None),
             };
             rest = next;
-            let len = unit
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |last| last + 1);
+            let len = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             if len > 0 {
                 return Some(&unit[..len]);
             }
@@ -56,9 +53,7 @@ pub fn widen(mut data: &[u8], length_size: usize) -> Option<Bytes> {
     let mut out = BytesMut::with_capacity(data.len() + data.len() / 8);
     while !data.is_empty() {
         let (len, rest) = data.split_at_checked(length_size)?;
-        let len = len
-            .iter()
-            .fold(0, |value, byte| value << 8 | usize::from(*byte));
+        let len = len.iter().fold(0, |value, byte| value << 8 | usize::from(*byte));
         let (unit, rest) = rest.split_at_checked(len)?;
         out.put_u32(len as u32);
         out.put_slice(unit);
@@ -82,10 +77,7 @@ mod tests {
 
     #[test]
     fn lengths_are_widened_and_bad_ones_refused() {
-        assert_eq!(
-            widen(&[0, 2, 7, 8], 2).as_deref(),
-            Some(&[0, 0, 0, 2, 7, 8][..])
-        );
+        assert_eq!(widen(&[0, 2, 7, 8], 2).as_deref(), Some(&[0, 0, 0, 2, 7, 8][..]));
         assert_eq!(widen(&[0, 9, 7, 8], 2), None);
         assert_eq!(units(&[0, 0, 0, 9, 1]).count(), 0);
     }

@@ -54,10 +54,7 @@ impl<R: Read + Seek> Mp4<R> {
         let mut catalog = Catalog::default();
         let mut tracks = Vec::new();
         for trak in &moov.trak {
-            let is_video = catalog
-                .tracks
-                .iter()
-                .any(|track| matches!(track.kind, Kind::Video { .. }));
+            let is_video = catalog.tracks.iter().any(|track| matches!(track.kind, Kind::Video { .. }));
             let id = catalog.tracks.len() as u8;
             let Some((track, length_size)) = describe(trak, id)? else {
                 continue;
@@ -69,38 +66,18 @@ impl<R: Read + Seek> Mp4<R> {
             if samples.is_empty() {
                 continue;
             }
-            tracks.push(Samples {
-                id,
-                codec: track.codec,
-                timescale: track.timescale,
-                length_size,
-                samples,
-                next: 0,
-            });
+            tracks.push(Samples { id, codec: track.codec, timescale: track.timescale, length_size, samples, next: 0 });
             catalog.tracks.push(track);
         }
         if tracks.is_empty() {
             let fragmented = moov.mvex.is_some();
-            return Err(if fragmented {
-                SourceError::Fragmented
-            } else {
-                SourceError::NoTrack
-            });
+            return Err(if fragmented { SourceError::Fragmented } else { SourceError::NoTrack });
         }
-        let end = tracks
-            .iter()
-            .flat_map(|track| &track.samples)
-            .map(|s| s.at + u64::from(s.len))
-            .max()
-            .unwrap_or(0);
+        let end = tracks.iter().flat_map(|track| &track.samples).map(|s| s.at + u64::from(s.len)).max().unwrap_or(0);
         if end > len {
             return Err(SourceError::Truncated { missing: end - len });
         }
-        Ok(Self {
-            reader,
-            catalog,
-            tracks,
-        })
+        Ok(Self { reader, catalog, tracks })
     }
 }
 
@@ -114,10 +91,7 @@ impl<R: Read + Seek> Source for Mp4<R> {
             let sample = track.samples.get(track.next)?;
             Some(i128::from(sample.dts) * 1_000_000 / i128::from(track.timescale))
         };
-        let due = self
-            .tracks
-            .iter_mut()
-            .filter_map(|track| time(track).map(|time| (time, track)));
+        let due = self.tracks.iter_mut().filter_map(|track| time(track).map(|time| (time, track)));
         let Some((_, track)) = due.min_by_key(|(time, track)| (*time, track.id)) else {
             return Ok(None);
         };
@@ -140,32 +114,20 @@ impl Samples {
         let video = matches!(self.codec, Codec::H264 | Codec::Hevc);
         let data = match self.length_size {
             4 => data,
-            size if video => {
-                nal::widen(&data, size).ok_or(SourceError::Damaged("NAL unit length"))?
-            }
+            size if video => nal::widen(&data, size).ok_or(SourceError::Damaged("NAL unit length"))?,
             _ => data,
         };
-        let is_payload = if self.codec == Codec::Hevc {
-            hevc::is_payload
-        } else {
-            h264::is_payload
-        };
+        let is_payload = if self.codec == Codec::Hevc { hevc::is_payload } else { h264::is_payload };
         let clean = !video || nal::units(&data).all(is_payload);
         // Some writers repeat parameter sets in band; the catalog holds them.
-        let data = if clean {
-            data
-        } else {
-            nal::join(nal::units(&data).filter(|unit| is_payload(unit)))
-        };
+        let data = if clean { data } else { nal::join(nal::units(&data).filter(|unit| is_payload(unit))) };
         let discardable = match self.codec {
             Codec::H264 => h264::classify(nal::units(&data)).1,
             Codec::Hevc => hevc::classify(nal::units(&data)).1,
             Codec::Aac | Codec::Opus => false,
         };
         // The last packet's table entry is cut to the edit; the decoder still plays all of it.
-        let opus = (self.codec == Codec::Opus && self.timescale == OPUS_RATE)
-            .then(|| opus_samples(&data))
-            .flatten();
+        let opus = (self.codec == Codec::Opus && self.timescale == OPUS_RATE).then(|| opus_samples(&data)).flatten();
         Ok(Frame {
             track: self.id,
             pts: sample.pts,
@@ -197,27 +159,19 @@ fn read_moov<R: Read + Seek>(reader: &mut R, len: u64) -> Result<Moov, SourceErr
                 return Err(SourceError::TooLarge("movie header"));
             }
             if body_at + body > len {
-                return Err(SourceError::Truncated {
-                    missing: body_at + body - len,
-                });
+                return Err(SourceError::Truncated { missing: body_at + body - len });
             }
             let mut bytes = vec![0; body as usize];
             reader.read_exact(&mut bytes)?;
-            return Moov::decode_body(&mut &bytes[..])
-                .map_err(|error| SourceError::Mp4(error.to_string()));
+            return Moov::decode_body(&mut &bytes[..]).map_err(|error| SourceError::Mp4(error.to_string()));
         }
         at = body_at.saturating_add(body);
     }
-    if at > len {
-        Err(SourceError::Truncated { missing: at - len })
-    } else {
-        Err(SourceError::NoHeader)
-    }
+    if at > len { Err(SourceError::Truncated { missing: at - len }) } else { Err(SourceError::NoHeader) }
 }
 
 fn is_known(header: &Header) -> bool {
-    header.kind == Ftyp::KIND
-        || [&b"moov"[..], b"mdat", b"free", b"wide", b"skip"].contains(&&header.kind.as_ref()[..])
+    header.kind == Ftyp::KIND || [&b"moov"[..], b"mdat", b"free", b"wide", b"skip"].contains(&&header.kind.as_ref()[..])
 }
 
 /// Catalog entry of a track that Levada carries, with the size of its NAL unit lengths.
@@ -225,99 +179,44 @@ fn describe(trak: &Trak, id: u8) -> Result<Option<(Track, usize)>, SourceError> 
     let timescale = trak.mdia.mdhd.timescale;
     let body = |atom: &dyn Fn(&mut Vec<u8>) -> mp4_atom::Result<()>| {
         let mut out = Vec::new();
-        atom(&mut out)
-            .map(|()| Bytes::from(out))
-            .map_err(|error| SourceError::Mp4(error.to_string()))
+        atom(&mut out).map(|()| Bytes::from(out)).map_err(|error| SourceError::Mp4(error.to_string()))
     };
-    let audio = |rate: u32, channels: u16| Kind::Audio {
-        sample_rate: rate,
-        channels: channels.min(255) as u8,
-    };
+    let audio = |rate: u32, channels: u16| Kind::Audio { sample_rate: rate, channels: channels.min(255) as u8 };
     let Some(entry) = trak.mdia.minf.stbl.stsd.codecs.first() else {
         return Ok(None);
     };
     let (codec, config, kind, length_size) = match entry {
-        Entry::Avc1(mp4_atom::Avc1 { visual, avcc, .. })
-        | Entry::Avc3(mp4_atom::Avc3 { visual, avcc, .. }) => {
-            let wide = mp4_atom::Avcc {
-                length_size: 4,
-                ..avcc.clone()
-            };
-            let kind = Kind::Video {
-                width: visual.width,
-                height: visual.height,
-            };
-            (
-                Codec::H264,
-                body(&|out| wide.encode_body(out))?,
-                kind,
-                usize::from(avcc.length_size),
-            )
+        Entry::Avc1(mp4_atom::Avc1 { visual, avcc, .. }) | Entry::Avc3(mp4_atom::Avc3 { visual, avcc, .. }) => {
+            let wide = mp4_atom::Avcc { length_size: 4, ..avcc.clone() };
+            let kind = Kind::Video { width: visual.width, height: visual.height };
+            (Codec::H264, body(&|out| wide.encode_body(out))?, kind, usize::from(avcc.length_size))
         }
-        Entry::Hvc1(mp4_atom::Hvc1 { visual, hvcc, .. })
-        | Entry::Hev1(mp4_atom::Hev1 { visual, hvcc, .. }) => {
-            let wide = mp4_atom::Hvcc {
-                length_size_minus_one: 3,
-                ..hvcc.clone()
-            };
-            let kind = Kind::Video {
-                width: visual.width,
-                height: visual.height,
-            };
-            (
-                Codec::Hevc,
-                body(&|out| wide.encode_body(out))?,
-                kind,
-                usize::from(hvcc.length_size_minus_one) + 1,
-            )
+        Entry::Hvc1(mp4_atom::Hvc1 { visual, hvcc, .. }) | Entry::Hev1(mp4_atom::Hev1 { visual, hvcc, .. }) => {
+            let wide = mp4_atom::Hvcc { length_size_minus_one: 3, ..hvcc.clone() };
+            let kind = Kind::Video { width: visual.width, height: visual.height };
+            (Codec::Hevc, body(&|out| wide.encode_body(out))?, kind, usize::from(hvcc.length_size_minus_one) + 1)
         }
         Entry::Mp4a(mp4a) => {
-            let config = mp4a
-                .esds
-                .es_desc
-                .dec_config
-                .dec_specific
-                .as_ref()
-                .map(|s| Bytes::from(s.raw.clone()));
+            let config = mp4a.esds.es_desc.dec_config.dec_specific.as_ref().map(|s| Bytes::from(s.raw.clone()));
             // The sample entry's own channel count is a template that writers leave at 2 (ISO/IEC 14496-14, section 5.6).
             let facts = config.as_deref().and_then(crate::codec::aac::Config::parse);
             let Some((config, facts)) = config.zip(facts) else {
                 return Ok(None);
             };
-            let channels = if facts.channels == 0 {
-                mp4a.audio.channel_count
-            } else {
-                u16::from(facts.channels)
-            };
+            let channels = if facts.channels == 0 { mp4a.audio.channel_count } else { u16::from(facts.channels) };
             (Codec::Aac, config, audio(facts.rate(), channels), 4)
         }
         Entry::Opus(opus) => {
             let config = body(&|out| opus.dops.encode_body(out))?;
-            (
-                Codec::Opus,
-                config,
-                audio(OPUS_RATE, opus.audio.channel_count),
-                4,
-            )
+            (Codec::Opus, config, audio(OPUS_RATE, opus.audio.channel_count), 4)
         }
         _ => return Ok(None),
     };
     if timescale == 0 || !(1..=4).contains(&length_size) {
         return Err(SourceError::Damaged("timescale"));
     }
-    let language =
-        Some(trak.mdia.mdhd.language.clone()).filter(|code| code != "und" && code.len() == 3);
-    Ok(Some((
-        Track {
-            id,
-            codec,
-            timescale,
-            config,
-            kind,
-            language,
-        },
-        length_size,
-    )))
+    let language = Some(trak.mdia.mdhd.language.clone()).filter(|code| code != "und" && code.len() == 3);
+    Ok(Some((Track { id, codec, timescale, config, kind, language }, length_size)))
 }
 
 /// Offsets, sizes and times of all samples of a track.
@@ -340,18 +239,11 @@ fn lay_out(trak: &Trak, movie_timescale: u32) -> Result<Vec<Sample>, SourceError
         (None, None) if count == 0 => Vec::new(),
         (None, None) => return Err(SourceError::Damaged("chunk offsets")),
     };
-    let mut durations = table
-        .stts
-        .entries
-        .iter()
-        .flat_map(|e| std::iter::repeat_n(e.sample_delta, e.sample_count as usize));
+    let mut durations =
+        table.stts.entries.iter().flat_map(|e| std::iter::repeat_n(e.sample_delta, e.sample_count as usize));
     let offsets = table.ctts.iter().flat_map(|ctts| &ctts.entries);
-    let mut offsets =
-        offsets.flat_map(|e| std::iter::repeat_n(e.sample_offset, e.sample_count as usize));
-    let sync: Option<VecDeque<u32>> = table
-        .stss
-        .as_ref()
-        .map(|stss| stss.entries.iter().copied().collect());
+    let mut offsets = offsets.flat_map(|e| std::iter::repeat_n(e.sample_offset, e.sample_count as usize));
+    let sync: Option<VecDeque<u32>> = table.stss.as_ref().map(|stss| stss.entries.iter().copied().collect());
     let shift = edit_shift(trak, movie_timescale);
     let mut sync = sync;
     let mut samples = Vec::with_capacity(count);
@@ -372,33 +264,18 @@ fn lay_out(trak: &Trak, movie_timescale: u32) -> Result<Vec<Sample>, SourceError
             if len as usize > MAX_FRAME {
                 return Err(SourceError::TooLarge("sample"));
             }
-            let duration = durations
-                .next()
-                .ok_or(SourceError::Damaged("sample times"))?;
+            let duration = durations.next().ok_or(SourceError::Damaged("sample times"))?;
             let pts = dts.saturating_add(offsets.next().unwrap_or(0));
             let is_sync = match &mut sync {
                 None => true,
-                Some(list) => list
-                    .pop_front_if(|number| *number as usize == n + 1)
-                    .is_some(),
+                Some(list) => list.pop_front_if(|number| *number as usize == n + 1).is_some(),
             };
-            samples.push(Sample {
-                at,
-                len,
-                dts,
-                pts,
-                duration,
-                sync: is_sync,
-            });
+            samples.push(Sample { at, len, dts, pts, duration, sync: is_sync });
             at += u64::from(len);
             dts = dts.saturating_add(i64::from(duration));
         }
     }
-    if samples.len() < count {
-        Err(SourceError::Damaged("chunk table"))
-    } else {
-        Ok(samples)
-    }
+    if samples.len() < count { Err(SourceError::Damaged("chunk table")) } else { Ok(samples) }
 }
 
 /// What the edit list adds to all times (section 8.6.6): an initial empty edit delays, `media_time` of the first real

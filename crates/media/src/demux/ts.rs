@@ -92,44 +92,31 @@ impl TsDemuxer {
 
     /// All tracks, once every one has shown its configuration.
     pub fn catalog(&self) -> Option<Catalog> {
-        let complete =
-            !self.streams.is_empty() && self.streams.values().all(|stream| stream.track.is_some());
+        let complete = !self.streams.is_empty() && self.streams.values().all(|stream| stream.track.is_some());
         complete.then(|| self.known())
     }
 
     /// The tracks that have shown their configuration so far.
     pub fn known(&self) -> Catalog {
-        let mut tracks: Vec<_> = self
-            .streams
-            .values()
-            .filter_map(|stream| stream.track.clone())
-            .collect();
+        let mut tracks: Vec<_> = self.streams.values().filter_map(|stream| stream.track.clone()).collect();
         tracks.sort_by_key(|track| track.id);
         Catalog { tracks }
     }
 
     /// The next frame by decode time, once no earlier one can come.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        let known = self
-            .streams
-            .values()
-            .filter_map(|stream| stream.track.as_ref());
+        let known = self.streams.values().filter_map(|stream| stream.track.as_ref());
         let scales: BTreeMap<u8, u32> = known.map(|track| (track.id, track.timescale)).collect();
-        let waiting = scales
-            .keys()
-            .any(|id| self.queues.get(id).is_none_or(VecDeque::is_empty));
+        let waiting = scales.keys().any(|id| self.queues.get(id).is_none_or(VecDeque::is_empty));
         let held: usize = self.queues.values().map(VecDeque::len).sum();
         if waiting && !self.ended && held < REORDER_MAX {
             return None;
         }
         let time = |frame: &Frame| {
-            i128::from(frame.dts) * 1_000_000
-                / i128::from(scales.get(&frame.track).copied().unwrap_or(1))
+            i128::from(frame.dts) * 1_000_000 / i128::from(scales.get(&frame.track).copied().unwrap_or(1))
         };
         let first = self.queues.values_mut().filter(|queue| !queue.is_empty());
-        first
-            .min_by_key(|queue| queue.front().map(time))?
-            .pop_front()
+        first.min_by_key(|queue| queue.front().map(time))?.pop_front()
     }
 
     fn packet(&mut self, packet: &[u8]) {
@@ -157,9 +144,7 @@ impl TsDemuxer {
                 for entry in psi::elementary_streams(section) {
                     let id = self.streams.len() as u8;
                     if usize::from(id) < TRACKS_MAX {
-                        self.streams
-                            .entry(entry.pid)
-                            .or_insert_with(|| Elementary::new(id, entry));
+                        self.streams.entry(entry.pid).or_insert_with(|| Elementary::new(id, entry));
                     }
                 }
             }
@@ -193,11 +178,7 @@ impl<R: Read + Seek> TsFile<R> {
         if catalog.tracks.is_empty() {
             return Err(SourceError::NoTrack);
         }
-        let mut file = Self {
-            reader,
-            demuxer,
-            catalog,
-        };
+        let mut file = Self { reader, demuxer, catalog };
         file.rewind()?;
         Ok(file)
     }
@@ -221,13 +202,7 @@ impl<R: Read + Seek> Source for TsFile<R> {
     fn next_frame(&mut self) -> Result<Option<Frame>, SourceError> {
         loop {
             match self.demuxer.next_frame() {
-                Some(frame)
-                    if self
-                        .catalog
-                        .tracks
-                        .iter()
-                        .any(|track| track.id == frame.track) =>
-                {
+                Some(frame) if self.catalog.tracks.iter().any(|track| track.id == frame.track) => {
                     return Ok(Some(frame));
                 }
                 Some(_) => {}

@@ -3,9 +3,9 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use mp4_atom::{
-    Atom as _, Audio, Avc1, Avcc, Codec as Entry, Compressor, Dinf, Dops, Dref, Encode as _, Esds,
-    FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Smhd, Stbl,
-    Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd, esds,
+    Atom as _, Audio, Avc1, Avcc, Codec as Entry, Compressor, Dinf, Dops, Dref, Encode as _, Esds, FourCC, Ftyp, Hdlr,
+    Hvc1, Hvcc, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual,
+    Vmhd, esds,
 };
 
 use super::MuxError;
@@ -37,15 +37,8 @@ impl Fmp4Muxer {
         if catalog.tracks.is_empty() {
             return Err(MuxError::NoTrack);
         }
-        let codecs: Vec<String> = catalog
-            .tracks
-            .iter()
-            .map(codec_string)
-            .collect::<Result<_, _>>()?;
-        let video = catalog
-            .tracks
-            .iter()
-            .any(|track| matches!(track.kind, Kind::Video { .. }));
+        let codecs: Vec<String> = catalog.tracks.iter().map(codec_string).collect::<Result<_, _>>()?;
+        let video = catalog.tracks.iter().any(|track| matches!(track.kind, Kind::Video { .. }));
         let container = if video { "video/mp4" } else { "audio/mp4" };
         Ok(Self {
             init: init_segment(catalog)?,
@@ -122,28 +115,15 @@ pub fn codec_string(track: &Track) -> Result<String, MuxError> {
             format!("avc1.{profile:02x}{compatibility:02x}{level:02x}")
         }
         Codec::Hevc => {
-            let &[_, first, c0, c1, c2, c3, constraints @ .., level] =
-                config.first_chunk::<13>().ok_or_else(bad)?;
+            let &[_, first, c0, c1, c2, c3, constraints @ .., level] = config.first_chunk::<13>().ok_or_else(bad)?;
             let space = ["", "A", "B", "C"][usize::from(first >> 6)];
             let tier = if first >> 5 & 1 == 1 { "H" } else { "L" };
             let compatibility = u32::from_be_bytes([c0, c1, c2, c3]).reverse_bits();
-            let kept = constraints
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |last| last + 1);
-            let constraints: String = constraints[..kept]
-                .iter()
-                .map(|byte| format!(".{byte:X}"))
-                .collect();
-            format!(
-                "hvc1.{space}{}.{compatibility:X}.{tier}{level}{constraints}",
-                first & 0x1f
-            )
+            let kept = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let constraints: String = constraints[..kept].iter().map(|byte| format!(".{byte:X}")).collect();
+            format!("hvc1.{space}{}.{compatibility:X}.{tier}{level}{constraints}", first & 0x1f)
         }
-        Codec::Aac => format!(
-            "mp4a.40.{}",
-            aac::Config::parse(config).ok_or_else(bad)?.object_type
-        ),
+        Codec::Aac => format!("mp4a.40.{}", aac::Config::parse(config).ok_or_else(bad)?.object_type),
         Codec::Opus => "opus".to_owned(),
     })
 }
@@ -168,10 +148,7 @@ fn init_segment(catalog: &Catalog) -> Result<Bytes, MuxError> {
             next_track_id: catalog.tracks.len() as u32 + 1,
             ..Mvhd::default()
         },
-        mvex: Some(Mvex {
-            mehd: None,
-            trex: catalog.tracks.iter().map(trex).collect(),
-        }),
+        mvex: Some(Mvex { mehd: None, trex: catalog.tracks.iter().map(trex).collect() }),
         trak: catalog.tracks.iter().map(trak).collect::<Result<_, _>>()?,
         ..Moov::default()
     };
@@ -203,22 +180,13 @@ fn trak(track: &Track) -> Result<Trak, MuxError> {
                 language: track.language.clone().unwrap_or_else(|| "und".to_owned()),
                 ..Mdhd::default()
             },
-            hdlr: Hdlr {
-                handler: FourCC::new(handler),
-                name: "levada".to_owned(),
-            },
+            hdlr: Hdlr { handler: FourCC::new(handler), name: "levada".to_owned() },
             minf: Minf {
                 vmhd: video.then(Vmhd::default),
                 smhd: (!video).then(Smhd::default),
-                dinf: Dinf {
-                    dref: Dref {
-                        entries: vec![Url::default().into()],
-                    },
-                },
+                dinf: Dinf { dref: Dref { entries: vec![Url::default().into()] } },
                 stbl: Stbl {
-                    stsd: Stsd {
-                        codecs: vec![sample_entry(track)?],
-                    },
+                    stsd: Stsd { codecs: vec![sample_entry(track)?] },
                     stco: Some(Stco::default()),
                     ..Stbl::default()
                 },
@@ -252,29 +220,13 @@ fn sample_entry(track: &Track) -> Result<Entry, MuxError> {
     Ok(match (track.codec, &track.kind) {
         (Codec::H264, Kind::Video { width, height }) => {
             let avcc = Avcc::decode_body(&mut config).map_err(|_| bad())?;
-            Avc1 {
-                visual: visual(*width, *height),
-                avcc,
-                ..Avc1::default()
-            }
-            .into()
+            Avc1 { visual: visual(*width, *height), avcc, ..Avc1::default() }.into()
         }
         (Codec::Hevc, Kind::Video { width, height }) => {
             let hvcc = Hvcc::decode_body(&mut config).map_err(|_| bad())?;
-            Hvc1 {
-                visual: visual(*width, *height),
-                hvcc,
-                ..Hvc1::default()
-            }
-            .into()
+            Hvc1 { visual: visual(*width, *height), hvcc, ..Hvc1::default() }.into()
         }
-        (
-            Codec::Aac,
-            Kind::Audio {
-                sample_rate,
-                channels,
-            },
-        ) => {
+        (Codec::Aac, Kind::Audio { sample_rate, channels }) => {
             let facts = aac::Config::parse(config).ok_or_else(bad)?;
             let specific = esds::DecoderSpecific {
                 profile: facts.object_type,
@@ -288,27 +240,12 @@ fn sample_entry(track: &Track) -> Result<Entry, MuxError> {
                 dec_specific: Some(specific),
                 ..Default::default()
             };
-            let es_desc = esds::EsDescriptor {
-                es_id: u16::from(track.id) + 1,
-                dec_config,
-                ..Default::default()
-            };
-            Mp4a {
-                audio: audio(*sample_rate, *channels),
-                esds: Esds { es_desc },
-                btrt: None,
-                taic: None,
-            }
-            .into()
+            let es_desc = esds::EsDescriptor { es_id: u16::from(track.id) + 1, dec_config, ..Default::default() };
+            Mp4a { audio: audio(*sample_rate, *channels), esds: Esds { es_desc }, btrt: None, taic: None }.into()
         }
         (Codec::Opus, Kind::Audio { channels, .. }) => {
             let dops = Dops::decode_body(&mut config).map_err(|_| bad())?;
-            Opus {
-                audio: audio(crate::codec::OPUS_RATE, *channels),
-                dops,
-                btrt: None,
-            }
-            .into()
+            Opus { audio: audio(crate::codec::OPUS_RATE, *channels), dops, btrt: None }.into()
         }
         _ => return Err(bad()),
     })

@@ -56,20 +56,11 @@ struct MuxTrack {
 impl TsMuxer {
     /// Prepares the tables for a catalog.
     pub fn new(catalog: &Catalog) -> Result<Self, MuxError> {
-        let tracks: Vec<MuxTrack> = catalog
-            .tracks
-            .iter()
-            .enumerate()
-            .map(MuxTrack::new)
-            .collect::<Result<_, _>>()?;
+        let tracks: Vec<MuxTrack> = catalog.tracks.iter().enumerate().map(MuxTrack::new).collect::<Result<_, _>>()?;
         if tracks.is_empty() {
             return Err(MuxError::NoTrack);
         }
-        let clock = catalog
-            .tracks
-            .iter()
-            .position(|track| matches!(track.kind, Kind::Video { .. }))
-            .unwrap_or(0);
+        let clock = catalog.tracks.iter().position(|track| matches!(track.kind, Kind::Video { .. })).unwrap_or(0);
         let tables = tables(catalog, &tracks, clock);
         Ok(Self {
             tracks,
@@ -96,17 +87,14 @@ impl TsMuxer {
             return;
         };
         let track = &self.tracks[at];
-        let ticks = |time: i64| {
-            ((i128::from(time) * CLOCK + track.timescale / 2).div_euclid(track.timescale)) as u64
-        };
+        let ticks = |time: i64| ((i128::from(time) * CLOCK + track.timescale / 2).div_euclid(track.timescale)) as u64;
         let (pts, dts) = (ticks(frame.pts), ticks(frame.dts));
         let video = matches!(track.codec, Codec::H264 | Codec::Hevc);
         if video && frame.keyframe || due(self.tables_at, dts, TABLES_EVERY) {
             self.tables_at = Some(dts);
             self.put_tables(out);
         }
-        let with_clock =
-            at == self.clock && (frame.keyframe && video || due(self.pcr_at, dts, PCR_EVERY));
+        let with_clock = at == self.clock && (frame.keyframe && video || due(self.pcr_at, dts, PCR_EVERY));
         let pcr = with_clock.then_some(dts);
         if with_clock {
             self.pcr_at = Some(dts);
@@ -175,16 +163,7 @@ impl MuxTrack {
     /// PES header (section 2.4.3.6) and payload.
     fn put_pes(&self, frame: &Frame, pts: u64, dts: u64, pes: &mut BytesMut) {
         let reordered = pts != dts;
-        pes.put_slice(&[
-            0,
-            0,
-            1,
-            self.stream_id,
-            0,
-            0,
-            0x84,
-            if reordered { 0xc0 } else { 0x80 },
-        ]);
+        pes.put_slice(&[0, 0, 1, self.stream_id, 0, 0, 0x84, if reordered { 0xc0 } else { 0x80 }]);
         pes.put_u8(if reordered { 10 } else { 5 });
         put_timestamp(pes, if reordered { 3 } else { 2 }, pts);
         if reordered {
@@ -227,14 +206,7 @@ impl MuxTrack {
     }
 
     /// Cuts a PES packet into transport packets (section 2.4.3.2).
-    fn put_packets(
-        &mut self,
-        pes: &[u8],
-        pcr: Option<u64>,
-        keyframe: bool,
-        discontinuity: bool,
-        out: &mut BytesMut,
-    ) {
+    fn put_packets(&mut self, pes: &[u8], pcr: Option<u64>, keyframe: bool, discontinuity: bool, out: &mut BytesMut) {
         out.reserve(pes.len() / (PACKET - 4) * PACKET + 2 * PACKET);
         let mut rest = pes;
         let mut first = true;
@@ -257,12 +229,7 @@ impl MuxTrack {
             let stuffing = room - len;
             let field = needed + stuffing;
             let control = if field > 0 { 0x30 } else { 0x10 } | self.continuity;
-            out.put_slice(&[
-                0x47,
-                u8::from(first) << 6 | (self.pid >> 8) as u8,
-                self.pid as u8,
-                control,
-            ]);
+            out.put_slice(&[0x47, u8::from(first) << 6 | (self.pid >> 8) as u8, self.pid as u8, control]);
             if field > 0 {
                 adaptation[0] = (field - 1) as u8;
                 let used = if needed == 0 { field.min(2) } else { needed };
@@ -336,12 +303,7 @@ fn put_section(out: &mut BytesMut, pid: u16, mut section: BytesMut) {
     let mut payload = BytesMut::from(&[0][..]);
     payload.put_slice(&section);
     for (at, chunk) in payload.chunks(PACKET - 4).enumerate() {
-        out.put_slice(&[
-            0x47,
-            u8::from(at == 0) << 6 | (pid >> 8) as u8,
-            pid as u8,
-            0x10,
-        ]);
+        out.put_slice(&[0x47, u8::from(at == 0) << 6 | (pid >> 8) as u8, pid as u8, 0x10]);
         out.put_slice(chunk);
         out.put_bytes(0xff, PACKET - 4 - chunk.len());
     }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::wire::{self, Answer, Kind, Request};
 use crate::trust::{
-    Fingerprint, Identity, Issued, JoinToken, SERVER_NAME, TokenError, TrustError,
-    enrol_client_config, key_id, load_or_create_key, sign_with,
+    Fingerprint, Identity, Issued, JoinToken, SERVER_NAME, TokenError, TrustError, enrol_client_config, key_id,
+    load_or_create_key, sign_with,
 };
 
 /// Time for the bootstrapper to answer.
@@ -50,9 +50,7 @@ pub struct Enrolled {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// Nobody there.
-    #[error(
-        "bootstrapper {address} cannot be reached: {reason}; is it running, and is --bootstrap right?"
-    )]
+    #[error("bootstrapper {address} cannot be reached: {reason}; is it running, and is --bootstrap right?")]
     Unreachable {
         /// Where.
         address: String,
@@ -83,11 +81,7 @@ pub enum EnrolError {
 /// Enrols a node, or renews its certificate: one attempt. The identity is kept in the node's directory.
 pub async fn enrol(request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
     let known = Identity::load(&request.dir)?.filter(|identity| identity.name() == request.name);
-    let token = request
-        .token
-        .as_deref()
-        .map(str::parse::<JoinToken>)
-        .transpose()?;
+    let token = request.token.as_deref().map(str::parse::<JoinToken>).transpose()?;
     let ca = match (&known, &token) {
         (_, Some(token)) => token.fingerprint,
         (Some(identity), None) => crate::trust::fingerprint(&identity.ca),
@@ -96,19 +90,11 @@ pub async fn enrol(request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
     let pkcs8 = load_or_create_key(&request.dir)?;
     let attempt = ask(request, known.as_ref(), ca, &pkcs8);
     let answered = tokio::time::timeout(DEADLINE, attempt).await;
-    answered.unwrap_or_else(|_| {
-        Err(unreachable(
-            request,
-            format!("no answer within {} s", DEADLINE.as_secs()),
-        ))
-    })
+    answered.unwrap_or_else(|_| Err(unreachable(request, format!("no answer within {} s", DEADLINE.as_secs()))))
 }
 
 fn unreachable(request: &EnrolRequest, reason: impl ToString) -> EnrolError {
-    EnrolError::Unreachable {
-        address: request.bootstrapper.clone(),
-        reason: reason.to_string(),
-    }
+    EnrolError::Unreachable { address: request.bootstrapper.clone(), reason: reason.to_string() }
 }
 
 async fn ask(
@@ -118,26 +104,15 @@ async fn ask(
     pkcs8: &[u8],
 ) -> Result<Enrolled, EnrolError> {
     let failed = |error: &dyn std::fmt::Display| unreachable(request, error);
-    let address = tokio::net::lookup_host(&request.bootstrapper)
-        .await
-        .map_err(|e| failed(&e))?
-        .next();
+    let address = tokio::net::lookup_host(&request.bootstrapper).await.map_err(|e| failed(&e))?.next();
     let address = address.ok_or_else(|| failed(&"the name has no address"))?;
-    let any: std::net::IpAddr = if address.is_ipv4() {
-        [0, 0, 0, 0].into()
-    } else {
-        [0; 16].into()
-    };
+    let any: std::net::IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { [0; 16].into() };
     let endpoint = crate::quic::endpoint((any, 0).into(), None).map_err(|e| failed(&e))?;
-    let connecting = endpoint
-        .connect_with(enrol_client_config(ca)?, address, SERVER_NAME)
-        .map_err(|e| failed(&e))?;
+    let connecting = endpoint.connect_with(enrol_client_config(ca)?, address, SERVER_NAME).map_err(|e| failed(&e))?;
     let connection = connecting.await.map_err(|error| match error {
         quinn::ConnectionError::TransportError(_) => EnrolError::Refused {
             address: request.bootstrapper.clone(),
-            reason:
-                "it is not the bootstrapper of this node's cluster (its certificate does not fit)"
-                    .to_owned(),
+            reason: "it is not the bootstrapper of this node's cluster (its certificate does not fit)".to_owned(),
         },
         other => failed(&crate::link::describe(&other)),
     })?;
@@ -151,55 +126,32 @@ async fn ask(
         token: request.token.clone().map(|token| token.trim().to_owned()),
         credential: known.map(|identity| (&identity.credential).into()),
     };
-    wire::write(&mut send, &question)
-        .await
-        .map_err(|e| failed(&e))?;
+    wire::write(&mut send, &question).await.map_err(|e| failed(&e))?;
     let answer: Answer = wire::read(&mut recv).await.map_err(|e| failed(&e))?;
     let welcome = match answer.kind {
         Some(Kind::Welcome(welcome)) => welcome,
         Some(Kind::Refusal(reason)) => {
             connection.close(VarInt::from_u32(0), b"");
-            return Err(EnrolError::Refused {
-                address: request.bootstrapper.clone(),
-                reason,
-            });
+            return Err(EnrolError::Refused { address: request.bootstrapper.clone(), reason });
         }
         Some(Kind::Neighbours(_)) | None => return Err(failed(&"its answer is not understood")),
     };
-    let credential = welcome
-        .credential
-        .and_then(wire::WireCredential::credential);
+    let credential = welcome.credential.and_then(wire::WireCredential::credential);
     let credential = credential.ok_or_else(|| failed(&"its answer holds no credential"))?;
-    let issued = Issued {
-        certificate: welcome.certificate.into(),
-        credential,
-    };
+    let issued = Issued { certificate: welcome.certificate.into(), credential };
     let identity = Identity::new(pkcs8.to_vec(), issued, welcome.ca.into())?;
     if crate::trust::fingerprint(&identity.ca) != ca {
         return Err(failed(&"it gives the certificate of another CA"));
     }
     identity.save(&request.dir)?;
-    let neighbours = welcome
-        .neighbours
-        .map(wire::Neighbours::neighbours)
-        .unwrap_or_default();
+    let neighbours = welcome.neighbours.map(wire::Neighbours::neighbours).unwrap_or_default();
     save_neighbours(&request.dir, &neighbours);
-    Ok(Enrolled {
-        identity,
-        neighbours,
-        connection,
-        updates: recv,
-        endpoint,
-    })
+    Ok(Enrolled { identity, neighbours, connection, updates: recv, endpoint })
 }
 
 /// Keeps in touch with the bootstrapper for as long as the node runs: passes on changed neighbours, and comes back when
 /// it was lost. The node does not depend on it.
-pub async fn follow(
-    request: EnrolRequest,
-    mut enrolled: Option<Enrolled>,
-    neighbours: mpsc::Sender<Vec<Neighbour>>,
-) {
+pub async fn follow(request: EnrolRequest, mut enrolled: Option<Enrolled>, neighbours: mpsc::Sender<Vec<Neighbour>>) {
     let mut pause = RETRY_MIN;
     loop {
         if let Some(mut current) = enrolled.take() {
@@ -215,20 +167,14 @@ pub async fn follow(
             }
             current.connection.close(VarInt::from_u32(0), b"");
             current.endpoint.close(VarInt::from_u32(0), b"");
-            tracing::info!(
-                bootstrapper = request.bootstrapper,
-                "bootstrapper lost; the mesh goes on without it"
-            );
+            tracing::info!(bootstrapper = request.bootstrapper, "bootstrapper lost; the mesh goes on without it");
         }
         let jitter = rand::rng().random_range(0.75..1.25);
         tokio::time::sleep(pause.mul_f64(jitter)).await;
         pause = (pause * 2).min(RETRY_MAX);
         match enrol(&request).await {
             Ok(again) => {
-                tracing::info!(
-                    bootstrapper = request.bootstrapper,
-                    "bootstrapper found again"
-                );
+                tracing::info!(bootstrapper = request.bootstrapper, "bootstrapper found again");
                 if neighbours.send(again.neighbours.clone()).await.is_err() {
                     return;
                 }
@@ -241,16 +187,10 @@ pub async fn follow(
 
 /// What is kept for a start without the bootstrapper. Failing to keep it costs only that.
 fn save_neighbours(dir: &Path, neighbours: &[Neighbour]) {
-    let list: Vec<(&str, &[String])> = neighbours
-        .iter()
-        .map(|n| (n.name.as_str(), n.addresses.as_slice()))
-        .collect();
+    let list: Vec<(&str, &[String])> = neighbours.iter().map(|n| (n.name.as_str(), n.addresses.as_slice())).collect();
     let saved = serde_json::to_vec_pretty(&list)
         .map_err(|error| error.to_string())
-        .and_then(|bytes| {
-            crate::trust::write_private(&dir.join("neighbours.json"), &bytes)
-                .map_err(|e| e.to_string())
-        });
+        .and_then(|bytes| crate::trust::write_private(&dir.join("neighbours.json"), &bytes).map_err(|e| e.to_string()));
     if let Err(error) = saved {
         tracing::warn!(
             error,
@@ -265,7 +205,5 @@ pub fn saved_neighbours(dir: &Path) -> Vec<Neighbour> {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
-    list.into_iter()
-        .map(|(name, addresses)| Neighbour { name, addresses })
-        .collect()
+    list.into_iter().map(|(name, addresses)| Neighbour { name, addresses }).collect()
 }

@@ -14,8 +14,7 @@ use tokio::task::JoinSet;
 use super::wire::{self, Answer, Kind, Neighbours, Request, Welcome, WireError};
 use crate::topology::{Topology, TopologyError};
 use crate::trust::{
-    Authority, CERTIFICATE_TTL, Identity, JoinToken, TrustError, enrol_server_config, verify,
-    verify_credential,
+    Authority, CERTIFICATE_TTL, Identity, JoinToken, TrustError, enrol_server_config, verify, verify_credential,
 };
 
 /// Pause between two looks at the topology file.
@@ -73,23 +72,15 @@ impl Bootstrapper {
         let id = crate::trust::key_id(&key)?;
         let issued = authority.issue(id, "bootstrapper", CERTIFICATE_TTL)?;
         let own = Identity::new(key, issued, authority.certificate().clone())?;
-        let server =
-            enrol_server_config(own.certificate.clone(), own.ca.clone(), own.private_key())?;
+        let server = enrol_server_config(own.certificate.clone(), own.ca.clone(), own.private_key())?;
         let endpoint = crate::quic::endpoint(config.listen, Some(server))
             .map_err(|error| BootstrapError::Listen(config.listen, error))?;
         let (sender, receiver) = watch::channel(topology);
-        let shared = Arc::new(Shared {
-            authority,
-            topology: receiver,
-            connections: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(Shared { authority, topology: receiver, connections: AtomicUsize::new(0) });
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_file(config.topology, sender));
         tasks.spawn(accept(endpoint.clone(), shared));
-        Ok(Self {
-            endpoint,
-            _tasks: tasks,
-        })
+        Ok(Self { endpoint, _tasks: tasks })
     }
 
     /// Where it listens.
@@ -99,8 +90,7 @@ impl Bootstrapper {
 
     /// Closes all connections.
     pub async fn shutdown(self) {
-        self.endpoint
-            .close(VarInt::from_u32(0), b"the bootstrapper stops");
+        self.endpoint.close(VarInt::from_u32(0), b"the bootstrapper stops");
         self.endpoint.wait_idle().await;
     }
 }
@@ -157,8 +147,7 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
 
 async fn serve(incoming: Incoming, shared: &Shared) {
     let from = incoming.remote_address();
-    let Ok(Ok(connection)) = tokio::time::timeout(REQUEST_DEADLINE, async { incoming.await }).await
-    else {
+    let Ok(Ok(connection)) = tokio::time::timeout(REQUEST_DEADLINE, async { incoming.await }).await else {
         return tracing::debug!(%from, "a stranger did not finish the handshake");
     };
     if let Err(error) = converse(&connection, shared).await {
@@ -169,10 +158,7 @@ async fn serve(incoming: Incoming, shared: &Shared) {
 
 async fn converse(connection: &Connection, shared: &Shared) -> Result<(), WireError> {
     let asked = tokio::time::timeout(REQUEST_DEADLINE, async {
-        let (send, mut recv) = connection
-            .accept_bi()
-            .await
-            .map_err(|_| WireError::Broken)?;
+        let (send, mut recv) = connection.accept_bi().await.map_err(|_| WireError::Broken)?;
         let request: Request = wire::read(&mut recv).await?;
         Ok::<_, WireError>((send, request))
     });
@@ -191,19 +177,13 @@ async fn converse(connection: &Connection, shared: &Shared) -> Result<(), WireEr
         }
     }
     tracing::info!(node = name, "enrolled");
-    let mut told = topology
-        .borrow_and_update()
-        .neighbours_of(&name)
-        .unwrap_or_default();
+    let mut told = topology.borrow_and_update().neighbours_of(&name).unwrap_or_default();
     loop {
         tokio::select! {
             _ = connection.closed() => return Ok(()),
             changed = topology.changed() => if changed.is_err() { return Ok(()) },
         }
-        let neighbours = topology
-            .borrow_and_update()
-            .neighbours_of(&name)
-            .unwrap_or_default();
+        let neighbours = topology.borrow_and_update().neighbours_of(&name).unwrap_or_default();
         if neighbours != told {
             let push: Answer = wire::answer(Kind::Neighbours(Neighbours::of(&neighbours)));
             wire::write(&mut send, &push).await?;
@@ -215,35 +195,21 @@ async fn converse(connection: &Connection, shared: &Shared) -> Result<(), WireEr
 /// Decides upon a request; a refusal is in words for people.
 fn admit(connection: &Connection, request: Request, shared: &Shared) -> Result<Welcome, String> {
     check_node_name(&request.name).map_err(|error| error.to_string())?;
-    let key: [u8; 32] = request
-        .key
-        .try_into()
-        .map_err(|_| "the request holds no Ed25519 key".to_owned())?;
+    let key: [u8; 32] = request.key.try_into().map_err(|_| "the request holds no Ed25519 key".to_owned())?;
     let id = NodeId(key);
-    let possession = request
-        .possession
-        .try_into()
-        .map_err(|_| "the request is not signed".to_owned())?;
+    let possession = request.possession.try_into().map_err(|_| "the request is not signed".to_owned())?;
     let secret = wire::exported(connection).map_err(|error| error.to_string())?;
     if !verify(id, &secret, &possession) {
         return Err("the request is not signed with the node's key".to_owned());
     }
     let neighbours = shared.topology.borrow().neighbours_of(&request.name)?;
-    let known = request
-        .credential
-        .and_then(wire::WireCredential::credential);
+    let known = request.credential.and_then(wire::WireCredential::credential);
     match (known, request.token) {
         (Some(known), _)
-            if known.name == request.name
-                && verify_credential(shared.authority.public_key(), id, &known) => {}
+            if known.name == request.name && verify_credential(shared.authority.public_key(), id, &known) => {}
         (_, Some(token)) => {
-            let token: JoinToken = token
-                .parse()
-                .map_err(|error: crate::trust::TokenError| error.to_string())?;
-            shared
-                .authority
-                .redeem(&token, &request.name, id)
-                .map_err(|error| error.to_string())?;
+            let token: JoinToken = token.parse().map_err(|error: crate::trust::TokenError| error.to_string())?;
+            shared.authority.redeem(&token, &request.name, id).map_err(|error| error.to_string())?;
         }
         (Some(_), None) => {
             return Err(format!(
@@ -258,10 +224,7 @@ fn admit(connection: &Connection, request: Request, shared: &Shared) -> Result<W
             ));
         }
     }
-    let issued = shared
-        .authority
-        .issue(id, &request.name, CERTIFICATE_TTL)
-        .map_err(|error| error.to_string())?;
+    let issued = shared.authority.issue(id, &request.name, CERTIFICATE_TTL).map_err(|error| error.to_string())?;
     Ok(Welcome {
         certificate: issued.certificate.to_vec(),
         ca: shared.authority.certificate().to_vec(),

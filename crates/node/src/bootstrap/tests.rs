@@ -5,7 +5,8 @@ use super::*;
 use crate::trust::{Authority, Identity, TokenError};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const PAIR: &str = "links = [[\"a\", \"b\"]]\n[[node]]\nname = \"a\"\n[[node]]\nname = \"b\"\naddress = \"127.0.0.1:9\"\n";
+const PAIR: &str =
+    "links = [[\"a\", \"b\"]]\n[[node]]\nname = \"a\"\n[[node]]\nname = \"b\"\naddress = \"127.0.0.1:9\"\n";
 
 struct World {
     dir: tempfile::TempDir,
@@ -35,47 +36,27 @@ impl World {
 
     fn request(&self, name: &str, token: Option<String>) -> EnrolRequest {
         let bootstrapper = self.bootstrapper.local_addr().unwrap().to_string();
-        EnrolRequest {
-            bootstrapper,
-            name: name.into(),
-            token,
-            dir: self.dir.path().join(name),
-        }
+        EnrolRequest { bootstrapper, name: name.into(), token, dir: self.dir.path().join(name) }
     }
 }
 
 #[tokio::test]
 async fn a_node_is_enrolled_with_a_token_once_and_with_its_credential_afterwards() {
     let world = World::start();
-    let enrolled = enrol(&world.request("a", Some(world.token("a"))))
-        .await
-        .unwrap();
+    let enrolled = enrol(&world.request("a", Some(world.token("a")))).await.unwrap();
     assert_eq!(enrolled.neighbours[0].addresses, ["127.0.0.1:9"]);
-    assert_eq!(
-        saved_neighbours(&world.dir.path().join("a")),
-        enrolled.neighbours
-    );
+    assert_eq!(saved_neighbours(&world.dir.path().join("a")), enrolled.neighbours);
     let again = enrol(&world.request("a", None)).await.unwrap();
     assert_eq!(again.identity.id(), enrolled.identity.id());
-    assert_eq!(
-        Identity::load(&world.dir.path().join("a"))
-            .unwrap()
-            .unwrap()
-            .name(),
-        "a"
-    );
+    assert_eq!(Identity::load(&world.dir.path().join("a")).unwrap().unwrap().name(), "a");
 }
 
 #[tokio::test]
 async fn refusals_say_why() {
     let world = World::start();
-    let refusal =
-        |request: EnrolRequest| async move { enrol(&request).await.unwrap_err().to_string() };
+    let refusal = |request: EnrolRequest| async move { enrol(&request).await.unwrap_err().to_string() };
     let unknown = refusal(world.request("stranger", Some(world.token("stranger")))).await;
-    assert!(
-        unknown.contains("\"stranger\"") && unknown.contains("a, b"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("\"stranger\"") && unknown.contains("a, b"), "{unknown}");
     let none = refusal(world.request("a", None)).await;
     assert!(none.contains("levada token a"), "{none}");
     let other = refusal(world.request("a", Some(world.token("b")))).await;
@@ -86,10 +67,7 @@ async fn refusals_say_why() {
     ));
     let foreign = World::start();
     let wrong = refusal(world.request("b", Some(foreign.token("b")))).await;
-    assert!(
-        wrong.contains("not the bootstrapper of this node's cluster"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("not the bootstrapper of this node's cluster"), "{wrong}");
     let mut nobody = world.request("b", Some(world.token("b")));
     nobody.bootstrapper = "localhost:no".into();
     assert!(refusal(nobody).await.contains("cannot be reached"));
@@ -99,9 +77,7 @@ async fn refusals_say_why() {
 async fn a_token_is_worthless_to_a_second_node() {
     let world = World::start();
     let token = world.token("a");
-    enrol(&world.request("a", Some(token.clone())))
-        .await
-        .unwrap();
+    enrol(&world.request("a", Some(token.clone()))).await.unwrap();
     let mut thief = world.request("a", Some(token));
     thief.dir = world.dir.path().join("thief");
     let error = enrol(&thief).await.unwrap_err().to_string();
@@ -118,10 +94,7 @@ async fn an_edited_topology_is_pushed_and_a_broken_one_is_not() {
     let path = world.dir.path().join("topology.toml");
     std::fs::write(&path, "this is no topology").unwrap();
     std::fs::write(&path, PAIR.replace(":9", ":10")).unwrap();
-    let update = tokio::time::timeout(Duration::from_secs(20), updates.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let update = tokio::time::timeout(Duration::from_secs(20), updates.recv()).await.unwrap().unwrap();
     assert_eq!(update[0].addresses, ["127.0.0.1:10"]);
     follower.abort();
 }
@@ -137,21 +110,10 @@ async fn garbage_and_half_open_connections_leave_it_serving() {
     let authority = Authority::open_or_create(&world.dir.path().join("ca")).unwrap();
     let config = crate::trust::enrol_client_config(authority.fingerprint()).unwrap();
     let endpoint = crate::quic::endpoint("127.0.0.1:0".parse().unwrap(), None).unwrap();
-    let connection = endpoint
-        .connect_with(config, address, crate::trust::SERVER_NAME)
-        .unwrap()
-        .await
-        .unwrap();
+    let connection = endpoint.connect_with(config, address, crate::trust::SERVER_NAME).unwrap().await.unwrap();
     let (mut send, _recv) = connection.open_bi().await.unwrap();
     send.write_all(&[0xff; 64]).await.unwrap();
-    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed())
-        .await
-        .unwrap();
-    assert!(
-        matches!(closed, quinn::ConnectionError::ApplicationClosed(_)),
-        "{closed}"
-    );
-    enrol(&world.request("a", Some(world.token("a"))))
-        .await
-        .unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(10), connection.closed()).await.unwrap();
+    assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{closed}");
+    enrol(&world.request("a", Some(world.token("a")))).await.unwrap();
 }

@@ -93,33 +93,18 @@ impl From<&Credential> for WireCredential {
 impl WireCredential {
     pub(super) fn credential(self) -> Option<Credential> {
         let signature = self.signature.try_into().ok()?;
-        Some(Credential {
-            name: self.name,
-            not_after_unix_s: self.not_after_unix_s,
-            signature,
-        })
+        Some(Credential { name: self.name, not_after_unix_s: self.not_after_unix_s, signature })
     }
 }
 
 impl Neighbours {
     pub(super) fn of(neighbours: &[Neighbour]) -> Self {
-        let wire = |n: &Neighbour| WireNeighbour {
-            name: n.name.clone(),
-            addresses: n.addresses.clone(),
-        };
-        Self {
-            neighbours: neighbours.iter().map(wire).collect(),
-        }
+        let wire = |n: &Neighbour| WireNeighbour { name: n.name.clone(), addresses: n.addresses.clone() };
+        Self { neighbours: neighbours.iter().map(wire).collect() }
     }
 
     pub(super) fn neighbours(self) -> Vec<Neighbour> {
-        self.neighbours
-            .into_iter()
-            .map(|n| Neighbour {
-                name: n.name,
-                addresses: n.addresses,
-            })
-            .collect()
+        self.neighbours.into_iter().map(|n| Neighbour { name: n.name, addresses: n.addresses }).collect()
     }
 }
 
@@ -132,28 +117,19 @@ pub(super) enum WireError {
     Malformed,
 }
 
-pub(super) async fn read<M: prost::Message + Default>(
-    recv: &mut RecvStream,
-) -> Result<M, WireError> {
+pub(super) async fn read<M: prost::Message + Default>(recv: &mut RecvStream) -> Result<M, WireError> {
     let mut prefix = [0; 4];
-    recv.read_exact(&mut prefix)
-        .await
-        .map_err(|_| WireError::Broken)?;
+    recv.read_exact(&mut prefix).await.map_err(|_| WireError::Broken)?;
     let len = u32::from_be_bytes(prefix) as usize;
     if len > LEN_MAX {
         return Err(WireError::Malformed);
     }
     let mut body = vec![0; len];
-    recv.read_exact(&mut body)
-        .await
-        .map_err(|_| WireError::Broken)?;
+    recv.read_exact(&mut body).await.map_err(|_| WireError::Broken)?;
     M::decode(&body[..]).map_err(|_| WireError::Malformed)
 }
 
-pub(super) async fn write(
-    send: &mut SendStream,
-    message: &impl prost::Message,
-) -> Result<(), WireError> {
+pub(super) async fn write(send: &mut SendStream, message: &impl prost::Message) -> Result<(), WireError> {
     let body = message.encode_to_vec();
     let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
     bytes.extend(body);
@@ -162,18 +138,13 @@ pub(super) async fn write(
 
 pub(super) fn exported(connection: &quinn::Connection) -> Result<[u8; 32], WireError> {
     let mut secret = [0; 32];
-    connection
-        .export_keying_material(&mut secret, EXPORT_LABEL, b"")
-        .map_err(|_| WireError::Broken)?;
+    connection.export_keying_material(&mut secret, EXPORT_LABEL, b"").map_err(|_| WireError::Broken)?;
     Ok(secret)
 }
 
 /// Encodes an answer of one kind.
 pub(super) fn answer(kind: Kind) -> Answer {
     let answer = Answer { kind: Some(kind) };
-    debug_assert!(
-        answer.encoded_len() <= LEN_MAX,
-        "topologies give a node a few hundred neighbours at most"
-    );
+    debug_assert!(answer.encoded_len() <= LEN_MAX, "topologies give a node a few hundred neighbours at most");
     answer
 }

@@ -14,14 +14,10 @@ impl Driver {
         match ask {
             Ask::Publish(stream, timeline, answer) => {
                 let log = if self.water.is_published(&stream) {
-                    Err(NodeError::AlreadyPublished {
-                        stream,
-                        node: self.brain.name().to_owned(),
-                    })
+                    Err(NodeError::AlreadyPublished { stream, node: self.brain.name().to_owned() })
                 } else {
                     let log = self.water.publish(&stream);
-                    self.brain
-                        .handle_input(Input::Publish { stream, timeline }, now);
+                    self.brain.handle_input(Input::Publish { stream, timeline }, now);
                     Ok(log)
                 };
                 let _ = answer.send(log);
@@ -32,21 +28,21 @@ impl Driver {
             }
             Ask::Subscribe(stream, answer) => {
                 let log = self.water.open(&stream);
-                self.brain
-                    .handle_input(Input::Subscribe(stream.clone()), now);
+                self.brain.handle_input(Input::Subscribe(stream.clone()), now);
                 if answer.send(log).is_err() {
                     self.brain.handle_input(Input::Unsubscribe(stream), now);
                 }
             }
             Ask::Unsubscribe(stream) => self.brain.handle_input(Input::Unsubscribe(stream), now),
-            Ask::Neighbours(neighbours) => {
-                self.brain.handle_input(Input::Neighbours(neighbours), now)
-            }
+            Ask::Neighbours(neighbours) => self.brain.handle_input(Input::Neighbours(neighbours), now),
             Ask::View(answer) => {
                 let _ = answer.send(self.brain.view());
             }
             Ask::Counters(answer) => {
                 let _ = answer.send(self.brain.counters());
+            }
+            Ask::Log(stream, answer) => {
+                let _ = answer.send(self.water.log(&stream).cloned());
             }
             Ask::Trace(stream, answer) => {
                 self.traces.retain(|_, asker| !asker.is_closed());
@@ -54,8 +50,7 @@ impl Driver {
                     let ticket = self.next_ticket;
                     self.next_ticket += 1;
                     self.traces.insert(ticket, answer);
-                    self.brain
-                        .handle_input(Input::Trace { ticket, stream }, now);
+                    self.brain.handle_input(Input::Trace { ticket, stream }, now);
                 }
             }
             // The loop takes this one itself.

@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use levada_overlay::{FeedId, LinkId, Route, StreamName};
 
-use crate::feed::{ChildFeed, ChildTarget, FeedStats, Feeds, Inlet};
+use crate::feed::{ChildFeed, ChildTarget, Feeds, Inlet};
 use crate::link::LinkHandle;
 use crate::log::StreamLog;
+use crate::stats::Stats;
 
 /// All streams that this node has state of.
 pub(super) struct Water {
     feeds: Arc<Feeds>,
-    stats: Arc<FeedStats>,
+    stats: Arc<Stats>,
     streams: HashMap<StreamName, Current>,
 }
 
@@ -26,12 +27,8 @@ struct Current {
 }
 
 impl Water {
-    pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<FeedStats>) -> Self {
-        Self {
-            feeds,
-            stats,
-            streams: HashMap::new(),
-        }
+    pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<Stats>) -> Self {
+        Self { feeds, stats, streams: HashMap::new() }
     }
 
     pub(super) fn log(&self, stream: &StreamName) -> Option<&Arc<StreamLog>> {
@@ -44,9 +41,7 @@ impl Water {
     }
 
     pub(super) fn is_published(&self, stream: &StreamName) -> bool {
-        self.streams
-            .get(stream)
-            .is_some_and(|current| current.published)
+        self.streams.get(stream).is_some_and(|current| current.published)
     }
 
     pub(super) fn publish(&mut self, stream: &StreamName) -> Arc<StreamLog> {
@@ -62,67 +57,36 @@ impl Water {
     }
 
     /// Opens and closes feeds until they are what the route says.
-    pub(super) fn set_route(
-        &mut self,
-        stream: StreamName,
-        route: Option<Route>,
-        links: &HashMap<LinkId, LinkHandle>,
-    ) {
+    pub(super) fn set_route(&mut self, stream: StreamName, route: Option<Route>, links: &HashMap<LinkId, LinkHandle>) {
         let Some(route) = route else {
             if let Some(gone) = self.streams.remove(&stream) {
-                gone.upstream
-                    .iter()
-                    .for_each(|(_, feed)| self.feeds.close(*feed));
+                gone.upstream.iter().for_each(|(_, feed)| self.feeds.close(*feed));
             }
             return;
         };
         let current = self.streams.entry(stream).or_default();
         let upstream: Vec<_> = route.main.into_iter().chain(route.candidate).collect();
-        for (_, feed) in current
-            .upstream
-            .iter()
-            .filter(|feed| !upstream.contains(feed))
-        {
+        for (_, feed) in current.upstream.iter().filter(|feed| !upstream.contains(feed)) {
             self.feeds.close(*feed);
         }
-        for &(link, feed) in upstream
-            .iter()
-            .filter(|feed| !current.upstream.contains(feed))
-        {
-            let inlet = Inlet {
-                link,
-                log: current.log.clone(),
-                report_newer: AtomicBool::new(true),
-            };
+        for &(link, feed) in upstream.iter().filter(|feed| !current.upstream.contains(feed)) {
+            let inlet = Inlet { link, log: current.log.clone(), report_newer: AtomicBool::new(true) };
             self.feeds.open(feed, Arc::new(inlet));
         }
         current.upstream = upstream;
-        current.children.retain(|key, _| {
-            route
-                .children
-                .iter()
-                .any(|child| (child.link, child.feed) == *key)
-        });
+        current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
         for child in &route.children {
             let Some(handle) = links.get(&child.link) else {
                 continue;
             };
-            current
-                .children
-                .entry((child.link, child.feed))
-                .or_insert_with(|| {
-                    let target = ChildTarget {
-                        connection: handle.connection.clone(),
-                        control: handle.control.clone(),
-                        feed: child.feed,
-                    };
-                    ChildFeed::start(
-                        current.log.clone(),
-                        target,
-                        child.resume,
-                        self.stats.clone(),
-                    )
-                });
+            current.children.entry((child.link, child.feed)).or_insert_with(|| {
+                let target = ChildTarget {
+                    connection: handle.connection.clone(),
+                    control: handle.control.clone(),
+                    feed: child.feed,
+                };
+                ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone())
+            });
         }
     }
 }

@@ -16,9 +16,9 @@ use levada_overlay::{FeedId, Position};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::mpsc;
 
-use super::FeedStats;
 use crate::driver::ToBrain;
 use crate::log::{GroupId, Inserted, StreamLog};
+use crate::stats::Stats;
 
 /// Bytes read at once; objects of one block share it. Tuned: four of the largest objects.
 const BLOCK: usize = 64 * 1024;
@@ -61,10 +61,7 @@ impl Feeds {
 
     /// Finds the inlet of a feed over a link.
     pub fn get(&self, feed: FeedId, link: levada_overlay::LinkId) -> Option<Arc<Inlet>> {
-        self.inlets()
-            .get(&feed)
-            .filter(|inlet| inlet.link == link)
-            .cloned()
+        self.inlets().get(&feed).filter(|inlet| inlet.link == link).cloned()
     }
 
     /// Takes note that a parent dropped part of a feed.
@@ -105,14 +102,12 @@ pub async fn receive(
     link: levada_overlay::LinkId,
     feeds: Arc<Feeds>,
     brain: mpsc::Sender<ToBrain>,
-    stats: Arc<FeedStats>,
+    stats: Arc<Stats>,
 ) -> Result<(), ReceiveError> {
     let result = read_all(&mut stream, link, &feeds, &brain, &stats).await;
     let code = match &result {
         Err(ReceiveError::UnknownFeed) => CODE_UNKNOWN_FEED,
-        Err(ReceiveError::Header | ReceiveError::Object(_) | ReceiveError::Truncated) => {
-            CODE_PROTOCOL
-        }
+        Err(ReceiveError::Header | ReceiveError::Object(_) | ReceiveError::Truncated) => CODE_PROTOCOL,
         Ok(()) | Err(ReceiveError::Read(_)) => return result,
     };
     // Stopping fails only on a stream that is closed already.
@@ -125,7 +120,7 @@ async fn read_all(
     link: levada_overlay::LinkId,
     feeds: &Feeds,
     brain: &mpsc::Sender<ToBrain>,
-    stats: &FeedStats,
+    stats: &Stats,
 ) -> Result<(), ReceiveError> {
     let mut block = BytesMut::new();
     let mut target: Option<Target> = None;
@@ -135,11 +130,7 @@ async fn read_all(
             target.inlet.log.wake();
         }
         if target.as_ref().is_some_and(|target| target.ended) {
-            return if block.is_empty() {
-                Ok(())
-            } else {
-                Err(ReceiveError::Truncated)
-            };
+            return if block.is_empty() { Ok(()) } else { Err(ReceiveError::Truncated) };
         }
         if block.capacity() - block.len() < MAX_BODY + 8 {
             block.reserve(BLOCK);
@@ -148,11 +139,7 @@ async fn read_all(
         let room = block.capacity() - block.len();
         let Some(chunk) = stream.read_chunk(room, true).await? else {
             // A parent that lost its own supply finishes without an end mark; the feed goes on elsewhere.
-            return if block.is_empty() {
-                Ok(())
-            } else {
-                Err(ReceiveError::Truncated)
-            };
+            return if block.is_empty() { Ok(()) } else { Err(ReceiveError::Truncated) };
         };
         block.extend_from_slice(&chunk.bytes);
     }
@@ -173,7 +160,7 @@ async fn take_objects(
     link: levada_overlay::LinkId,
     feeds: &Feeds,
     brain: &mpsc::Sender<ToBrain>,
-    stats: &FeedStats,
+    stats: &Stats,
 ) -> Result<bool, ReceiveError> {
     let target = match target {
         Some(target) => target,
@@ -192,10 +179,7 @@ async fn take_objects(
             let used = block.len() - rest.len();
             block.advance(used);
             let total = u32::try_from(total).map_err(|_| ObjectError::OutOfRange("total"))?;
-            target
-                .inlet
-                .log
-                .end(target.group, Some(target.layer), total);
+            target.inlet.log.end(target.group, Some(target.layer), total);
             target.ended = true;
             return Ok(true);
         }
@@ -204,41 +188,26 @@ async fn take_objects(
         }
         let wire: Bytes = block.split_to(len).freeze();
         let object = Object::parse(wire)?;
-        FeedStats::add(&stats.objects_in, 1);
-        FeedStats::add(&stats.bytes_in, len as u64);
-        let position = Position {
-            timeline: target.group.0,
-            group: target.group.1,
-            index: object.index,
-        };
-        let outcome = target
-            .inlet
-            .log
-            .insert(target.group, object, Instant::now());
+        Stats::add(&stats.objects_in, 1);
+        Stats::add(&stats.bytes_in, len as u64);
+        let position = Position { timeline: target.group.0, group: target.group.1, index: object.index };
+        let outcome = target.inlet.log.insert(target.group, object, Instant::now());
+        if outcome == Inserted::Duplicate {
+            Stats::add(&stats.duplicates, 1);
+        }
         inserted |= matches!(outcome, Inserted::Newest | Inserted::Filled);
         if outcome == Inserted::Newest && target.inlet.report_newer.swap(false, Ordering::AcqRel) {
             // Fails only when the node is stopping.
-            let _ = brain
-                .send(ToBrain::Newer {
-                    feed: target.feed,
-                    position,
-                })
-                .await;
+            let _ = brain.send(ToBrain::Newer { feed: target.feed, position }).await;
         }
     }
     Ok(inserted)
 }
 
-fn header(
-    block: &mut BytesMut,
-    link: levada_overlay::LinkId,
-    feeds: &Feeds,
-) -> Result<Option<Target>, ReceiveError> {
+fn header(block: &mut BytesMut, link: levada_overlay::LinkId, feeds: &Feeds) -> Result<Option<Target>, ReceiveError> {
     let mut rest = &block[..];
     let mut field = || get_varint(&mut rest);
-    let (Some(feed), Some(timeline), Some(group), Some(layer)) =
-        (field(), field(), field(), field())
-    else {
+    let (Some(feed), Some(timeline), Some(group), Some(layer)) = (field(), field(), field(), field()) else {
         return Ok(None);
     };
     let used = block.len() - rest.len();
@@ -246,11 +215,5 @@ fn header(
     let layer = Layer::from_number(layer).ok_or(ReceiveError::Header)?;
     let feed = FeedId(feed);
     let inlet = feeds.get(feed, link).ok_or(ReceiveError::UnknownFeed)?;
-    Ok(Some(Target {
-        inlet,
-        feed,
-        group: (timeline, group),
-        layer,
-        ended: false,
-    }))
+    Ok(Some(Target { inlet, feed, group: (timeline, group), layer, ended: false }))
 }

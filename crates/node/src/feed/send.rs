@@ -11,9 +11,9 @@ use levada_overlay::{FeedId, Message, Resume};
 use quinn::{Connection, SendStream, VarInt};
 use tokio::task::JoinSet;
 
-use super::FeedStats;
 use crate::link::ControlSender;
 use crate::log::{GroupId, LayerCursor, LayerStep, StreamLog};
+use crate::stats::Stats;
 
 /// Objects taken from the log at once. Tuned: a large frame is handed over in one go.
 const BATCH: usize = 16;
@@ -42,30 +42,18 @@ pub struct ChildFeed {
 
 impl ChildFeed {
     /// Starts the tasks of all layers.
-    pub fn start(
-        log: Arc<StreamLog>,
-        target: ChildTarget,
-        resume: Option<Resume>,
-        stats: Arc<FeedStats>,
-    ) -> Self {
+    pub fn start(log: Arc<StreamLog>, target: ChildTarget, resume: Option<Resume>, stats: Arc<Stats>) -> Self {
         let mut tasks = JoinSet::new();
         // All layers start in the same group, whichever looks first.
         let start = Arc::new(OnceLock::new());
         for layer in Layer::ALL {
-            let (log, target, stats, start) =
-                (log.clone(), target.clone(), stats.clone(), start.clone());
+            let (log, target, stats, start) = (log.clone(), target.clone(), stats.clone(), start.clone());
             tasks.spawn(async move {
                 let cursor = match resume {
                     Some(resume) => LayerCursor::resume(layer, &resume),
                     None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
                 };
-                let sender = LayerSender {
-                    log,
-                    target,
-                    layer,
-                    stats,
-                    open: None,
-                };
+                let sender = LayerSender { log, target, layer, stats, open: None };
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
                 }
@@ -91,7 +79,7 @@ struct LayerSender {
     log: Arc<StreamLog>,
     target: ChildTarget,
     layer: Layer,
-    stats: Arc<FeedStats>,
+    stats: Arc<Stats>,
     open: Option<SendStream>,
 }
 
@@ -118,19 +106,12 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    self.stream(group)
-                        .await?
-                        .write_all_chunks(&mut chunks)
-                        .await?;
-                    FeedStats::add(&self.stats.objects_out, objects.len() as u64);
-                    FeedStats::add(&self.stats.bytes_out, bytes as u64);
-                    self.stats
-                        .forward_us
-                        .record(oldest.elapsed().as_micros() as u64);
+                    self.stream(group).await?.write_all_chunks(&mut chunks).await?;
+                    Stats::add(&self.stats.objects_out, objects.len() as u64);
+                    Stats::add(&self.stats.bytes_out, bytes as u64);
+                    self.stats.forward_us.record(oldest.elapsed().as_micros() as u64);
                 }
-                LayerStep::End { group, total, owed } => {
-                    self.end(group, total.filter(|_| owed)).await?
-                }
+                LayerStep::End { group, total, owed } => self.end(group, total.filter(|_| owed)).await?,
                 LayerStep::Skipped { from, to } => self.skip(from, to),
                 LayerStep::Wait => {
                     // A log that is gone has no sender: the task is about to be ended with its route.
@@ -171,17 +152,12 @@ impl LayerSender {
     }
 
     fn skip(&mut self, from: (GroupId, u32), to: (GroupId, u32)) {
-        FeedStats::add(&self.stats.dropped, 1);
+        Stats::add(&self.stats.dropped, 1);
         if let Some(mut stream) = self.open.take() {
             let _ = stream.reset(VarInt::from_u32(CODE_LATE));
         }
         let point = |(group, index): (GroupId, u32)| (group.1, index);
-        let gap = Gap {
-            feed: self.target.feed,
-            layer: self.layer as u8,
-            from: point(from),
-            to: point(to),
-        };
+        let gap = Gap { feed: self.target.feed, layer: self.layer as u8, from: point(from), to: point(to) };
         self.target.control.send(&Message::Gap(gap));
     }
 }

@@ -52,33 +52,17 @@ pub enum LayerStep {
 impl LayerCursor {
     /// Starts at a group, or at the newest one there is when it first looks.
     pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
-        Self {
-            layer,
-            group,
-            index: 0,
-            owed: false,
-        }
+        Self { layer, group, index: 0, owed: false }
     }
 
     /// Goes on where a child left off.
     pub fn resume(layer: Layer, resume: &Resume) -> Self {
         let (group, index) = resume.layers[layer as usize];
-        Self {
-            layer,
-            group: Some((resume.timeline, group)),
-            index,
-            owed: index > 0,
-        }
+        Self { layer, group: Some((resume.timeline, group)), index, owed: index > 0 }
     }
 
     /// Takes up to `max` objects.
-    pub fn next(
-        &mut self,
-        log: &StreamLog,
-        max: usize,
-        out: &mut Vec<Object>,
-        now: Instant,
-    ) -> LayerStep {
+    pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
         let state = log.state();
         let Some((newest, _)) = state.groups.back().map(|group| (group.id, group.opened_at)) else {
             return LayerStep::Wait;
@@ -95,10 +79,7 @@ impl LayerCursor {
         let indices = &group.layers[self.layer as usize];
         let from = indices.partition_point(|index| *index < self.index);
         let next = indices[from..].iter().take(max);
-        let lagging = state
-            .groups
-            .get(at + 1)
-            .is_some_and(|after| now.duration_since(after.opened_at) > LAG_MAX);
+        let lagging = state.groups.get(at + 1).is_some_and(|after| now.duration_since(after.opened_at) > LAG_MAX);
         if lagging && !(group.is_done(self.layer) && from == indices.len()) {
             return self.skip_to(newest);
         }
@@ -120,18 +101,10 @@ impl LayerCursor {
             Some(after) => {
                 self.group = Some(after.id);
                 self.index = 0;
-                LayerStep::End {
-                    group: id,
-                    total,
-                    owed,
-                }
+                LayerStep::End { group: id, total, owed }
             }
             // The end is told as soon as it is known.
-            None if owed => LayerStep::End {
-                group: id,
-                total,
-                owed,
-            },
+            None if owed => LayerStep::End { group: id, total, owed },
             None => LayerStep::Wait,
         }
     }
@@ -172,13 +145,7 @@ impl FrameCursor {
     }
 
     /// Takes up to `max` objects.
-    pub fn next(
-        &mut self,
-        log: &StreamLog,
-        max: usize,
-        out: &mut Vec<Object>,
-        now: Instant,
-    ) -> FrameStep {
+    pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> FrameStep {
         let state = log.state();
         let Some(newest) = state.groups.back().map(|group| group.id) else {
             return FrameStep::Wait;
@@ -198,12 +165,7 @@ impl FrameCursor {
             let group = &state.groups[at];
             let held = group.objects.get(self.index as usize..).unwrap_or_default();
             let before = out.len();
-            out.extend(
-                held.iter()
-                    .map_while(Option::as_ref)
-                    .take(max)
-                    .map(|held| held.object.clone()),
-            );
+            out.extend(held.iter().map_while(Option::as_ref).take(max).map(|held| held.object.clone()));
             let taken = out.len() - before;
             if taken > 0 {
                 self.index += taken as u32;
@@ -227,9 +189,7 @@ impl FrameCursor {
             }
             let Some(resumes) = held.iter().position(Option::is_some) else {
                 // A broadcast that began anew leaves its last group open; nothing of it is known to be missing.
-                let missing = group
-                    .total
-                    .map_or(u32::from(!anew), |total| total - self.index);
+                let missing = group.total.map_or(u32::from(!anew), |total| total - self.index);
                 self.lost += u64::from(missing);
                 id = match after {
                     Some(after) => self.enter(after.id),
@@ -256,12 +216,6 @@ impl FrameCursor {
 
 /// Since when something later than `index` is held, which means that `index` is missing and not merely not made yet.
 fn hole_since(group: &Group, index: u32, after: Option<&Group>) -> Option<Instant> {
-    let later = group
-        .objects
-        .iter()
-        .skip(index as usize)
-        .flatten()
-        .map(|held| held.at)
-        .min();
+    let later = group.objects.iter().skip(index as usize).flatten().map(|held| held.at).min();
     later.or(after.map(|after| after.opened_at))
 }

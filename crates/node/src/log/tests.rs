@@ -6,33 +6,18 @@ use super::*;
 
 fn object(index: u32, layer: Layer) -> Object {
     let data = Bytes::from(index.to_be_bytes().to_vec());
-    let frame = Frame {
-        track: 0,
-        pts: 0,
-        dts: 0,
-        duration: 1,
-        keyframe: index == 0,
-        discardable: false,
-        data,
-    };
+    let frame = Frame { track: 0, pts: 0, dts: 0, duration: 1, keyframe: index == 0, discardable: false, data };
     Object::split(&frame, layer, index).next().unwrap()
 }
 
 /// Even indices are audio, odd ones video.
 fn layer_of(index: u32) -> Layer {
-    if index.is_multiple_of(2) {
-        Layer::Base
-    } else {
-        Layer::Video
-    }
+    if index.is_multiple_of(2) { Layer::Base } else { Layer::Video }
 }
 
 fn fill(log: &StreamLog, group: u64, indices: std::ops::Range<u32>) {
     for index in indices {
-        assert!(matches!(
-            log.insert((1, group), object(index, layer_of(index)), Instant::now()),
-            Inserted::Newest
-        ));
+        assert!(matches!(log.insert((1, group), object(index, layer_of(index)), Instant::now()), Inserted::Newest));
     }
 }
 
@@ -63,14 +48,7 @@ fn a_hole_is_waited_for_and_then_passed_over_and_counted() {
         log.insert((1, 1), object(index, layer_of(index)), now);
     }
     assert_eq!(read(&mut cursor, &log, now), [0, 1]);
-    assert_eq!(
-        read(
-            &mut cursor,
-            &log,
-            now + HOLE_PATIENCE + Duration::from_millis(1)
-        ),
-        [4, 5]
-    );
+    assert_eq!(read(&mut cursor, &log, now + HOLE_PATIENCE + Duration::from_millis(1)), [4, 5]);
     assert_eq!(cursor.lost, 2);
 }
 
@@ -82,10 +60,7 @@ fn a_hole_that_fills_in_time_costs_nothing() {
         log.insert((1, 1), object(index, layer_of(index)), Instant::now());
     }
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
-    assert_eq!(
-        log.insert((1, 1), object(1, Layer::Video), Instant::now()),
-        Inserted::Filled
-    );
+    assert_eq!(log.insert((1, 1), object(1, Layer::Video), Instant::now()), Inserted::Filled);
     assert_eq!(read(&mut cursor, &log, Instant::now()), [1, 2, 3]);
     assert_eq!(cursor.lost, 0);
 }
@@ -96,35 +71,13 @@ fn a_layer_cursor_gives_its_layer_and_its_end_once() {
     fill(&log, 7, 0..6);
     let mut cursor = LayerCursor::start(Layer::Video, None);
     let mut out = Vec::new();
-    assert!(matches!(
-        cursor.next(&log, 10, &mut out, Instant::now()),
-        LayerStep::Objects((1, 7), _)
-    ));
-    assert_eq!(
-        out.iter().map(|object| object.index).collect::<Vec<_>>(),
-        [1, 3, 5]
-    );
-    assert!(matches!(
-        cursor.next(&log, 10, &mut out, Instant::now()),
-        LayerStep::Wait
-    ));
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Objects((1, 7), _)));
+    assert_eq!(out.iter().map(|object| object.index).collect::<Vec<_>>(), [1, 3, 5]);
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
     log.end((1, 7), None, 6);
     let end = cursor.next(&log, 10, &mut out, Instant::now());
-    assert!(
-        matches!(
-            end,
-            LayerStep::End {
-                group: (1, 7),
-                total: Some(6),
-                owed: true
-            }
-        ),
-        "{end:?}"
-    );
-    assert!(matches!(
-        cursor.next(&log, 10, &mut out, Instant::now()),
-        LayerStep::Wait
-    ));
+    assert!(matches!(end, LayerStep::End { group: (1, 7), total: Some(6), owed: true }), "{end:?}");
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
 }
 
 #[test]
@@ -138,17 +91,7 @@ fn an_empty_tail_is_told_to_a_child_that_resumes_right_at_the_end() {
     assert_eq!(resume.layers, [(7, 3), (7, 4), (7, 0)]);
     let mut cursor = LayerCursor::resume(Layer::Video, &resume);
     let step = cursor.next(&parent, 10, &mut Vec::new(), Instant::now());
-    assert!(
-        matches!(
-            step,
-            LayerStep::End {
-                total: Some(4),
-                owed: true,
-                ..
-            }
-        ),
-        "{step:?}"
-    );
+    assert!(matches!(step, LayerStep::End { total: Some(4), owed: true, .. }), "{step:?}");
 }
 
 #[test]
@@ -170,22 +113,8 @@ fn a_reader_that_is_too_far_behind_goes_on_at_the_newest_group() {
     fill(&log, 1, 0..4);
     fill(&log, 2, 0..4);
     fill(&log, 3, 0..4);
-    let step = cursor.next(
-        &log,
-        1,
-        &mut Vec::new(),
-        now + LAG_MAX + Duration::from_secs(1),
-    );
-    assert!(
-        matches!(
-            step,
-            LayerStep::Skipped {
-                from: ((1, 1), 0),
-                to: ((1, 3), 0)
-            }
-        ),
-        "{step:?}"
-    );
+    let step = cursor.next(&log, 1, &mut Vec::new(), now + LAG_MAX + Duration::from_secs(1));
+    assert!(matches!(step, LayerStep::Skipped { from: ((1, 1), 0), to: ((1, 3), 0) }), "{step:?}");
 }
 
 #[test]
@@ -194,23 +123,10 @@ fn old_groups_go_and_the_two_newest_stay() {
     let start = Instant::now();
     for group in 0..10 {
         let now = start + Duration::from_secs(60 * group);
-        assert_eq!(
-            log.insert((1, group), object(0, Layer::Base), now),
-            Inserted::Newest
-        );
+        assert_eq!(log.insert((1, group), object(0, Layer::Base), now), Inserted::Newest);
     }
-    assert_eq!(
-        log.summary()
-            .iter()
-            .map(|group| group.id.1)
-            .collect::<Vec<_>>(),
-        [8, 9]
-    );
-    assert_eq!(
-        log.insert((1, 7), object(0, Layer::Base), start),
-        Inserted::Refused,
-        "it went"
-    );
+    assert_eq!(log.summary().iter().map(|group| group.id.1).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(log.insert((1, 7), object(0, Layer::Base), start), Inserted::Refused, "it went");
 }
 
 #[test]
@@ -218,24 +134,11 @@ fn what_comes_twice_is_counted_and_what_is_out_of_bounds_refused() {
     let log = StreamLog::default();
     let now = Instant::now();
     fill(&log, 1, 0..1);
-    assert_eq!(
-        log.insert((1, 1), object(0, Layer::Base), now),
-        Inserted::Duplicate
-    );
-    assert_eq!(
-        log.insert((1, 1), object(OBJECTS_MAX, Layer::Base), now),
-        Inserted::Refused
-    );
-    assert_eq!(
-        log.insert((1, 1), object(AHEAD_MAX as u32 + 9, Layer::Base), now),
-        Inserted::Refused
-    );
+    assert_eq!(log.insert((1, 1), object(0, Layer::Base), now), Inserted::Duplicate);
+    assert_eq!(log.insert((1, 1), object(OBJECTS_MAX, Layer::Base), now), Inserted::Refused);
+    assert_eq!(log.insert((1, 1), object(AHEAD_MAX as u32 + 9, Layer::Base), now), Inserted::Refused);
     log.end((1, 1), None, 1);
-    assert_eq!(
-        log.insert((1, 1), object(1, Layer::Base), now),
-        Inserted::Refused,
-        "beyond the end"
-    );
+    assert_eq!(log.insert((1, 1), object(1, Layer::Base), now), Inserted::Refused, "beyond the end");
     let stats = log.stats();
     assert_eq!((stats.objects, stats.duplicates, stats.refused), (1, 1, 3));
 }

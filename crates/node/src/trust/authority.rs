@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use levada_overlay::{Credential, NodeId};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ED25519, PublicKeyData, SignatureAlgorithm,
 };
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::Ed25519KeyPair;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Fingerprint, JoinToken, SERVER_NAME, TokenError, TrustError, hex, read, unix_now_s,
-    write_private,
-};
+use super::{Fingerprint, JoinToken, SERVER_NAME, TokenError, TrustError, hex, read, unix_now_s, write_private};
 
 /// Validity of a node's certificate and credential; both are renewed whenever the node meets its bootstrapper. Tuned:
 /// a season without the bootstrapper.
@@ -58,25 +55,14 @@ impl Authority {
         if !key_path.exists() {
             create(dir)?;
         }
-        let damaged = |path: &Path, what: String| TrustError::Damaged {
-            path: path.to_owned(),
-            what,
-        };
-        let pem =
-            String::from_utf8(read(&key_path)?).map_err(|e| damaged(&key_path, e.to_string()))?;
+        let damaged = |path: &Path, what: String| TrustError::Damaged { path: path.to_owned(), what };
+        let pem = String::from_utf8(read(&key_path)?).map_err(|e| damaged(&key_path, e.to_string()))?;
         let key = KeyPair::from_pem(&pem).map_err(|e| damaged(&key_path, e.to_string()))?;
         let signer = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key.serialize_der())
             .map_err(|e| damaged(&key_path, e.to_string()))?;
         let certificate = CertificateDer::from(read(&dir.join("ca.der"))?);
-        let token_key =
-            ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &read(&dir.join("token.key"))?);
-        Ok(Self {
-            dir: dir.to_owned(),
-            key,
-            signer,
-            certificate,
-            token_key,
-        })
+        let token_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &read(&dir.join("token.key"))?);
+        Ok(Self { dir: dir.to_owned(), key, signer, certificate, token_key })
     }
 
     /// The CA's certificate.
@@ -100,51 +86,27 @@ impl Authority {
     /// Signs a certificate and a credential for a node's key.
     pub fn issue(&self, id: NodeId, name: &str, ttl: Duration) -> Result<Issued, TrustError> {
         let now = time::OffsetDateTime::now_utc();
-        let mut params = CertificateParams::new(vec![
-            SERVER_NAME.to_owned(),
-            format!("{name}.{SERVER_NAME}"),
-        ])?;
+        let mut params = CertificateParams::new(vec![SERVER_NAME.to_owned(), format!("{name}.{SERVER_NAME}")])?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = now - BACKDATED;
         params.not_after = now + ttl;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let certificate =
-            params.signed_by(&NodeKey(id), &Issuer::from_params(&ca_params(), &self.key))?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&NodeKey(id), &Issuer::from_params(&ca_params(), &self.key))?;
         let not_after_unix_s = unix_now_s() + ttl.as_secs();
-        let signature = self
-            .signer
-            .sign(&Credential::signed_bytes(id, name, not_after_unix_s));
+        let signature = self.signer.sign(&Credential::signed_bytes(id, name, not_after_unix_s));
         let mut bytes = [0; 64];
         bytes.copy_from_slice(signature.as_ref());
-        let credential = Credential {
-            name: name.to_owned(),
-            not_after_unix_s,
-            signature: bytes,
-        };
-        Ok(Issued {
-            certificate: certificate.der().clone(),
-            credential,
-        })
+        let credential = Credential { name: name.to_owned(), not_after_unix_s, signature: bytes };
+        Ok(Issued { certificate: certificate.der().clone(), credential })
     }
 
     /// Makes a join token for the node called `name`, or for any node.
     pub fn mint_token(&self, name: Option<&str>, ttl: Duration) -> Result<JoinToken, TrustError> {
         let mut nonce = [0; 16];
-        SystemRandom::new()
-            .fill(&mut nonce)
-            .map_err(|_| TrustError::Tls("no randomness".to_owned()))?;
+        SystemRandom::new().fill(&mut nonce).map_err(|_| TrustError::Tls("no randomness".to_owned()))?;
         let expires_unix_s = unix_now_s() + ttl.as_secs();
-        Ok(JoinToken::mint(
-            name.map(str::to_owned),
-            expires_unix_s,
-            nonce,
-            self.fingerprint(),
-            &self.token_key,
-        ))
+        Ok(JoinToken::mint(name.map(str::to_owned), expires_unix_s, nonce, self.fingerprint(), &self.token_key))
     }
 
     /// Checks a token and notes its use: the same node may show it again, another may not.
@@ -158,20 +120,10 @@ impl Authority {
         };
         let id = hex(&id.0);
         if let Some((user, _)) = redeemed.tokens.get(&hex(&token.nonce)) {
-            return if *user == id {
-                Ok(())
-            } else {
-                Err(TokenError::Used {
-                    name: name.to_owned(),
-                })
-            };
+            return if *user == id { Ok(()) } else { Err(TokenError::Used { name: name.to_owned() }) };
         }
-        redeemed
-            .tokens
-            .retain(|_, (_, expires)| *expires > unix_now_s());
-        redeemed
-            .tokens
-            .insert(hex(&token.nonce), (id, token.expires_unix_s));
+        redeemed.tokens.retain(|_, (_, expires)| *expires > unix_now_s());
+        redeemed.tokens.insert(hex(&token.nonce), (id, token.expires_unix_s));
         let bytes = serde_json::to_vec(&redeemed).map_err(|_| TokenError::Ledger)?;
         write_private(&path, &bytes).map_err(|_| TokenError::Ledger)
     }
@@ -188,9 +140,7 @@ fn create(dir: &Path) -> Result<(), TrustError> {
     let key = KeyPair::generate_for(&PKCS_ED25519)?;
     let certificate = ca_params().self_signed(&key)?;
     let mut token_key = [0; 32];
-    SystemRandom::new()
-        .fill(&mut token_key)
-        .map_err(|_| TrustError::Tls("no randomness".to_owned()))?;
+    SystemRandom::new().fill(&mut token_key).map_err(|_| TrustError::Tls("no randomness".to_owned()))?;
     write_private(&dir.join("token.key"), &token_key)?;
     write_private(&dir.join("ca.der"), certificate.der())?;
     // Last: its presence says that the rest is there.
@@ -199,14 +149,9 @@ fn create(dir: &Path) -> Result<(), TrustError> {
 
 fn ca_params() -> CertificateParams {
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "Levada cluster CA");
+    params.distinguished_name.push(DnType::CommonName, "Levada cluster CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     params.not_before = time::OffsetDateTime::now_utc() - BACKDATED;
     params.not_after = time::OffsetDateTime::now_utc() + CA_TTL;
     params

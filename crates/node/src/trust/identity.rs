@@ -35,20 +35,14 @@ struct Enrolment {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity")
-            .field("id", &self.id())
-            .field("name", &self.name())
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
 /// Makes a new Ed25519 key, PKCS #8.
 pub(crate) fn new_key() -> Result<Vec<u8>, TrustError> {
     let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
-    Ok(document
-        .map_err(|_| TrustError::Tls("no randomness".to_owned()))?
-        .as_ref()
-        .to_vec())
+    Ok(document.map_err(|_| TrustError::Tls("no randomness".to_owned()))?.as_ref().to_vec())
 }
 
 /// Reads the key in `dir`, or makes one there.
@@ -64,20 +58,9 @@ pub(crate) fn load_or_create_key(dir: &Path) -> Result<Vec<u8>, TrustError> {
 
 impl Identity {
     /// Joins a key and what the CA issued for it.
-    pub fn new(
-        pkcs8: Vec<u8>,
-        issued: Issued,
-        ca: CertificateDer<'static>,
-    ) -> Result<Self, TrustError> {
-        let key = Ed25519KeyPair::from_pkcs8(&pkcs8)
-            .map_err(|error| TrustError::Tls(error.to_string()))?;
-        Ok(Self {
-            key,
-            pkcs8,
-            certificate: issued.certificate,
-            ca,
-            credential: issued.credential,
-        })
+    pub fn new(pkcs8: Vec<u8>, issued: Issued, ca: CertificateDer<'static>) -> Result<Self, TrustError> {
+        let key = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|error| TrustError::Tls(error.to_string()))?;
+        Ok(Self { key, pkcs8, certificate: issued.certificate, ca, credential: issued.credential })
     }
 
     /// Reads what [`Identity::save`] wrote; `None` if the node has not been enrolled.
@@ -86,31 +69,13 @@ impl Identity {
         if !path.exists() {
             return Ok(None);
         }
-        let damaged = |what: String| TrustError::Damaged {
-            path: path.clone(),
-            what,
-        };
-        let enrolment: Enrolment =
-            serde_json::from_slice(&read(&path)?).map_err(|e| damaged(e.to_string()))?;
+        let damaged = |what: String| TrustError::Damaged { path: path.clone(), what };
+        let enrolment: Enrolment = serde_json::from_slice(&read(&path)?).map_err(|e| damaged(e.to_string()))?;
         let decode = |text: &str| STANDARD.decode(text).map_err(|e| damaged(e.to_string()));
-        let signature = decode(&enrolment.credential)?
-            .try_into()
-            .map_err(|_| damaged("credential".to_owned()))?;
-        let credential = Credential {
-            name: enrolment.name,
-            not_after_unix_s: enrolment.not_after_unix_s,
-            signature,
-        };
-        let issued = Issued {
-            certificate: decode(&enrolment.certificate)?.into(),
-            credential,
-        };
-        Self::new(
-            load_or_create_key(dir)?,
-            issued,
-            decode(&enrolment.ca)?.into(),
-        )
-        .map(Some)
+        let signature = decode(&enrolment.credential)?.try_into().map_err(|_| damaged("credential".to_owned()))?;
+        let credential = Credential { name: enrolment.name, not_after_unix_s: enrolment.not_after_unix_s, signature };
+        let issued = Issued { certificate: decode(&enrolment.certificate)?.into(), credential };
+        Self::new(load_or_create_key(dir)?, issued, decode(&enrolment.ca)?.into()).map(Some)
     }
 
     /// Keeps the identity in `dir`.
@@ -125,10 +90,7 @@ impl Identity {
         };
         let path = dir.join("enrolment.json");
         let bytes = serde_json::to_vec_pretty(&enrolment);
-        let bytes = bytes.map_err(|e| TrustError::Damaged {
-            path: path.clone(),
-            what: e.to_string(),
-        })?;
+        let bytes = bytes.map_err(|e| TrustError::Damaged { path: path.clone(), what: e.to_string() })?;
         write_private(&path, &bytes)
     }
 
@@ -160,8 +122,7 @@ impl Identity {
 
 /// The public key that belongs to a private one.
 pub(crate) fn key_id(pkcs8: &[u8]) -> Result<NodeId, TrustError> {
-    let key =
-        Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| TrustError::Tls(error.to_string()))?;
+    let key = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|error| TrustError::Tls(error.to_string()))?;
     Ok(id_of(&key))
 }
 
@@ -179,9 +140,7 @@ pub(crate) fn sign(key: &Ed25519KeyPair, message: &[u8]) -> [u8; 64] {
 
 /// Whether `signature` of `message` is by `author`.
 pub fn verify(author: NodeId, message: &[u8], signature: &[u8; 64]) -> bool {
-    UnparsedPublicKey::new(&ED25519, author.0)
-        .verify(message, signature)
-        .is_ok()
+    UnparsedPublicKey::new(&ED25519, author.0).verify(message, signature).is_ok()
 }
 
 /// Whether the CA with the public key `ca` gave `credential` to `id`, and it has not run out.

@@ -16,7 +16,7 @@ pub use authority::{Authority, CERTIFICATE_TTL, Issued};
 pub use identity::{Identity, verify, verify_credential};
 pub(crate) use identity::{key_id, load_or_create_key, new_key, sign as sign_with};
 pub use tls::{
-    ENROL_ALPN, LINK_ALPN, PeerIdentity, SERVER_NAME, enrol_client_config, enrol_server_config,
+    ENROL_ALPN, LINK_ALPN, PeerIdentity, SERVER_NAME, ca_key, enrol_client_config, enrol_server_config,
     link_client_config, link_server_config, peer_identity,
 };
 pub use token::{JoinToken, TokenError};
@@ -56,19 +56,13 @@ pub enum TrustError {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
-    std::fs::read(path).map_err(|source| TrustError::File {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| TrustError::File { path: path.to_owned(), source })
 }
 
 /// Writes a file whole or not at all, readable by its owner only.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
     use std::io::Write as _;
-    let failed = |source| TrustError::File {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TrustError::File { path: path.to_owned(), source };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
@@ -78,9 +72,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), TrustError>
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft).map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&draft, path).map_err(failed)
 }
 
@@ -89,9 +81,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn unix_now_s() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

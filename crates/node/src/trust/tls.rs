@@ -9,8 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme, version,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -36,37 +35,21 @@ pub struct PeerIdentity {
 /// Accepts links from nodes of the cluster.
 pub fn link_server_config(identity: &Identity) -> Result<quinn::ServerConfig, TrustError> {
     let roots = Arc::new(roots(&identity.ca)?);
-    let clients = WebPkiClientVerifier::builder_with_provider(roots, crypto())
-        .build()
-        .map_err(tls)?;
-    let builder =
-        ServerConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, crypto()).build().map_err(tls)?;
+    let builder = ServerConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
     let certificates = vec![identity.certificate.clone()];
     let config = builder.map_err(tls)?.with_client_cert_verifier(clients);
-    server(
-        config
-            .with_single_cert(certificates, identity.private_key())
-            .map_err(tls)?,
-        LINK_ALPN,
-    )
+    server(config.with_single_cert(certificates, identity.private_key()).map_err(tls)?, LINK_ALPN)
 }
 
 /// Dials links to nodes of the cluster.
 pub fn link_client_config(identity: &Identity) -> Result<quinn::ClientConfig, TrustError> {
     let roots = Arc::new(roots(&identity.ca)?);
-    let servers = WebPkiServerVerifier::builder_with_provider(roots, crypto())
-        .build()
-        .map_err(tls)?;
-    let builder =
-        ClientConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
+    let servers = WebPkiServerVerifier::builder_with_provider(roots, crypto()).build().map_err(tls)?;
+    let builder = ClientConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
     let config = builder.map_err(tls)?.with_webpki_verifier(servers);
     let certificates = vec![identity.certificate.clone()];
-    client(
-        config
-            .with_client_auth_cert(certificates, identity.private_key())
-            .map_err(tls)?,
-        LINK_ALPN,
-    )
+    client(config.with_client_auth_cert(certificates, identity.private_key()).map_err(tls)?, LINK_ALPN)
 }
 
 /// Accepts nodes that want to enrol; they have no certificate yet.
@@ -75,27 +58,16 @@ pub fn enrol_server_config(
     ca: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<quinn::ServerConfig, TrustError> {
-    let builder =
-        ServerConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
+    let builder = ServerConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
     let config = builder.map_err(tls)?.with_no_client_auth();
-    server(
-        config
-            .with_single_cert(vec![certificate, ca], key)
-            .map_err(tls)?,
-        ENROL_ALPN,
-    )
+    server(config.with_single_cert(vec![certificate, ca], key).map_err(tls)?, ENROL_ALPN)
 }
 
 /// Dials a bootstrapper whose CA has the given fingerprint.
 pub fn enrol_client_config(ca: Fingerprint) -> Result<quinn::ClientConfig, TrustError> {
-    let builder =
-        ClientConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
+    let builder = ClientConfig::builder_with_provider(crypto()).with_protocol_versions(&[&version::TLS13]);
     let verifier = Arc::new(PinnedCa(ca));
-    let config = builder
-        .map_err(tls)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let config = builder.map_err(tls)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     client(config, ENROL_ALPN)
 }
 
@@ -107,22 +79,22 @@ pub fn peer_identity(connection: &quinn::Connection) -> Result<PeerIdentity, Tru
         .ok_or(TrustError::Peer)?;
     let leaf = webpki::EndEntityCert::try_from(certificates.first().ok_or(TrustError::Peer)?);
     let leaf = leaf.map_err(|_| TrustError::Peer)?;
-    let spki = leaf.subject_public_key_info();
-    // RFC 8410: an Ed25519 key ends its SubjectPublicKeyInfo, which has this length with no other key.
-    let key = spki
-        .last_chunk::<32>()
-        .filter(|_| spki.len() == 44)
-        .ok_or(TrustError::Peer)?;
+    let key = ed25519_key(&leaf)?;
     let suffix = format!(".{SERVER_NAME}");
-    let name = leaf
-        .valid_dns_names()
-        .find_map(|name| name.strip_suffix(&suffix))
-        .ok_or(TrustError::Peer)?;
+    let name = leaf.valid_dns_names().find_map(|name| name.strip_suffix(&suffix)).ok_or(TrustError::Peer)?;
     check_node_name(name).map_err(|_| TrustError::Peer)?;
-    Ok(PeerIdentity {
-        id: NodeId(*key),
-        name: name.to_owned(),
-    })
+    Ok(PeerIdentity { id: key, name: name.to_owned() })
+}
+
+/// The public key of the CA, which checks credentials.
+pub fn ca_key(ca: &CertificateDer<'static>) -> Result<NodeId, TrustError> {
+    ed25519_key(&webpki::EndEntityCert::try_from(ca).map_err(tls)?)
+}
+
+/// RFC 8410: an Ed25519 key ends its SubjectPublicKeyInfo, which has 44 bytes with no other kind of key.
+fn ed25519_key(certificate: &webpki::EndEntityCert<'_>) -> Result<NodeId, TrustError> {
+    let spki = certificate.subject_public_key_info();
+    spki.last_chunk::<32>().filter(|_| spki.len() == 44).map(|key| NodeId(*key)).ok_or(TrustError::Peer)
 }
 
 fn crypto() -> Arc<CryptoProvider> {
@@ -141,17 +113,14 @@ fn roots(ca: &CertificateDer<'static>) -> Result<RootCertStore, TrustError> {
 
 fn server(mut config: ServerConfig, alpn: &[u8]) -> Result<quinn::ServerConfig, TrustError> {
     config.alpn_protocols = vec![alpn.to_vec()];
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(
-        QuicServerConfig::try_from(config).map_err(tls)?,
-    ));
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(config).map_err(tls)?));
     config.transport_config(crate::quic::transport());
     Ok(config)
 }
 
 fn client(mut config: ClientConfig, alpn: &[u8]) -> Result<quinn::ClientConfig, TrustError> {
     config.alpn_protocols = vec![alpn.to_vec()];
-    let mut config =
-        quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).map_err(tls)?));
+    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).map_err(tls)?));
     config.transport_config(crate::quic::transport());
     Ok(config)
 }
@@ -169,12 +138,9 @@ impl ServerCertVerifier for PinnedCa {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let ca = chain
-            .iter()
-            .find(|certificate| fingerprint(certificate) == self.0);
+        let ca = chain.iter().find(|certificate| fingerprint(certificate) == self.0);
         let ca = ca.ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
-        let roots =
-            roots(&ca.clone().into_owned()).map_err(|error| Error::General(error.to_string()))?;
+        let roots = roots(&ca.clone().into_owned()).map_err(|error| Error::General(error.to_string()))?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto())
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
@@ -201,8 +167,6 @@ impl ServerCertVerifier for PinnedCa {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }

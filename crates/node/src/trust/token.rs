@@ -33,27 +33,19 @@ pub struct JoinToken {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a token.
-    #[error(
-        "this is not a join token (they begin with {PREFIX}); make one with: levada token NAME"
-    )]
+    #[error("this is not a join token (they begin with {PREFIX}); make one with: levada token NAME")]
     Malformed,
     /// Of another cluster.
-    #[error(
-        "this token belongs to another cluster; make one with this bootstrapper: levada token NAME"
-    )]
+    #[error("this token belongs to another cluster; make one with this bootstrapper: levada token NAME")]
     Foreign,
     /// The MAC does not fit.
-    #[error(
-        "this token was not made by this bootstrapper, or was changed; make a new one with: levada token NAME"
-    )]
+    #[error("this token was not made by this bootstrapper, or was changed; make a new one with: levada token NAME")]
     Forged,
     /// Too old.
     #[error("this token has expired; make a new one with: levada token NAME")]
     Expired,
     /// For somebody else.
-    #[error(
-        "this token is for node {for_name}, not {name}; make a new one with: levada token {name}"
-    )]
+    #[error("this token is for node {for_name}, not {name}; make a new one with: levada token {name}")]
     OtherNode {
         /// The node that it is for.
         for_name: String,
@@ -61,17 +53,13 @@ pub enum TokenError {
         name: String,
     },
     /// Single use.
-    #[error(
-        "this token was already used by another node; make a new one with: levada token {name}"
-    )]
+    #[error("this token was already used by another node; make a new one with: levada token {name}")]
     Used {
         /// The node that showed it.
         name: String,
     },
     /// Its use cannot be noted.
-    #[error(
-        "the bootstrapper cannot read or write its list of used tokens; see its log and directory"
-    )]
+    #[error("the bootstrapper cannot read or write its list of used tokens; see its log and directory")]
     Ledger,
 }
 
@@ -97,16 +85,8 @@ impl JoinToken {
         fingerprint: Fingerprint,
         key: &hmac::Key,
     ) -> Self {
-        let mut token = Self {
-            name,
-            expires_unix_s,
-            nonce,
-            fingerprint,
-            mac: Vec::new(),
-        };
-        token.mac = hmac::sign(key, &token.wire().encode_to_vec())
-            .as_ref()
-            .to_vec();
+        let mut token = Self { name, expires_unix_s, nonce, fingerprint, mac: Vec::new() };
+        token.mac = hmac::sign(key, &token.wire().encode_to_vec()).as_ref().to_vec();
         token
     }
 
@@ -120,20 +100,15 @@ impl JoinToken {
         if self.fingerprint != ca {
             return Err(TokenError::Foreign);
         }
-        let unsigned = Self {
-            mac: Vec::new(),
-            ..self.clone()
-        };
-        hmac::verify(key, &unsigned.wire().encode_to_vec(), &self.mac)
-            .map_err(|_| TokenError::Forged)?;
+        let unsigned = Self { mac: Vec::new(), ..self.clone() };
+        hmac::verify(key, &unsigned.wire().encode_to_vec(), &self.mac).map_err(|_| TokenError::Forged)?;
         if now_unix_s >= self.expires_unix_s {
             return Err(TokenError::Expired);
         }
         match &self.name {
-            Some(for_name) if for_name != name => Err(TokenError::OtherNode {
-                for_name: for_name.clone(),
-                name: name.to_owned(),
-            }),
+            Some(for_name) if for_name != name => {
+                Err(TokenError::OtherNode { for_name: for_name.clone(), name: name.to_owned() })
+            }
             _ => Ok(()),
         }
     }
@@ -151,11 +126,7 @@ impl JoinToken {
 
 impl std::fmt::Display for JoinToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{PREFIX}{}",
-            URL_SAFE_NO_PAD.encode(self.wire().encode_to_vec())
-        )
+        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.wire().encode_to_vec()))
     }
 }
 
@@ -164,22 +135,14 @@ impl std::str::FromStr for JoinToken {
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
-        let body = text
-            .strip_prefix(PREFIX)
-            .filter(|_| text.len() <= LEN_MAX)
-            .ok_or(TokenError::Malformed)?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(body)
-            .map_err(|_| TokenError::Malformed)?;
+        let body = text.strip_prefix(PREFIX).filter(|_| text.len() <= LEN_MAX).ok_or(TokenError::Malformed)?;
+        let bytes = URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError::Malformed)?;
         let wire = Wire::decode(&bytes[..]).map_err(|_| TokenError::Malformed)?;
         Ok(Self {
             name: wire.name,
             expires_unix_s: wire.expires_unix_s,
             nonce: wire.nonce.try_into().map_err(|_| TokenError::Malformed)?,
-            fingerprint: wire
-                .fingerprint
-                .try_into()
-                .map_err(|_| TokenError::Malformed)?,
+            fingerprint: wire.fingerprint.try_into().map_err(|_| TokenError::Malformed)?,
             mac: wire.mac,
         })
     }

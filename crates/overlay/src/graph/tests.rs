@@ -14,27 +14,10 @@ fn graph(n: usize, links: &[(usize, usize, u32)]) -> Graph {
     for &(a, b, cost) in links {
         for (from, to) in [(a, b), (b, a)] {
             lists[from].retain(|link| link.peer != id(to));
-            lists[from].push(LinkFacts {
-                peer: id(to),
-                out_us: cost,
-                in_us: cost,
-                rtt_us: 0,
-            });
+            lists[from].push(LinkFacts { peer: id(to), out_us: cost, in_us: cost, rtt_us: 0 });
         }
     }
-    let vertices = lists
-        .iter()
-        .enumerate()
-        .map(|(n, links)| {
-            (
-                id(n),
-                Vertex {
-                    links,
-                    transit: true,
-                },
-            )
-        })
-        .collect();
+    let vertices = lists.iter().enumerate().map(|(n, links)| (id(n), Vertex { links, transit: true })).collect();
     Graph::new(&vertices)
 }
 
@@ -42,47 +25,18 @@ fn graph(n: usize, links: &[(usize, usize, u32)]) -> Graph {
 fn the_nearest_origin_wins() {
     let line = graph(5, &[(0, 1, 10), (1, 2, 10), (2, 3, 10), (3, 4, 10)]);
     let from_both = line.distances([id(0), id(4)]);
-    assert_eq!(
-        from_both.get(id(3)),
-        Some(Reached {
-            metric: 10,
-            hops: 1
-        })
-    );
-    assert_eq!(
-        from_both.get(id(2)),
-        Some(Reached {
-            metric: 20,
-            hops: 2
-        })
-    );
-    assert_eq!(
-        line.distances([id(0)]).get(id(3)),
-        Some(Reached {
-            metric: 30,
-            hops: 3
-        })
-    );
+    assert_eq!(from_both.get(id(3)), Some(Reached { metric: 10, hops: 1 }));
+    assert_eq!(from_both.get(id(2)), Some(Reached { metric: 20, hops: 2 }));
+    assert_eq!(line.distances([id(0)]).get(id(3)), Some(Reached { metric: 30, hops: 3 }));
 }
 
 #[test]
 fn one_end_alone_makes_no_link_and_cannot_shorten_one() {
-    let claim = |peer, cost| LinkFacts {
-        peer: id(peer),
-        out_us: cost,
-        in_us: cost,
-        rtt_us: 0,
-    };
+    let claim = |peer, cost| LinkFacts { peer: id(peer), out_us: cost, in_us: cost, rtt_us: 0 };
     let (liar, honest, silent) = (vec![claim(1, 1), claim(2, 1)], vec![claim(0, 500)], vec![]);
-    let vertex = |links| Vertex {
-        links,
-        transit: true,
-    };
-    let graph = Graph::new(&BTreeMap::from([
-        (id(0), vertex(&liar[..])),
-        (id(1), vertex(&honest)),
-        (id(2), vertex(&silent)),
-    ]));
+    let vertex = |links| Vertex { links, transit: true };
+    let graph =
+        Graph::new(&BTreeMap::from([(id(0), vertex(&liar[..])), (id(1), vertex(&honest)), (id(2), vertex(&silent))]));
     let reached = graph.distances([id(0)]);
     assert_eq!(reached.get(id(1)).map(|r| r.metric), Some(500));
     assert_eq!(reached.get(id(2)), None);
@@ -90,42 +44,16 @@ fn one_end_alone_makes_no_link_and_cannot_shorten_one() {
 
 #[test]
 fn leaves_pass_nothing_on_but_may_publish() {
-    let claim = |peer| LinkFacts {
-        peer: id(peer),
-        out_us: 10,
-        in_us: 10,
-        rtt_us: 0,
-    };
+    let claim = |peer| LinkFacts { peer: id(peer), out_us: 10, in_us: 10, rtt_us: 0 };
     let (a, b, c) = (vec![claim(1)], vec![claim(0), claim(2)], vec![claim(1)]);
     let vertices = BTreeMap::from([
-        (
-            id(0),
-            Vertex {
-                links: &a[..],
-                transit: true,
-            },
-        ),
-        (
-            id(1),
-            Vertex {
-                links: &b[..],
-                transit: false,
-            },
-        ),
-        (
-            id(2),
-            Vertex {
-                links: &c[..],
-                transit: true,
-            },
-        ),
+        (id(0), Vertex { links: &a[..], transit: true }),
+        (id(1), Vertex { links: &b[..], transit: false }),
+        (id(2), Vertex { links: &c[..], transit: true }),
     ]);
     let graph = Graph::new(&vertices);
     assert_eq!(graph.distances([id(0)]).get(id(2)), None);
-    assert_eq!(
-        graph.distances([id(1)]).get(id(2)).map(|r| r.metric),
-        Some(10)
-    );
+    assert_eq!(graph.distances([id(1)]).get(id(2)).map(|r| r.metric), Some(10));
 }
 
 proptest! {

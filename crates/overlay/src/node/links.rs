@@ -46,54 +46,28 @@ impl Link {
     }
 
     fn patience(&self) -> Duration {
-        if self.in_use {
-            SILENCE_IN_USE
-        } else {
-            SILENCE_IDLE
-        }
+        if self.in_use { SILENCE_IN_USE } else { SILENCE_IDLE }
     }
 }
 
 impl Node {
-    pub(super) fn link_up(
-        &mut self,
-        link: LinkId,
-        peer: NodeId,
-        name: String,
-        dialed: bool,
-        rtt: Duration,
-        now: Time,
-    ) {
+    pub(super) fn link_up(&mut self, link: LinkId, peer: NodeId, name: String, dialed: bool, rtt: Duration, now: Time) {
         if peer == self.config.id {
             // An address in the topology leads back here.
-            self.emit(Output::HangUp {
-                link,
-                reason: HangUp::Duplicate,
-            });
+            self.emit(Output::HangUp { link, reason: HangUp::Duplicate });
             return;
         }
         if self.links.len() >= LINKS_MAX {
-            self.emit(Output::HangUp {
-                link,
-                reason: HangUp::Limit("links"),
-            });
+            self.emit(Output::HangUp { link, reason: HangUp::Limit("links") });
             return;
         }
-        let older = self
-            .links
-            .iter()
-            .find(|(_, older)| older.peer == peer)
-            .map(|(id, older)| (*id, older));
+        let older = self.links.iter().find(|(_, older)| older.peer == peer).map(|(id, older)| (*id, older));
         if let Some((older_id, older)) = older {
-            let both_dialed =
-                older.dialed != dialed && now.since(older.up_since) < BOTH_DIALED_WINDOW;
+            let both_dialed = older.dialed != dialed && now.since(older.up_since) < BOTH_DIALED_WINDOW;
             // Both ends keep the link that the smaller identity dialled.
             let keep_older = both_dialed && older.dialed == (self.config.id < peer);
             if keep_older {
-                self.emit(Output::HangUp {
-                    link,
-                    reason: HangUp::Duplicate,
-                });
+                self.emit(Output::HangUp { link, reason: HangUp::Duplicate });
                 return;
             }
             self.hang_up(older_id, HangUp::Duplicate, now);
@@ -118,10 +92,7 @@ impl Node {
         self.links.insert(link, entry);
         self.contact_up(&name, link);
         self.event(Event::LinkUp { peer: name });
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            version_min: PROTOCOL_VERSION_MIN,
-        };
+        let hello = Hello { version: PROTOCOL_VERSION, version_min: PROTOCOL_VERSION_MIN };
         self.send(link, Message::Hello(hello));
         self.send(link, Message::Digest(self.table.digest()));
         self.tell_carried(link);
@@ -134,10 +105,7 @@ impl Node {
             return;
         };
         self.contact_down(link, &reason, now);
-        self.event(Event::LinkDown {
-            peer: gone.name,
-            reason,
-        });
+        self.event(Event::LinkDown { peer: gone.name, reason });
         self.traces.link_down(link);
         self.own_links_changed(now);
         self.streams_lose_link(link, now);
@@ -158,11 +126,7 @@ impl Node {
         entry.heard_at = now;
         if !entry.greeted {
             let Message::Hello(hello) = message else {
-                self.protocol_error(
-                    link,
-                    HangUp::Protocol("the first message is not a hello"),
-                    now,
-                );
+                self.protocol_error(link, HangUp::Protocol("the first message is not a hello"), now);
                 return;
             };
             if hello.version < PROTOCOL_VERSION_MIN || hello.version_min > PROTOCOL_VERSION {
@@ -184,11 +148,7 @@ impl Node {
             Message::Carries { stream, yes } => self.carries(link, stream, yes, now),
             // The water acts upon gaps; routes do not.
             Message::Gap(_) => {}
-            Message::Trace {
-                id,
-                stream,
-                hops_left,
-            } => self.trace_asked(link, id, stream, hops_left, now),
+            Message::Trace { id, stream, hops_left } => self.trace_asked(link, id, stream, hops_left, now),
             Message::TraceReply { id, hops } => self.trace_reply(link, id, hops),
             Message::Goodbye => self.goodbye(link, now),
         }
@@ -242,24 +202,15 @@ impl Node {
     }
 
     pub(super) fn probe_due(&mut self, now: Time) {
-        let silent: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.heard_at + link.patience() <= now)
-            .map(|(id, _)| *id)
-            .collect();
+        let silent: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.heard_at + link.patience() <= now).map(|(id, _)| *id).collect();
         for link in silent {
             self.hang_up(link, HangUp::Silent, now);
         }
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
-                link.next_probe = now
-                    + if link.in_use {
-                        PROBE_IN_USE
-                    } else {
-                        PROBE_IDLE
-                    };
+                link.next_probe = now + if link.in_use { PROBE_IN_USE } else { PROBE_IDLE };
                 self.outputs.push_back(Output::Probe { link: id, nonce });
             }
         }
@@ -284,19 +235,9 @@ impl Node {
 
     /// Cost from the neighbour to here, in microseconds: the worse of both ends' claims.
     pub(super) fn cost_from(&self, link: &Link) -> u32 {
-        let own = link.estimator.told().unwrap_or(Told {
-            out_us: u32::MAX,
-            in_us: u32::MAX,
-        });
-        let theirs = self
-            .table
-            .links(link.peer)
-            .iter()
-            .find(|facts| facts.peer == self.config.id);
-        theirs
-            .map_or(own.out_us, |facts| facts.out_us)
-            .max(own.in_us)
-            .max(1)
+        let own = link.estimator.told().unwrap_or(Told { out_us: u32::MAX, in_us: u32::MAX });
+        let theirs = self.table.links(link.peer).iter().find(|facts| facts.peer == self.config.id);
+        theirs.map_or(own.out_us, |facts| facts.out_us).max(own.in_us).max(1)
     }
 
     pub(super) fn send(&mut self, link: LinkId, message: Message) {
@@ -309,10 +250,7 @@ impl Node {
             self.send(link, Message::Goodbye);
         }
         for link in links {
-            self.emit(Output::HangUp {
-                link,
-                reason: HangUp::Shutdown,
-            });
+            self.emit(Output::HangUp { link, reason: HangUp::Shutdown });
         }
     }
 }

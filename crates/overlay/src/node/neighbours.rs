@@ -35,17 +35,9 @@ pub(super) struct Contact {
 impl Node {
     pub(super) fn set_neighbours(&mut self, neighbours: Vec<Neighbour>, now: Time) {
         let own_name = self.name().to_owned();
-        let mut wanted: BTreeMap<String, Neighbour> = neighbours
-            .into_iter()
-            .filter(|n| n.name != own_name)
-            .map(|n| (n.name.clone(), n))
-            .collect();
-        let gone: Vec<String> = self
-            .contacts
-            .keys()
-            .filter(|name| !wanted.contains_key(*name))
-            .cloned()
-            .collect();
+        let mut wanted: BTreeMap<String, Neighbour> =
+            neighbours.into_iter().filter(|n| n.name != own_name).map(|n| (n.name.clone(), n)).collect();
+        let gone: Vec<String> = self.contacts.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(link) = self.contacts.remove(&name).and_then(|contact| contact.link) {
                 self.hang_up(link, HangUp::Removed, now);
@@ -57,56 +49,24 @@ impl Node {
             }
         }
         for (name, neighbour) in wanted {
-            let link = self
-                .links
-                .iter()
-                .find(|(_, link)| link.name == name)
-                .map(|(id, _)| *id);
-            let head_start = if own_name < name {
-                Duration::ZERO
-            } else {
-                HEAD_START
-            };
-            let dial_at = if link.is_some() || neighbour.addresses.is_empty() {
-                Time::NEVER
-            } else {
-                now + head_start
-            };
-            self.contacts.insert(
-                name,
-                Contact {
-                    neighbour,
-                    link,
-                    dial_at,
-                    pause: RETRY_MIN,
-                    failure: None,
-                },
-            );
+            let link = self.links.iter().find(|(_, link)| link.name == name).map(|(id, _)| *id);
+            let head_start = if own_name < name { Duration::ZERO } else { HEAD_START };
+            let dial_at = if link.is_some() || neighbour.addresses.is_empty() { Time::NEVER } else { now + head_start };
+            self.contacts.insert(name, Contact { neighbour, link, dial_at, pause: RETRY_MIN, failure: None });
         }
         self.dial_due(now);
     }
 
     pub(super) fn dial_due(&mut self, now: Time) {
-        for contact in self
-            .contacts
-            .values_mut()
-            .filter(|contact| contact.dial_at <= now)
-        {
+        for contact in self.contacts.values_mut().filter(|contact| contact.dial_at <= now) {
             contact.dial_at = Time::NEVER;
-            self.outputs
-                .push_back(Output::Dial(contact.neighbour.clone()));
+            self.outputs.push_back(Output::Dial(contact.neighbour.clone()));
         }
     }
 
     pub(super) fn dial_failed(&mut self, name: &str, reason: String, now: Time) {
-        let jitter = self
-            .rng
-            .random_range(1.0 - RETRY_JITTER..1.0 + RETRY_JITTER);
-        if let Some(contact) = self
-            .contacts
-            .get_mut(name)
-            .filter(|contact| contact.link.is_none())
-        {
+        let jitter = self.rng.random_range(1.0 - RETRY_JITTER..1.0 + RETRY_JITTER);
+        if let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.link.is_none()) {
             contact.failure = Some(reason);
             contact.dial_at = now + contact.pause.mul_f64(jitter);
             contact.pause = contact.pause.mul_f64(RETRY_GROWTH).min(RETRY_MAX);
@@ -125,11 +85,7 @@ impl Node {
 
     /// The link is closed: dial again.
     pub(super) fn contact_down(&mut self, link: LinkId, reason: &str, now: Time) {
-        let Some(contact) = self
-            .contacts
-            .values_mut()
-            .find(|contact| contact.link == Some(link))
-        else {
+        let Some(contact) = self.contacts.values_mut().find(|contact| contact.link == Some(link)) else {
             return;
         };
         contact.link = None;

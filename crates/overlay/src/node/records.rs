@@ -69,18 +69,12 @@ impl Node {
     }
 
     pub(super) fn own_links_changed(&mut self, now: Time) {
-        self.own.links_at = self
-            .own
-            .links_at
-            .min((now + OWN_HOLD).max(self.own.links_made + OWN_PAUSE));
+        self.own.links_at = self.own.links_at.min((now + OWN_HOLD).max(self.own.links_made + OWN_PAUSE));
         self.graph_changed(now);
     }
 
     pub(super) fn own_streams_changed(&mut self, now: Time) {
-        self.own.streams_at = self
-            .own
-            .streams_at
-            .min((now + OWN_HOLD).max(self.own.streams_made + OWN_PAUSE));
+        self.own.streams_at = self.own.streams_at.min((now + OWN_HOLD).max(self.own.streams_made + OWN_PAUSE));
     }
 
     pub(super) fn records_due(&mut self, now: Time) {
@@ -107,12 +101,7 @@ impl Node {
         let facts = |link: &super::Link| {
             let told = link.estimator.told()?;
             let rtt_us = link.estimator.rtt()?.as_micros() as u32;
-            Some(LinkFacts {
-                peer: link.peer,
-                out_us: told.out_us,
-                in_us: told.in_us,
-                rtt_us,
-            })
+            Some(LinkFacts { peer: link.peer, out_us: told.out_us, in_us: told.in_us, rtt_us })
         };
         let links = self.links.values().filter_map(facts).collect();
         self.author(Facts::Links(links), now);
@@ -122,10 +111,7 @@ impl Node {
         self.own.streams_at = Time::NEVER;
         self.own.streams_made = now;
         let published = |(name, stream): (&StreamName, &super::Stream)| {
-            Some(StreamFacts {
-                name: name.clone(),
-                timeline: stream.published?,
-            })
+            Some(StreamFacts { name: name.clone(), timeline: stream.published? })
         };
         let streams = self.streams.iter().filter_map(published).collect();
         self.author(Facts::Streams(streams), now);
@@ -133,9 +119,7 @@ impl Node {
 
     fn author(&mut self, facts: Facts, now: Time) {
         self.own.version.seq += 1;
-        let record = Record::make(self.config.id, self.own.version, facts, |bytes| {
-            self.keys.sign(bytes)
-        });
+        let record = Record::make(self.config.id, self.own.version, facts, |bytes| self.keys.sign(bytes));
         self.accept(record, 0, None, now);
     }
 
@@ -150,12 +134,7 @@ impl Node {
         let Some(aged) = self.table.aged(author, kind, now) else {
             return;
         };
-        let others: Vec<LinkId> = self
-            .links
-            .keys()
-            .copied()
-            .filter(|link| Some(*link) != from)
-            .collect();
+        let others: Vec<LinkId> = self.links.keys().copied().filter(|link| Some(*link) != from).collect();
         for link in others {
             self.send(link, Message::Records(vec![aged.clone()]));
         }
@@ -175,17 +154,11 @@ impl Node {
                 self.own_record_returned(record.version, now);
                 continue;
             }
-            match self
-                .table
-                .judge(record.author, record.facts.kind(), record.version, age_s)
-            {
+            match self.table.judge(record.author, record.facts.kind(), record.version, age_s) {
                 Offer::Taken => {}
                 Offer::Known | Offer::Expired => continue,
                 Offer::Stranger => {
-                    self.record_refused(
-                        link,
-                        format!("node {} has shown no credential", record.author),
-                    );
+                    self.record_refused(link, format!("node {} has shown no credential", record.author));
                     continue;
                 }
                 Offer::Full => {
@@ -193,24 +166,14 @@ impl Node {
                     continue;
                 }
             }
-            if !self.keys.verify(
-                record.author,
-                &Record::signed_bytes(&record.body),
-                &record.signature,
-            ) {
-                self.record_refused(
-                    link,
-                    format!("the signature is not by node {}", record.author),
-                );
+            if !self.keys.verify(record.author, &Record::signed_bytes(&record.body), &record.signature) {
+                self.record_refused(link, format!("the signature is not by node {}", record.author));
                 continue;
             }
             if let Facts::Node(node) = &record.facts
                 && !self.keys.verify_credential(record.author, &node.credential)
             {
-                self.record_refused(
-                    link,
-                    format!("node {} is not of this cluster", record.author),
-                );
+                self.record_refused(link, format!("node {} is not of this cluster", record.author));
                 continue;
             }
             self.accept(record, age_s, Some(link), now);
@@ -220,62 +183,33 @@ impl Node {
     /// An earlier life of this node left a record that is newer than what it makes now: its clock went back.
     fn own_record_returned(&mut self, version: Version, now: Time) {
         if version > self.own.version {
-            self.own.version = Version {
-                epoch: version.epoch + 1,
-                seq: 0,
-            };
+            self.own.version = Version { epoch: version.epoch + 1, seq: 0 };
             self.introduce(now);
         }
     }
 
     fn record_refused(&mut self, link: LinkId, reason: String) {
         self.counters.records_refused += 1;
-        let peer = self
-            .links
-            .get(&link)
-            .map(|link| link.name.clone())
-            .unwrap_or_default();
+        let peer = self.links.get(&link).map(|link| link.name.clone()).unwrap_or_default();
         self.event(Event::RecordRefused { peer, reason });
     }
 
     pub(super) fn digest(&mut self, link: LinkId, theirs: &[u64]) {
         let ours = self.table.digest();
-        for (bucket, _) in ours
-            .iter()
-            .zip(theirs)
-            .enumerate()
-            .filter(|(_, (ours, theirs))| ours != theirs)
-        {
+        for (bucket, _) in ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
             let entries = self.table.listing(bucket);
-            self.send(
-                link,
-                Message::Listing {
-                    bucket: bucket as u32,
-                    entries,
-                },
-            );
+            self.send(link, Message::Listing { bucket: bucket as u32, entries });
         }
     }
 
     /// Sends what a neighbour lacks in a bucket. Node records come before others of their author, as the table sorts.
-    pub(super) fn listing(
-        &mut self,
-        link: LinkId,
-        bucket: u32,
-        theirs: &[(NodeId, RecordKind, Version)],
-        now: Time,
-    ) {
-        let theirs: std::collections::BTreeMap<_, _> = theirs
-            .iter()
-            .map(|(author, kind, version)| ((*author, *kind), *version))
-            .collect();
+    pub(super) fn listing(&mut self, link: LinkId, bucket: u32, theirs: &[(NodeId, RecordKind, Version)], now: Time) {
+        let theirs: std::collections::BTreeMap<_, _> =
+            theirs.iter().map(|(author, kind, version)| ((*author, *kind), *version)).collect();
         let mut batch = Vec::new();
         let mut len = 0;
         for (author, kind, version) in self.table.listing(bucket as usize) {
-            if theirs
-                .get(&(author, kind))
-                .is_some_and(|held| *held >= version)
-            {
+            if theirs.get(&(author, kind)).is_some_and(|held| *held >= version) {
                 continue;
             }
             let Some(aged) = self.table.aged(author, kind, now) else {
@@ -291,21 +225,13 @@ impl Node {
         if !batch.is_empty() {
             self.send(link, Message::Records(batch));
         }
-        debug_assert!(
-            self.table
-                .listing(bucket as usize)
-                .iter()
-                .all(|(id, ..)| bucket_of(*id) == bucket as usize)
-        );
+        debug_assert!(self.table.listing(bucket as usize).iter().all(|(id, ..)| bucket_of(*id) == bucket as usize));
     }
 
     /// Shortest paths to all nodes from those who publish `stream`.
     pub(super) fn distances(&mut self, stream: &StreamName) -> Arc<Distances> {
         self.refresh_graph();
-        let published = self
-            .table
-            .streams()
-            .filter(|(_, facts)| facts.name == *stream);
+        let published = self.table.streams().filter(|(_, facts)| facts.name == *stream);
         let mut origins: Vec<NodeId> = published.map(|(author, _)| author).collect();
         origins.sort_unstable();
         let graph = &self.graph;
@@ -320,13 +246,7 @@ impl Node {
             self.graph_stale = false;
             self.distances.clear();
             let vertex = |(id, node): (NodeId, &'_ NodeFacts)| {
-                (
-                    id,
-                    Vertex {
-                        links: self.table.links(id),
-                        transit: node.transit,
-                    },
-                )
+                (id, Vertex { links: self.table.links(id), transit: node.transit })
             };
             self.graph = Graph::new(&self.table.nodes().map(vertex).collect());
         }
@@ -334,17 +254,10 @@ impl Node {
 
     /// Tells a new neighbour which streams this node carries.
     pub(super) fn tell_carried(&mut self, link: LinkId) {
-        let carried: Vec<StreamName> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.carries())
-            .map(|(name, _)| name.clone())
-            .collect();
+        let carried: Vec<StreamName> =
+            self.streams.iter().filter(|(_, stream)| stream.carries()).map(|(name, _)| name.clone()).collect();
         for stream in carried {
-            self.emit(Output::Send {
-                link,
-                message: Message::Carries { stream, yes: true },
-            });
+            self.emit(Output::Send { link, message: Message::Carries { stream, yes: true } });
         }
     }
 }

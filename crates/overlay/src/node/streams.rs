@@ -107,11 +107,7 @@ impl Stream {
 
     /// Links that its tree uses.
     pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
-        let upstream = self
-            .main
-            .iter()
-            .chain(&self.candidate)
-            .map(|upstream| upstream.link);
+        let upstream = self.main.iter().chain(&self.candidate).map(|upstream| upstream.link);
         upstream.chain(self.children.keys().copied())
     }
 
@@ -129,15 +125,9 @@ impl Stream {
         Route {
             origin: self.published.is_some(),
             main: self.main.map(|upstream| (upstream.link, upstream.feed)),
-            candidate: self
-                .candidate
-                .map(|upstream| (upstream.link, upstream.feed)),
+            candidate: self.candidate.map(|upstream| (upstream.link, upstream.feed)),
             children: children
-                .map(|(link, child)| ChildRoute {
-                    link: *link,
-                    feed: child.feed,
-                    resume: child.resume,
-                })
+                .map(|(link, child)| ChildRoute { link: *link, feed: child.feed, resume: child.resume })
                 .collect(),
         }
     }
@@ -186,60 +176,26 @@ impl Node {
 
     /// A neighbour asks to be fed.
     pub(super) fn join_asked(&mut self, link: LinkId, join: Join, now: Time) {
-        let children: usize = self
-            .streams
-            .values()
-            .map(|stream| stream.children.len())
-            .sum();
+        let children: usize = self.streams.values().map(|stream| stream.children.len()).sum();
         let known = self.streams.contains_key(&join.stream);
         if children >= self.config.children_max || (!known && self.streams.len() >= STREAMS_MAX) {
-            self.send(
-                link,
-                Message::Refuse {
-                    feed: join.feed,
-                    reason: Refusal::Busy,
-                },
-            );
+            self.send(link, Message::Refuse { feed: join.feed, reason: Refusal::Busy });
             return;
         }
         let entry = self.streams.entry(join.stream.clone()).or_default();
-        let feeds_us =
-            |upstream: &Option<Upstream>| upstream.is_some_and(|upstream| upstream.link == link);
+        let feeds_us = |upstream: &Option<Upstream>| upstream.is_some_and(|upstream| upstream.link == link);
         if feeds_us(&entry.main) || feeds_us(&entry.candidate) {
-            self.send(
-                link,
-                Message::Refuse {
-                    feed: join.feed,
-                    reason: Refusal::Circular,
-                },
-            );
+            self.send(link, Message::Refuse { feed: join.feed, reason: Refusal::Circular });
             return;
         }
         // A second join over one link replaces the first: one copy is enough.
-        entry.children.insert(
-            link,
-            Child {
-                feed: join.feed,
-                resume: join.resume,
-                told: None,
-            },
-        );
+        entry.children.insert(link, Child { feed: join.feed, resume: join.resume, told: None });
         self.reconsider(&join.stream, now);
     }
 
     pub(super) fn leave_asked(&mut self, link: LinkId, feed: FeedId, now: Time) {
-        let fed = |stream: &Stream| {
-            stream
-                .children
-                .get(&link)
-                .is_some_and(|child| child.feed == feed)
-        };
-        let Some(name) = self
-            .streams
-            .iter()
-            .find(|(_, stream)| fed(stream))
-            .map(|(name, _)| name.clone())
-        else {
+        let fed = |stream: &Stream| stream.children.get(&link).is_some_and(|child| child.feed == feed);
+        let Some(name) = self.streams.iter().find(|(_, stream)| fed(stream)).map(|(name, _)| name.clone()) else {
             return;
         };
         if let Some(stream) = self.streams.get_mut(&name) {
@@ -301,12 +257,7 @@ impl Node {
         stream.moved_at = Some(now);
         stream.better_since = None;
         self.counters.switches += 1;
-        let name_of = |link: LinkId| {
-            self.links
-                .get(&link)
-                .map(|link| link.name.clone())
-                .unwrap_or_default()
-        };
+        let name_of = |link: LinkId| self.links.get(&link).map(|link| link.name.clone()).unwrap_or_default();
         let event = Event::Committed {
             stream: name.clone(),
             parent: name_of(candidate.link),
@@ -325,20 +276,14 @@ impl Node {
     pub(super) fn streams_lose_link(&mut self, link: LinkId, now: Time) {
         let mut touched = Vec::new();
         for (name, stream) in &mut self.streams {
-            let lost = [
-                stream.main.take_if(|up| up.link == link),
-                stream.candidate.take_if(|up| up.link == link),
-            ];
+            let lost = [stream.main.take_if(|up| up.link == link), stream.candidate.take_if(|up| up.link == link)];
             for upstream in lost.iter().flatten() {
                 self.feeds.remove(&upstream.feed);
             }
             let lost_child = stream.children.remove(&link).is_some();
             stream.avoid.remove(&link);
             if lost_child || lost.iter().any(Option::is_some) {
-                touched.push((
-                    name.clone(),
-                    lost[0].is_some() && stream.published.is_none(),
-                ));
+                touched.push((name.clone(), lost[0].is_some() && stream.published.is_none()));
             }
         }
         for (name, lost_main) in touched {
@@ -357,12 +302,8 @@ impl Node {
     }
 
     pub(super) fn streams_due(&mut self, now: Time) {
-        let due: Vec<StreamName> = self
-            .streams
-            .iter()
-            .filter(|(_, s)| s.check_at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let due: Vec<StreamName> =
+            self.streams.iter().filter(|(_, s)| s.check_at <= now).map(|(name, _)| name.clone()).collect();
         for name in due {
             self.reconsider(&name, now);
         }
@@ -394,47 +335,26 @@ impl Node {
         };
         let metric_of = |link: &Link| {
             let peer = distances.get(link.peer)?;
-            let passes =
-                peer.hops == 0 || self.table.node(link.peer).is_some_and(|node| node.transit);
+            let passes = peer.hops == 0 || self.table.node(link.peer).is_some_and(|node| node.transit);
             passes.then(|| (peer, peer.metric + Micros::from(self.cost_from(link))))
         };
-        let here = self
-            .links
-            .values()
-            .filter_map(|link| metric_of(link).map(|(_, metric)| metric))
-            .min();
+        let here = self.links.values().filter_map(|link| metric_of(link).map(|(_, metric)| metric)).min();
         let dry = |id: LinkId| {
-            let upstream = stream
-                .main
-                .iter()
-                .chain(&stream.candidate)
-                .find(|upstream| upstream.link == id);
+            let upstream = stream.main.iter().chain(&stream.candidate).find(|upstream| upstream.link == id);
             upstream.is_some_and(|upstream| upstream.is_dry(now))
         };
         let mut choices = Vec::new();
         for (&id, link) in &self.links {
-            let barred = stream.children.contains_key(&id)
-                || stream.avoid.contains_key(&id)
-                || link.leaving
-                || dry(id);
+            let barred = stream.children.contains_key(&id) || stream.avoid.contains_key(&id) || link.leaving || dry(id);
             let Some((peer, metric)) = metric_of(link).filter(|_| !barred) else {
                 continue;
             };
             if here.is_some_and(|here| peer.metric < here) {
                 let carries = peer.hops == 0 || link.carries.contains(name);
-                choices.push(Choice {
-                    link: id,
-                    metric,
-                    hops: peer.hops + 1,
-                    carries,
-                });
+                choices.push(Choice { link: id, metric, hops: peer.hops + 1, carries });
             }
         }
-        let best = choices
-            .iter()
-            .map(|choice| choice.metric)
-            .min()
-            .unwrap_or(0);
+        let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
         let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
         choices.sort_by_key(|choice| {
             let preference = (choice.metric <= equal).then_some((!choice.carries, choice.hops));
@@ -447,18 +367,11 @@ impl Node {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        let eligible = |upstream: &Upstream| {
-            ranking
-                .iter()
-                .find(|choice| choice.link == upstream.link)
-                .copied()
-        };
+        let eligible = |upstream: &Upstream| ranking.iter().find(|choice| choice.link == upstream.link).copied();
         if let Some(candidate) = stream.candidate {
             let in_patience = now.since(candidate.since) < JOIN_PATIENCE;
             let alternative = ranking.iter().any(|choice| choice.link != candidate.link);
-            if eligible(&candidate).is_some()
-                && (in_patience || !alternative && stream.main.is_none())
-            {
+            if eligible(&candidate).is_some() && (in_patience || !alternative && stream.main.is_none()) {
                 // The first look after patience has run out; later ones come with other causes.
                 if in_patience {
                     stream.check_at = candidate.since + JOIN_PATIENCE;
@@ -466,19 +379,11 @@ impl Node {
                 return;
             }
             stream.candidate = None;
-            let pause = if stream.main.is_some() {
-                NOT_FASTER
-            } else {
-                RETRY
-            };
+            let pause = if stream.main.is_some() { NOT_FASTER } else { RETRY };
             stream.avoid.insert(candidate.link, now + pause);
             stream.check_at = now + pause;
             self.leave(candidate);
-            let rest: Vec<Choice> = ranking
-                .iter()
-                .filter(|choice| choice.link != candidate.link)
-                .copied()
-                .collect();
+            let rest: Vec<Choice> = ranking.iter().filter(|choice| choice.link != candidate.link).copied().collect();
             return self.choose(name, &rest, now);
         }
         let target = match stream.main {
@@ -505,27 +410,14 @@ impl Node {
         self.next_feed += 1;
         self.feeds.insert(feed, name.clone());
         self.counters.joins += 1;
-        let upstream = Upstream {
-            link,
-            feed,
-            since: now,
-            supply: Supply::Flowing,
-            supply_since: now,
-        };
+        let upstream = Upstream { link, feed, since: now, supply: Supply::Flowing, supply_since: now };
         if let Some(stream) = self.streams.get_mut(name) {
             stream.candidate = Some(upstream);
             stream.check_at = stream.check_at.min(now + JOIN_PATIENCE);
         }
         // The route comes first: the driver must know the feed before its objects arrive.
         self.emit_route(name);
-        self.emit(Output::Join {
-            link,
-            join: Join {
-                feed,
-                stream: name.clone(),
-                resume: None,
-            },
-        });
+        self.emit(Output::Join { link, join: Join { feed, stream: name.clone(), resume: None } });
     }
 
     fn leave(&mut self, upstream: Upstream) {
@@ -555,17 +447,11 @@ impl Node {
         };
         if stream.published.is_none() && !stream.wanted() {
             self.streams.remove(name);
-            self.emit(Output::Route {
-                stream: name.clone(),
-                route: None,
-            });
+            self.emit(Output::Route { stream: name.clone(), route: None });
             return self.mark_use(now);
         }
         let supply = stream.supply();
-        let news = stream
-            .children
-            .iter_mut()
-            .filter(|(_, child)| child.told != Some(supply));
+        let news = stream.children.iter_mut().filter(|(_, child)| child.told != Some(supply));
         let news: Vec<(LinkId, FeedId)> = news
             .map(|(link, child)| {
                 child.told = Some(supply);
@@ -579,9 +465,7 @@ impl Node {
             self.send(link, Message::Supply { feed, supply });
         }
         if begins_to_wait {
-            self.event(Event::Waiting {
-                stream: name.clone(),
-            });
+            self.event(Event::Waiting { stream: name.clone() });
         }
         self.mark_use(now);
     }
@@ -589,23 +473,14 @@ impl Node {
     fn emit_route(&mut self, name: &StreamName) {
         if let Some(stream) = self.streams.get(name) {
             let route = Some(stream.route());
-            self.emit(Output::Route {
-                stream: name.clone(),
-                route,
-            });
+            self.emit(Output::Route { stream: name.clone(), route });
         }
     }
 
     fn tell_all_carried(&mut self, stream: &StreamName, yes: bool) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
-            self.send(
-                link,
-                Message::Carries {
-                    stream: stream.clone(),
-                    yes,
-                },
-            );
+            self.send(link, Message::Carries { stream: stream.clone(), yes });
         }
     }
 }
@@ -613,10 +488,7 @@ impl Node {
 impl Stream {
     /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis).
     fn better(&mut self, current: Choice, ranking: &[Choice], now: Time) -> Option<Choice> {
-        let best = ranking
-            .iter()
-            .min_by_key(|choice| (choice.metric, choice.link))
-            .copied()?;
+        let best = ranking.iter().min_by_key(|choice| (choice.metric, choice.link)).copied()?;
         let gain = current.metric.saturating_sub(best.metric);
         let least = BETTER_MIN_US.max((current.metric as f64 * BETTER_RATIO) as Micros);
         if gain < least {

@@ -31,11 +31,7 @@ struct Question {
 
 impl Traces {
     pub(super) fn due(&self) -> Time {
-        self.open
-            .values()
-            .map(|question| question.deadline)
-            .min()
-            .unwrap_or(Time::NEVER)
+        self.open.values().map(|question| question.deadline).min().unwrap_or(Time::NEVER)
     }
 
     pub(super) fn expire(&mut self, now: Time) {
@@ -44,8 +40,7 @@ impl Traces {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         let concerns = |question: &Question| {
-            question.parent == link
-                || matches!(question.asker, Asker::Child(child, _) if child == link)
+            question.parent == link || matches!(question.asker, Asker::Child(child, _) if child == link)
         };
         self.open.retain(|_, question| !concerns(question));
     }
@@ -56,53 +51,26 @@ impl Node {
         self.trace(Asker::Local(ticket), stream, TRACE_HOPS_MAX as u32, now);
     }
 
-    pub(super) fn trace_asked(
-        &mut self,
-        link: LinkId,
-        id: u64,
-        stream: StreamName,
-        hops_left: u32,
-        now: Time,
-    ) {
+    pub(super) fn trace_asked(&mut self, link: LinkId, id: u64, stream: StreamName, hops_left: u32, now: Time) {
         self.trace(Asker::Child(link, id), stream, hops_left, now);
     }
 
     fn trace(&mut self, asker: Asker, stream: StreamName, hops_left: u32, now: Time) {
-        let parent = self
-            .streams
-            .get(&stream)
-            .and_then(|entry| entry.main)
-            .map(|main| main.link);
+        let parent = self.streams.get(&stream).and_then(|entry| entry.main).map(|main| main.link);
         match parent {
             Some(parent) if hops_left > 1 && self.traces.open.len() < OPEN_MAX => {
                 let id = self.traces.next;
                 self.traces.next += 1;
-                let question = Question {
-                    asker,
-                    stream: stream.clone(),
-                    parent,
-                    deadline: now + PATIENCE,
-                };
+                let question = Question { asker, stream: stream.clone(), parent, deadline: now + PATIENCE };
                 self.traces.open.insert(id, question);
-                self.send(
-                    parent,
-                    Message::Trace {
-                        id,
-                        stream,
-                        hops_left: hops_left - 1,
-                    },
-                );
+                self.send(parent, Message::Trace { id, stream, hops_left: hops_left - 1 });
             }
             _ => self.answer(asker, stream, Vec::new(), None),
         }
     }
 
     pub(super) fn trace_reply(&mut self, link: LinkId, id: u64, hops: Vec<Hop>) {
-        if self
-            .traces
-            .open
-            .get(&id)
-            .is_some_and(|question| question.parent == link)
+        if self.traces.open.get(&id).is_some_and(|question| question.parent == link)
             && let Some(question) = self.traces.open.remove(&id)
         {
             self.answer(question.asker, question.stream, hops, Some(link));
@@ -110,30 +78,12 @@ impl Node {
     }
 
     /// Adds this node as the last hop and sends the answer on.
-    fn answer(
-        &mut self,
-        asker: Asker,
-        stream: StreamName,
-        mut hops: Vec<Hop>,
-        parent: Option<LinkId>,
-    ) {
+    fn answer(&mut self, asker: Asker, stream: StreamName, mut hops: Vec<Hop>, parent: Option<LinkId>) {
         let link = parent.and_then(|parent| self.links.get(&parent));
-        let rtt_us = link
-            .and_then(|link| link.estimator.rtt())
-            .map_or(0, |rtt| rtt.as_micros() as u32);
+        let rtt_us = link.and_then(|link| link.estimator.rtt()).map_or(0, |rtt| rtt.as_micros() as u32);
         let cost_us = link.map_or(0, |link| self.cost_from(link));
         hops.truncate(TRACE_HOPS_MAX - 1);
-        hops.push(Hop {
-            id: self.id(),
-            name: self.name().to_owned(),
-            rtt_us,
-            cost_us,
-            newest_age_us: None,
-        });
-        self.emit(Output::TraceAnswer {
-            to: asker,
-            stream,
-            hops,
-        });
+        hops.push(Hop { id: self.id(), name: self.name().to_owned(), rtt_us, cost_us, newest_age_us: None });
+        self.emit(Output::TraceAnswer { to: asker, stream, hops });
     }
 }

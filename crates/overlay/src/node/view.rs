@@ -119,9 +119,7 @@ impl Node {
 
     /// Whether this node holds any state of a stream that it does not publish: none is left after the last leave.
     pub fn has_state_of(&self, stream: &StreamName) -> bool {
-        self.streams
-            .get(stream)
-            .is_some_and(|entry| entry.published.is_none())
+        self.streams.get(stream).is_some_and(|entry| entry.published.is_none())
     }
 
     /// The committed parent of a stream; checkers follow it to find loops.
@@ -182,10 +180,7 @@ impl Node {
                 in_use: link.in_use,
             })
             .collect();
-        let down = self
-            .contacts
-            .values()
-            .filter(|contact| contact.link.is_none());
+        let down = self.contacts.values().filter(|contact| contact.link.is_none());
         views.extend(down.map(|contact| NeighbourView {
             name: contact.neighbour.name.clone(),
             up: false,
@@ -205,19 +200,13 @@ impl Node {
         let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
         for (author, facts) in self.table.streams() {
             if author == self.config.id || reach.get(author).is_some() {
-                origins
-                    .entry(facts.name.clone())
-                    .or_default()
-                    .push(self.name_of(author));
+                origins.entry(facts.name.clone()).or_default().push(self.name_of(author));
             }
         }
         for name in self.streams.keys() {
             origins.entry(name.clone()).or_default();
         }
-        origins
-            .into_iter()
-            .map(|(name, origins)| self.stream_view(&name, origins))
-            .collect()
+        origins.into_iter().map(|(name, origins)| self.stream_view(&name, origins)).collect()
     }
 
     fn stream_view(&self, name: &StreamName, origins: Vec<String>) -> StreamView {
@@ -233,17 +222,9 @@ impl Node {
             name: name.to_string(),
             origins,
             state,
-            parent: stream
-                .and_then(|stream| stream.main)
-                .and_then(|main| link_name(main.link)),
+            parent: stream.and_then(|stream| stream.main).and_then(|main| link_name(main.link)),
             children: stream
-                .map(|stream| {
-                    stream
-                        .children
-                        .keys()
-                        .filter_map(|link| link_name(*link))
-                        .collect()
-                })
+                .map(|stream| stream.children.keys().filter_map(|link| link_name(*link)).collect())
                 .unwrap_or_default(),
             readers: stream.map_or(0, |stream| stream.readers),
             waiting: stream.is_some_and(|stream| stream.supply() == Supply::Waiting),

@@ -7,42 +7,19 @@ fn id(byte: u8) -> NodeId {
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    let links = prop::collection::vec(
-        (any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>()),
-        0..20,
-    )
-    .prop_map(|links| {
-        let link = |(peer, out_us, in_us, rtt_us)| LinkFacts {
-            peer: id(peer),
-            out_us,
-            in_us,
-            rtt_us,
-        };
-        Facts::Links(links.into_iter().map(link).collect())
-    });
-    let streams =
-        prop::collection::vec(("[a-z][a-z0-9_-]{0,20}", any::<u64>()), 0..20).prop_map(|streams| {
-            let stream = |(name, timeline): (String, u64)| StreamFacts {
-                name: StreamName::new(&name).unwrap(),
-                timeline,
-            };
-            Facts::Streams(streams.into_iter().map(stream).collect())
+    let links =
+        prop::collection::vec((any::<u8>(), any::<u32>(), any::<u32>(), any::<u32>()), 0..20).prop_map(|links| {
+            let link = |(peer, out_us, in_us, rtt_us)| LinkFacts { peer: id(peer), out_us, in_us, rtt_us };
+            Facts::Links(links.into_iter().map(link).collect())
         });
-    let node = ("[a-z]{1,20}", any::<u64>(), any::<bool>()).prop_map(
-        |(name, not_after_unix_s, transit)| {
-            let credential = Credential {
-                name,
-                not_after_unix_s,
-                signature: [7; 64],
-            };
-            Facts::Node(NodeFacts {
-                credential,
-                addresses: vec!["127.0.0.1:1".into()],
-                http: None,
-                transit,
-            })
-        },
-    );
+    let streams = prop::collection::vec(("[a-z][a-z0-9_-]{0,20}", any::<u64>()), 0..20).prop_map(|streams| {
+        let stream = |(name, timeline): (String, u64)| StreamFacts { name: StreamName::new(&name).unwrap(), timeline };
+        Facts::Streams(streams.into_iter().map(stream).collect())
+    });
+    let node = ("[a-z]{1,20}", any::<u64>(), any::<bool>()).prop_map(|(name, not_after_unix_s, transit)| {
+        let credential = Credential { name, not_after_unix_s, signature: [7; 64] };
+        Facts::Node(NodeFacts { credential, addresses: vec!["127.0.0.1:1".into()], http: None, transit })
+    });
     prop_oneof![links, streams, node]
 }
 
@@ -61,29 +38,13 @@ proptest! {
 
 #[test]
 fn too_many_links_are_refused() {
-    let link = LinkFacts {
-        peer: id(2),
-        out_us: 1,
-        in_us: 1,
-        rtt_us: 1,
-    };
-    let record = Record::make(
-        id(1),
-        Version::default(),
-        Facts::Links(vec![link; LINKS_MAX + 1]),
-        |_| [0; 64],
-    );
-    assert_eq!(
-        Record::parse(record.body, record.signature),
-        Err(RecordError::Field("links"))
-    );
+    let link = LinkFacts { peer: id(2), out_us: 1, in_us: 1, rtt_us: 1 };
+    let record = Record::make(id(1), Version::default(), Facts::Links(vec![link; LINKS_MAX + 1]), |_| [0; 64]);
+    assert_eq!(Record::parse(record.body, record.signature), Err(RecordError::Field("links")));
 }
 
 #[test]
 fn oversized_bodies_are_refused_unread() {
     let body = Bytes::from(vec![0; RECORD_LEN_MAX + 1]);
-    assert_eq!(
-        Record::parse(body, [0; 64]),
-        Err(RecordError::TooLong(RECORD_LEN_MAX + 1))
-    );
+    assert_eq!(Record::parse(body, [0; 64]), Err(RecordError::TooLong(RECORD_LEN_MAX + 1)));
 }

@@ -2,26 +2,12 @@ use super::*;
 use crate::credential::Credential;
 
 fn record(author: u8, seq: u64, facts: Facts) -> Record {
-    Record::make(
-        NodeId([author; 32]),
-        Version { epoch: 1, seq },
-        facts,
-        |_| [0; 64],
-    )
+    Record::make(NodeId([author; 32]), Version { epoch: 1, seq }, facts, |_| [0; 64])
 }
 
 fn node() -> Facts {
-    let credential = Credential {
-        name: "a".into(),
-        not_after_unix_s: 1,
-        signature: [0; 64],
-    };
-    Facts::Node(NodeFacts {
-        credential,
-        addresses: vec![],
-        http: None,
-        transit: true,
-    })
+    let credential = Credential { name: "a".into(), not_after_unix_s: 1, signature: [0; 64] };
+    Facts::Node(NodeFacts { credential, addresses: vec![], http: None, transit: true })
 }
 
 fn at(seconds: u64) -> Time {
@@ -31,19 +17,10 @@ fn at(seconds: u64) -> Time {
 #[test]
 fn newer_versions_replace_older_ones_and_strangers_stay_out() {
     let mut table = Table::default();
-    assert_eq!(
-        table.insert(record(1, 1, Facts::Links(vec![])), 0, at(0)),
-        Offer::Stranger
-    );
+    assert_eq!(table.insert(record(1, 1, Facts::Links(vec![])), 0, at(0)), Offer::Stranger);
     assert_eq!(table.insert(record(1, 1, node()), 0, at(0)), Offer::Taken);
-    assert_eq!(
-        table.insert(record(1, 3, Facts::Links(vec![])), 0, at(0)),
-        Offer::Taken
-    );
-    assert_eq!(
-        table.insert(record(1, 2, Facts::Links(vec![])), 0, at(0)),
-        Offer::Known
-    );
+    assert_eq!(table.insert(record(1, 3, Facts::Links(vec![])), 0, at(0)), Offer::Taken);
+    assert_eq!(table.insert(record(1, 2, Facts::Links(vec![])), 0, at(0)), Offer::Known);
     assert_eq!(table.len(), 2);
 }
 
@@ -51,25 +28,13 @@ fn newer_versions_replace_older_ones_and_strangers_stay_out() {
 fn age_travels_with_a_record_and_ends_it() {
     let mut table = Table::default();
     table.insert(record(1, 1, node()), 1_000, at(10));
-    let aged = |table: &Table, now| {
-        table
-            .aged(NodeId([1; 32]), RecordKind::Node, now)
-            .unwrap()
-            .age_s
-    };
-    assert_eq!(
-        aged(&table, at(10)),
-        1_000,
-        "older than this node's own epoch"
-    );
+    let aged = |table: &Table, now| table.aged(NodeId([1; 32]), RecordKind::Node, now).unwrap().age_s;
+    assert_eq!(aged(&table, at(10)), 1_000, "older than this node's own epoch");
     assert_eq!(aged(&table, at(100)), 1_090);
     assert!(!table.expire(at(2_600)));
     assert!(table.expire(at(2_611)));
     assert!(table.is_empty());
-    assert_eq!(
-        table.insert(record(1, 1, node()), 3_600, at(0)),
-        Offer::Expired
-    );
+    assert_eq!(table.insert(record(1, 1, node()), 3_600, at(0)), Offer::Expired);
 }
 
 #[test]
@@ -77,21 +42,14 @@ fn digests_agree_whatever_the_order_and_differ_where_records_do() {
     let records: Vec<_> = (0..200).map(|n| record(n, 1, node())).collect();
     let table = |records: Vec<Record>| {
         let mut table = Table::default();
-        records
-            .into_iter()
-            .for_each(|r| assert_eq!(table.insert(r, 0, at(0)), Offer::Taken));
+        records.into_iter().for_each(|r| assert_eq!(table.insert(r, 0, at(0)), Offer::Taken));
         table
     };
-    let (forth, back) = (
-        table(records.clone()),
-        table(records.into_iter().rev().collect()),
-    );
+    let (forth, back) = (table(records.clone()), table(records.into_iter().rev().collect()));
     assert_eq!(forth.digest(), back.digest());
     let mut changed = back;
     changed.insert(record(70, 2, node()), 0, at(0));
-    let differing: Vec<_> = (0..BUCKETS)
-        .filter(|&b| forth.digest()[b] != changed.digest()[b])
-        .collect();
+    let differing: Vec<_> = (0..BUCKETS).filter(|&b| forth.digest()[b] != changed.digest()[b]).collect();
     assert_eq!(differing, [bucket_of(NodeId([70; 32]))]);
     assert!(changed.listing(differing[0]).contains(&(
         NodeId([70; 32]),
@@ -107,11 +65,7 @@ fn the_number_of_authors_is_bounded() {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&(n as u64).to_be_bytes());
         let record = Record::make(NodeId(id), Version::default(), node(), |_| [0; 64]);
-        let expected = if n < AUTHORS_MAX {
-            Offer::Taken
-        } else {
-            Offer::Full
-        };
+        let expected = if n < AUTHORS_MAX { Offer::Taken } else { Offer::Full };
         assert_eq!(table.insert(record, 0, at(0)), expected);
     }
 }

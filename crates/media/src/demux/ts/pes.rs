@@ -46,13 +46,7 @@ impl Elementary {
         }
     }
 
-    pub(super) fn push(
-        &mut self,
-        start: bool,
-        payload: &[u8],
-        clock: &mut Clock,
-        queues: &mut Queues,
-    ) {
+    pub(super) fn push(&mut self, start: bool, payload: &[u8], clock: &mut Clock, queues: &mut Queues) {
         if start {
             self.flush(clock, queues);
         } else if self.packet.is_empty() || self.packet.len() + payload.len() > MAX_FRAME {
@@ -61,10 +55,7 @@ impl Elementary {
             return;
         }
         self.packet.extend_from_slice(payload);
-        let declared = self
-            .packet
-            .get(4..6)
-            .map_or(0, |len| usize::from(len[0]) << 8 | usize::from(len[1]));
+        let declared = self.packet.get(4..6).map_or(0, |len| usize::from(len[0]) << 8 | usize::from(len[1]));
         if declared > 0 && self.packet.len() >= 6 + declared {
             self.flush(clock, queues);
         }
@@ -97,11 +88,7 @@ impl Elementary {
         let Some((pts, dts)) = stamps else { return };
         let h264 = self.entry.codec == Codec::H264;
         for unit in nal::annex_b(data) {
-            let kind = if h264 {
-                h264::nal_type(unit)
-            } else {
-                hevc::nal_type(unit)
-            };
+            let kind = if h264 { h264::nal_type(unit) } else { hevc::nal_type(unit) };
             let wanted = if h264 {
                 [h264::NAL_SPS, h264::NAL_PPS, u8::MAX]
             } else {
@@ -114,29 +101,13 @@ impl Elementary {
         if self.track.is_none() {
             self.track = self.describe_video();
         }
-        let payload = if h264 {
-            h264::payload(data)
-        } else {
-            hevc::payload(data)
-        };
+        let payload = if h264 { h264::payload(data) } else { hevc::payload(data) };
         if payload.is_empty() || self.track.is_none() {
             return;
         }
         let units = nal::units(&payload);
-        let (keyframe, discardable) = if h264 {
-            h264::classify(units)
-        } else {
-            hevc::classify(units)
-        };
-        let frame = Frame {
-            track: self.id,
-            pts,
-            dts,
-            duration: 0,
-            keyframe,
-            discardable,
-            data: payload,
-        };
+        let (keyframe, discardable) = if h264 { h264::classify(units) } else { hevc::classify(units) };
+        let frame = Frame { track: self.id, pts, dts, duration: 0, keyframe, discardable, data: payload };
         if let Some(mut last) = self.last.replace(frame) {
             last.duration = u32::try_from(dts - last.dts).unwrap_or(0);
             if let Some(newest) = self.last.as_mut() {
@@ -153,25 +124,14 @@ impl Elementary {
             let (sps, pps) = (get(h264::NAL_SPS)?, get(h264::NAL_PPS)?);
             (h264::avcc(sps, pps)?, h264::dimensions(sps)?)
         } else {
-            let (vps, sps, pps) = (
-                get(hevc::NAL_VPS)?,
-                get(hevc::NAL_SPS)?,
-                get(hevc::NAL_PPS)?,
-            );
+            let (vps, sps, pps) = (get(hevc::NAL_VPS)?, get(hevc::NAL_SPS)?, get(hevc::NAL_PPS)?);
             (hevc::hvcc(vps, sps, pps)?, hevc::dimensions(sps)?)
         };
         Some(self.describe(config, CLOCK as u32, Kind::Video { width, height }))
     }
 
     fn describe(&self, config: Bytes, timescale: u32, kind: Kind) -> Track {
-        Track {
-            id: self.id,
-            codec: self.entry.codec,
-            timescale,
-            config,
-            kind,
-            language: self.entry.language.clone(),
-        }
+        Track { id: self.id, codec: self.entry.codec, timescale, config, kind, language: self.entry.language.clone() }
     }
 
     fn audio(&mut self, pts: Option<i64>, data: &[u8], queues: &mut Queues) {
@@ -180,19 +140,11 @@ impl Elementary {
         let mut stamp = pts;
         let mut rest = &buffer[..];
         loop {
-            let taken = if self.entry.codec == Codec::Aac {
-                self.adts(rest)
-            } else {
-                self.opus(rest)
-            };
+            let taken = if self.entry.codec == Codec::Aac { self.adts(rest) } else { self.opus(rest) };
             let (used, found) = match taken {
                 Taken::Nothing => break,
                 Taken::Garbage => (1, None),
-                Taken::Frame {
-                    used,
-                    samples,
-                    data,
-                } => (used, Some((samples, data))),
+                Taken::Frame { used, samples, data } => (used, Some((samples, data))),
             };
             rest = rest.get(used..).unwrap_or_default();
             let Some((samples, data)) = found else {
@@ -201,23 +153,14 @@ impl Elementary {
             let Some(rate) = self.track.as_ref().map(|track| i64::from(track.timescale)) else {
                 continue;
             };
-            let own = stamp
-                .take()
-                .map(|pts| (pts * rate + CLOCK / 2).div_euclid(CLOCK));
+            let own = stamp.take().map(|pts| (pts * rate + CLOCK / 2).div_euclid(CLOCK));
             let joins = |next: &i64| own.is_none_or(|own| (own - next).abs() <= i64::from(samples));
             let Some(pts) = self.next_pts.filter(joins).or(own) else {
                 continue;
             };
             self.next_pts = Some(pts + i64::from(samples));
-            let frame = Frame {
-                track: self.id,
-                pts,
-                dts: pts,
-                duration: samples,
-                keyframe: true,
-                discardable: false,
-                data,
-            };
+            let frame =
+                Frame { track: self.id, pts, dts: pts, duration: samples, keyframe: true, discardable: false, data };
             queues.entry(self.id).or_default().push_back(frame);
         }
         if rest.len() < 8_192 {
@@ -236,26 +179,11 @@ impl Elementary {
             return Taken::Nothing;
         };
         if self.track.is_none() {
-            let channels = if config.channels == 7 {
-                8
-            } else {
-                config.channels
-            };
-            let kind = Kind::Audio {
-                sample_rate: config.rate(),
-                channels,
-            };
-            self.track = Some(self.describe(
-                Bytes::copy_from_slice(&config.to_asc()),
-                config.rate(),
-                kind,
-            ));
+            let channels = if config.channels == 7 { 8 } else { config.channels };
+            let kind = Kind::Audio { sample_rate: config.rate(), channels };
+            self.track = Some(self.describe(Bytes::copy_from_slice(&config.to_asc()), config.rate(), kind));
         }
-        Taken::Frame {
-            used: len,
-            samples: aac::SAMPLES,
-            data: Bytes::copy_from_slice(frame),
-        }
+        Taken::Frame { used: len, samples: aac::SAMPLES, data: Bytes::copy_from_slice(frame) }
     }
 
     /// Opus access units stand behind a control header (ETSI TS 103 590 draft, as FFmpeg writes and reads it).
@@ -297,20 +225,10 @@ impl Elementary {
             let mut config = vec![0, channels, 0x01, 0x38];
             config.extend_from_slice(&OPUS_RATE.to_be_bytes());
             config.extend_from_slice(&[0, 0, 0]);
-            self.track = Some(self.describe(
-                config.into(),
-                OPUS_RATE,
-                Kind::Audio {
-                    sample_rate: OPUS_RATE,
-                    channels,
-                },
-            ));
+            self.track =
+                Some(self.describe(config.into(), OPUS_RATE, Kind::Audio { sample_rate: OPUS_RATE, channels }));
         }
-        Taken::Frame {
-            used: at + len,
-            samples,
-            data: Bytes::copy_from_slice(packet),
-        }
+        Taken::Frame { used: at + len, samples, data: Bytes::copy_from_slice(packet) }
     }
 }
 
@@ -335,14 +253,10 @@ fn parse(packet: &[u8]) -> Option<(Option<(u64, u64)>, &[u8])> {
     let declared = usize::from(head[4]) << 8 | usize::from(head[5]);
     let (header, mut data) = rest.split_at_checked(usize::from(head[8]))?;
     if declared > 0 {
-        data = data
-            .get(..(declared + 6).saturating_sub(9 + header.len()))
-            .unwrap_or(data);
+        data = data.get(..(declared + 6).saturating_sub(9 + header.len())).unwrap_or(data);
     }
     let pts = (head[7] & 0x80 != 0).then(|| stamp(header)).flatten();
-    let dts = (head[7] & 0x40 != 0)
-        .then(|| stamp(header.get(5..)?))
-        .flatten();
+    let dts = (head[7] & 0x40 != 0).then(|| stamp(header.get(5..)?)).flatten();
     Some((pts.map(|pts| (pts, dts.unwrap_or(pts))), data))
 }
 

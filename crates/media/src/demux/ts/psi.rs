@@ -17,13 +17,11 @@ impl Sections {
         if start {
             let (&pointer, rest) = payload.split_first()?;
             self.buffer.clear();
-            self.buffer
-                .extend_from_slice(rest.get(usize::from(pointer)..)?);
+            self.buffer.extend_from_slice(rest.get(usize::from(pointer)..)?);
         } else if !self.buffer.is_empty() && self.buffer.len() < SECTION_MAX {
             self.buffer.extend_from_slice(payload);
         }
-        let len =
-            3 + (usize::from(*self.buffer.get(1)? & 0xf) << 8 | usize::from(*self.buffer.get(2)?));
+        let len = 3 + (usize::from(*self.buffer.get(1)? & 0xf) << 8 | usize::from(*self.buffer.get(2)?));
         let section = self.buffer.get(..len)?;
         (crc32(section) == 0).then_some(section)
     }
@@ -32,9 +30,7 @@ impl Sections {
 /// CRC-32/MPEG-2; zero over a section with its checksum.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
-            (crc << 1) ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 }
-        })
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| (crc << 1) ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
     })
 }
 
@@ -42,10 +38,7 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
 pub(super) fn program_map_pid(section: &[u8]) -> Option<u16> {
     let programs = section.get(8..section.len().checked_sub(4)?)?;
     let (programs, _) = programs.as_chunks::<4>();
-    programs
-        .iter()
-        .find(|p| p[..2] != [0, 0])
-        .map(|p| u16::from(p[2] & 0x1f) << 8 | u16::from(p[3]))
+    programs.iter().find(|p| p[..2] != [0, 0]).map(|p| u16::from(p[2] & 0x1f) << 8 | u16::from(p[3]))
 }
 
 /// One stream of a program.
@@ -62,9 +55,7 @@ pub(super) struct Entry {
 pub(super) fn elementary_streams(section: &[u8]) -> Vec<Entry> {
     let mut entries = Vec::new();
     let end = section.len().saturating_sub(4);
-    let info = section.get(10..12).map_or(0, |len| {
-        usize::from(len[0] & 0xf) << 8 | usize::from(len[1])
-    });
+    let info = section.get(10..12).map_or(0, |len| usize::from(len[0] & 0xf) << 8 | usize::from(len[1]));
     let mut rest = section.get(12 + info..end).unwrap_or_default();
     while let Some((head, tail)) = rest.split_first_chunk::<5>() {
         let len = usize::from(head[3] & 0xf) << 8 | usize::from(head[4]);
@@ -89,12 +80,7 @@ pub(super) fn elementary_streams(section: &[u8]) -> Vec<Entry> {
             _ => continue,
         };
         let pid = u16::from(head[1] & 0x1f) << 8 | u16::from(head[2]);
-        entries.push(Entry {
-            pid,
-            codec,
-            channels,
-            language,
-        });
+        entries.push(Entry { pid, codec, channels, language });
     }
     entries
 }

@@ -1,0 +1,225 @@
+//! The command line. Values come from the command line, then from `LEVADA_…` variables, then from `levada.toml`, then
+//! from the defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Live video over a mesh of machines that you own.
+#[derive(Debug, Parser)]
+#[command(name = "levada", version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Say more (-v: decisions, -vv: every message)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tell starting nodes who their neighbours are, and sign their certificates
+    Bootstrap(BootstrapArgs),
+    /// Make a join token for a node (at the bootstrapper's machine)
+    Token(TokenArgs),
+    /// Run a node: it relays, serves viewers, and publishes what it is given
+    Node(NodeArgs),
+    /// Publish a file, a folder of files, or an MPEG transport stream from standard input
+    Publish(PublishArgs),
+    /// Watch a stream in a player, or write it to a file, a pipe or UDP
+    Watch(WatchArgs),
+    /// List the streams
+    Streams(QueryArgs),
+    /// Show the nodes, the links and what they cost
+    Map(QueryArgs),
+    /// Show the way of a stream from its origin, hop by hop
+    Trace(TraceArgs),
+    /// Run a whole mesh on this machine: bootstrapper, two origins, five relays, two PoPs
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// The topology: which nodes there are and who is whose neighbour (TOML or JSON); read again when it changes
+    #[arg(long, env = "LEVADA_TOPOLOGY", default_value = "topology.toml")]
+    pub(crate) topology: PathBuf,
+    /// Where to listen (UDP)
+    #[arg(long, env = "LEVADA_BOOTSTRAP_LISTEN", default_value = "0.0.0.0:7000")]
+    pub(crate) listen: SocketAddr,
+    /// Where the cluster's CA and the list of used tokens are kept
+    #[arg(long, env = "LEVADA_CA_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lifetime: Lifetime,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The node that it is for; `any` for whichever node comes first
+    pub(crate) name: String,
+    /// How long it can be used, for example 1h or 7d
+    #[arg(long, default_value = "24h", value_parser = parse_duration)]
+    pub(crate) ttl: Duration,
+    /// Directory of the bootstrapper
+    #[arg(long, env = "LEVADA_CA_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct MemberArgs {
+    /// Configuration file; every key is explained in examples/levada.toml
+    #[arg(long, env = "LEVADA_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Name of this node, as in the topology [default: the host's name]
+    #[arg(long, env = "LEVADA_NAME")]
+    pub(crate) name: Option<String>,
+    /// The bootstrapper, HOST:PORT
+    #[arg(long, env = "LEVADA_BOOTSTRAP")]
+    pub(crate) bootstrap: Option<String>,
+    /// Join token, needed once; made with `levada token NAME`
+    #[arg(long, env = "LEVADA_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Where this node keeps its key, certificate and neighbours [default: ~/.local/state/levada/NAME]
+    #[arg(long, env = "LEVADA_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lifetime: Lifetime,
+}
+
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Lifetime {
+    /// Stop when standard input closes, so that whoever started this leaves nothing behind
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_closes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+    /// Where to listen for links (UDP) [default: 0.0.0.0:7001]
+    #[arg(long, env = "LEVADA_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address that other nodes are told, HOST:PORT; may be given several times [default: the one it listens on]
+    #[arg(long, env = "LEVADA_ADVERTISE", value_delimiter = ',')]
+    pub(crate) advertise: Vec<String>,
+    /// Where to serve viewers, the page and the API (TCP), or `off` [default: 127.0.0.1:8080]
+    #[arg(long, env = "LEVADA_HTTP")]
+    pub(crate) http: Option<String>,
+    /// File or folder to publish, or NAME=FILE; may be given several times
+    #[arg(long, value_name = "[NAME=]PATH")]
+    pub(crate) publish: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// .mp4 or .ts file, a folder of them, or - for an MPEG transport stream on standard input
+    pub(crate) source: String,
+    /// Name of the stream [default: the file's name]
+    #[arg(long = "as", value_name = "STREAM")]
+    pub(crate) stream: Option<String>,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Player {
+    Mpv,
+    Ffplay,
+    Vlc,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Name of the stream
+    pub(crate) stream: String,
+    /// Player to open; closing it gives the stream up [default: the first that is installed]
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) with: Option<Player>,
+    /// Write MPEG-TS instead: to a FILE, - (standard output) or udp://HOST:PORT
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// Stop after this long, for example 30s
+    #[arg(long = "for", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Base URL of the PoP to watch from; without it and with --bootstrap or --dir, this is a leaf of the mesh itself
+    #[arg(long, env = "LEVADA_NODE")]
+    pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Base URL of the node to ask
+    #[arg(long, env = "LEVADA_NODE", default_value = "http://127.0.0.1:8080")]
+    pub(crate) node: String,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// Name of the stream
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Stop after this long, for example 20s, and print what was measured
+    #[arg(long = "for", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Viewers that the demo itself opens, spread over PoPs and streams
+    #[arg(long, default_value_t = 4)]
+    pub(crate) viewers: usize,
+    /// Another video to publish
+    #[arg(long)]
+    pub(crate) clip: Option<PathBuf>,
+}
+
+/// Parses `250ms`, `20s`, `5m`, `24h`, `7d`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let number: f64 =
+        number.parse().map_err(|_| format!("{text:?} is no duration; write 250ms, 20s, 5m, 24h or 7d"))?;
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err(format!("{text:?} has no unit; write 250ms, 20s, 5m, 24h or 7d")),
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(parse_duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("20").unwrap_err().contains("no unit"));
+        assert!(parse_duration("soon").unwrap_err().contains("no duration"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Questions to a running node: streams, map, trace.
+
+use anyhow::{Context as _, bail};
+use levada_node::http::{Streams, Trace};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli::{QueryArgs, TraceArgs};
+
+/// Asks a node for a path of its API.
+pub(crate) async fn get<T: DeserializeOwned>(node: &str, path: &str) -> anyhow::Result<T> {
+    let url = format!("{}{path}", node.trim_end_matches('/'));
+    let response = reqwest::get(&url).await;
+    let response =
+        response.with_context(|| format!("node {node} cannot be reached; choose another with --node URL"))?;
+    checked(response).await?.json().await.with_context(|| format!("{url} did not answer as a Levada node does"))
+}
+
+/// Turns an error answer into an error that says what the node said.
+pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body: Value = response.json().await.unwrap_or_default();
+    match body.get("error").and_then(Value::as_str) {
+        Some(error) => bail!("{error}"),
+        None => bail!("the node answered {status}"),
+    }
+}
+
+/// Prints JSON as it came, if that was asked for.
+async fn raw(args: &QueryArgs, path: &str) -> anyhow::Result<bool> {
+    if args.json {
+        let value: Value = get(&args.node, path).await?;
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    }
+    Ok(args.json)
+}
+
+pub(crate) async fn streams(args: &QueryArgs) -> anyhow::Result<()> {
+    const PATH: &str = "/api/v1/streams";
+    if raw(args, PATH).await? {
+        return Ok(());
+    }
+    let answer: Streams = get(&args.node, PATH).await?;
+    if answer.streams.is_empty() {
+        println!("no streams yet; publish one with: levada publish FILE");
+        return Ok(());
+    }
+    let dash = || "-".to_owned();
+    let mut rows = vec![["STREAM", "HERE", "ORIGIN", "PARENT", "BITRATE", "AGE"].map(str::to_owned)];
+    for stream in answer.streams {
+        rows.push([
+            stream.name,
+            if stream.waiting { "waiting".to_owned() } else { stream.state },
+            if stream.origins.is_empty() { dash() } else { stream.origins.join(",") },
+            stream.parent.unwrap_or_else(dash),
+            stream.bitrate_bps.map_or_else(dash, |bps| format!("{:.2} Mbit/s", bps as f64 / 1e6)),
+            stream.newest_age_ms.map_or_else(dash, |ms| format!("{ms} ms")),
+        ]);
+    }
+    print_table(&rows);
+    Ok(())
+}
+
+pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
+    const PATH: &str = "/api/v1/map";
+    if raw(args, PATH).await? {
+        return Ok(());
+    }
+    let answer: Value = get(&args.node, PATH).await?;
+    let list = |key: &str| answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value, key: &str| match value.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let mut rows = vec![["NODE", "ADDRESSES", "HTTP", "REACHABLE"].map(str::to_owned)];
+    for node in list("nodes") {
+        let addresses = node.get("addresses").and_then(Value::as_array).cloned().unwrap_or_default();
+        let addresses: Vec<&str> = addresses.iter().filter_map(Value::as_str).collect();
+        let reachable = if node.get("reachable") == Some(&Value::Bool(true)) { "yes" } else { "no" };
+        rows.push([text(&node, "name"), addresses.join(","), text(&node, "http"), reachable.to_owned()]);
+    }
+    print_table(&rows);
+    println!();
+    let mut rows = vec![["FROM", "TO", "COST", "RTT"].map(str::to_owned)];
+    for link in list("links") {
+        let ms = |key| link.get(key).and_then(Value::as_f64).map_or("-".to_owned(), |us| format!("{:.2} ms", us / 1e3));
+        rows.push([text(&link, "from"), text(&link, "to"), ms("cost_us"), ms("rtt_us")]);
+    }
+    print_table(&rows);
+    for neighbour in list("neighbours").iter().filter(|n| n.get("up") == Some(&Value::Bool(false))) {
+        println!("\nneighbour {} is not reached: {}", text(neighbour, "name"), text(neighbour, "failure"));
+    }
+    Ok(())
+}
+
+pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<()> {
+    let path = format!("/api/v1/trace/{}", args.stream);
+    if raw(&args.query, &path).await? {
+        return Ok(());
+    }
+    let answer: Trace = get(&args.query.node, &path).await?;
+    let mut rows = vec![["HOP", "NODE", "RTT", "COST", "NEWEST OBJECT"].map(str::to_owned)];
+    for (hop, node) in answer.hops.iter().enumerate() {
+        let ms = |us: u32| if hop == 0 { "-".to_owned() } else { format!("{:.2} ms", f64::from(us) / 1e3) };
+        let age = node.newest_age_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms ago"));
+        rows.push([hop.to_string(), node.node.clone(), ms(node.rtt_us), ms(node.cost_us), age]);
+    }
+    print_table(&rows);
+    if !answer.complete {
+        println!("\nthis node is not fed from an origin now; the stream is idle here, or waits for a path");
+    }
+    Ok(())
+}
+
+fn print_table<const N: usize>(rows: &[[String; N]]) {
+    let widths: [usize; N] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    for row in rows {
+        let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", line.join("  ").trim_end());
+    }
+}

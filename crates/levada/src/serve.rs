@@ -1,0 +1,222 @@
+//! Long-running commands: bootstrapper, node, publisher.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use levada_node::bootstrap::{
+    BootstrapConfig, Bootstrapper, EnrolError, EnrolRequest, Enrolled, enrol, follow, saved_neighbours,
+};
+use levada_node::ingest::{publish_file, publish_folder, publish_stdin, stream_name};
+use levada_node::trust::{Authority, Identity};
+use levada_node::{Node, NodeConfig, http};
+use levada_overlay::{Neighbour, StreamName};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::cli::{BootstrapArgs, Lifetime, NodeArgs, PublishArgs, TokenArgs};
+use crate::config::{Member, NodeSettings, state_dir};
+
+/// Pause between attempts to reach a bootstrapper that a new node cannot do without.
+const ENROL_RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn bootstrap(args: BootstrapArgs) -> anyhow::Result<()> {
+    let dir = ca_dir(args.dir)?;
+    let config = BootstrapConfig { listen: args.listen, topology: args.topology, dir: dir.clone() };
+    let bootstrapper = Bootstrapper::start(config)?;
+    tracing::info!(listen = %bootstrapper.local_addr()?, dir = %dir.display(), "bootstrapper is ready; make tokens with: levada token NAME");
+    end_of(args.lifetime).await?;
+    bootstrapper.shutdown().await;
+    Ok(())
+}
+
+pub(crate) fn token(args: TokenArgs) -> anyhow::Result<()> {
+    let authority = Authority::open_or_create(&ca_dir(args.dir)?)?;
+    let name = Some(args.name.as_str()).filter(|name| *name != "any");
+    if let Some(name) = name {
+        levada_overlay::check_node_name(name)?;
+    }
+    println!("{}", authority.mint_token(name, args.ttl)?);
+    Ok(())
+}
+
+fn ca_dir(given: Option<std::path::PathBuf>) -> anyhow::Result<std::path::PathBuf> {
+    given.map_or_else(|| Ok(state_dir()?.join("bootstrap")), Ok)
+}
+
+pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
+    let lifetime = args.member.lifetime;
+    let settings = NodeSettings::new(args)?;
+    let listener = match settings.http {
+        Some(address) => Some(http::bind(address).await?),
+        None => None,
+    };
+    let http_url = match &listener {
+        Some(listener) => Some(format!("http://{}", listener.local_addr()?)),
+        None => None,
+    };
+    let mut tasks = JoinSet::new();
+    let joining =
+        Joining { listen: settings.listen, advertise: settings.advertise, http_url: http_url.clone(), light: false };
+    let node = tokio::select! {
+        node = join(settings.member, joining, &mut tasks) => node?,
+        ended = end_of(lifetime) => return ended,
+    };
+    let _server = listener.map(|listener| http::serve(node.clone(), listener)).transpose()?;
+    for given in &settings.publish {
+        spawn_publish(&node, given, &mut tasks)?;
+    }
+    tracing::info!(node = node.name(), links = %node.address(), page = http_url, "node is ready");
+    end_of(lifetime).await?;
+    tasks.shutdown().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+/// Publishes `[NAME=]PATH` in the background; an error is told and does not stop the node.
+fn spawn_publish(node: &Node, given: &str, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let (name, path) = match given.split_once('=') {
+        Some((name, path)) => (Some(StreamName::new(name)?), path),
+        None => (None, given),
+    };
+    let (node, path) = (node.clone(), std::path::PathBuf::from(path));
+    tasks.spawn(async move {
+        if let Err(error) = publish_path(&node, &path, name).await {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            tracing::warn!("{}; the node goes on without it", chain.join(": "));
+        }
+    });
+    Ok(())
+}
+
+async fn publish_path(node: &Node, path: &Path, name: Option<StreamName>) -> anyhow::Result<()> {
+    if path.is_dir() {
+        return Ok(publish_folder(node, path).await?);
+    }
+    let name = name.map_or_else(|| stream_name(path), Ok)?;
+    Ok(publish_file(node, path, name).await?)
+}
+
+pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
+    let lifetime = args.member.lifetime;
+    let member = Member::new(args.member)?;
+    let name = args.stream.as_deref().map(StreamName::new).transpose()?;
+    let mut tasks = JoinSet::new();
+    let node = tokio::select! {
+        node = join(member, Joining::light(), &mut tasks) => node?,
+        ended = end_of(lifetime) => return ended,
+    };
+    let publishing = async {
+        if args.source == "-" {
+            let name = name.context("standard input has no name; give it one with --as NAME")?;
+            return Ok(publish_stdin(&node, name).await?);
+        }
+        publish_path(&node, Path::new(&args.source), name).await
+    };
+    let result = tokio::select! {
+        result = publishing => result,
+        ended = end_of(lifetime) => ended,
+    };
+    node.shutdown().await;
+    result
+}
+
+/// How a node takes part.
+pub(crate) struct Joining {
+    listen: SocketAddr,
+    advertise: Vec<String>,
+    http_url: Option<String>,
+    light: bool,
+}
+
+impl Joining {
+    /// Connects out, accepts nobody.
+    pub(crate) fn light() -> Self {
+        Self { listen: ([0, 0, 0, 0], 0).into(), advertise: Vec::new(), http_url: None, light: true }
+    }
+}
+
+/// Enrols and starts a node, and keeps it in touch with its bootstrapper.
+pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<()>) -> anyhow::Result<Node> {
+    let (identity, neighbours, following) = identify(&member).await?;
+    let config = NodeConfig {
+        identity,
+        listen: joining.listen,
+        advertise: joining.advertise,
+        http_url: joining.http_url,
+        light: joining.light,
+        neighbours,
+    };
+    let node = Node::start(config)?;
+    if let Some((request, enrolled)) = following {
+        let (sender, mut updates) = mpsc::channel(4);
+        tasks.spawn(follow(request, enrolled, sender));
+        let told = node.clone();
+        tasks.spawn(async move {
+            while let Some(neighbours) = updates.recv().await {
+                if told.set_neighbours(neighbours).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(node)
+}
+
+type Following = Option<(EnrolRequest, Option<Enrolled>)>;
+
+/// Identity and neighbours: from the bootstrapper, or from what was kept on disk.
+async fn identify(member: &Member) -> anyhow::Result<(Identity, Vec<Neighbour>, Following)> {
+    let kept = || -> anyhow::Result<Option<Identity>> {
+        Ok(Identity::load(&member.dir)?.filter(|identity| identity.name() == member.name && !identity.has_expired()))
+    };
+    let Some(bootstrapper) = member.bootstrap.clone() else {
+        let identity = kept()?.with_context(|| {
+            format!("node {} has not been enrolled yet; tell it --bootstrap HOST:PORT and a --token", member.name)
+        })?;
+        return Ok((identity, saved_neighbours(&member.dir), None));
+    };
+    let request =
+        EnrolRequest { bootstrapper, name: member.name.clone(), token: member.token.clone(), dir: member.dir.clone() };
+    let mut told = false;
+    loop {
+        match enrol(&request).await {
+            Ok(enrolled) => {
+                let identity = Identity::load(&member.dir)?.context("the enrolment was not kept")?;
+                return Ok((identity, enrolled.neighbours.clone(), Some((request, Some(enrolled)))));
+            }
+            Err(error @ EnrolError::Unreachable { .. }) => {
+                if let Some(identity) = kept()? {
+                    tracing::warn!(%error, "starting with what was kept on disk");
+                    return Ok((identity, saved_neighbours(&member.dir), Some((request, None))));
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "waiting for it");
+                }
+                tokio::time::sleep(ENROL_RETRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Resolves when the process is to stop.
+pub(crate) async fn end_of(lifetime: Lifetime) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = stdin_closed(), if lifetime.until_stdin_closes => {}
+    }
+    Ok(())
+}
+
+async fn stdin_closed() {
+    let mut stdin = tokio::io::stdin();
+    let mut bytes = [0; 64];
+    while matches!(stdin.read(&mut bytes).await, Ok(read) if read > 0) {}
+}

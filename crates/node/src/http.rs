@@ -1,0 +1,85 @@
+//! HTTP: players, the page, the API.
+
+mod api;
+mod viewers;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::node::{Node, NodeError};
+use crate::playout::Playouts;
+
+pub use api::{GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+
+const PAGE: &str = include_str!("../../../web/dist/index.html");
+const SCRIPT: &str = include_str!("../../../web/dist/app.js");
+const STYLE: &str = include_str!("../../../web/dist/app.css");
+/// Nothing from elsewhere, nothing inline.
+const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 'self' ws: wss:; img-src 'self' data:; \
+                      frame-ancestors 'none'; base-uri 'none'";
+
+/// What handlers share.
+#[derive(Clone, Debug)]
+struct Rooms {
+    node: Node,
+    playouts: Playouts,
+}
+
+/// A running HTTP server; stops when dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes the address before the node starts, so that a port in use is told at once.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|error| NodeError::Http(address, error))
+}
+
+/// Serves a node.
+pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError> {
+    let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
+    let rooms = Rooms { playouts: Playouts::new(node.clone()), node };
+    let router = Router::new()
+        .route("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))))
+        .route("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/app.css", get(async || asset("text/css; charset=utf-8", STYLE)))
+        .route("/live/{file}", get(viewers::live))
+        .route("/api/v1/streams", get(api::streams))
+        .route("/api/v1/streams/{name}/groups", get(api::groups))
+        .route("/api/v1/map", get(api::map))
+        .route("/api/v1/status", get(api::status))
+        .route("/api/v1/trace/{name}", get(api::trace))
+        .fallback(api::not_found)
+        .with_state(rooms);
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    Ok(HttpServer { address, task })
+}
+
+fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}

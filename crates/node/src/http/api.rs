@@ -1,0 +1,293 @@
+//! The JSON API.
+
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use levada_media::{Catalog, Codec, Kind};
+use levada_overlay::StreamName;
+use levada_overlay::node::view::{StreamState, View};
+use serde::{Deserialize, Serialize};
+
+use super::Rooms;
+use crate::log::StreamLog;
+use crate::node::{Node, NodeError};
+
+/// An error for people, as JSON: `{"error": "…"}`.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+}
+
+impl Problem {
+    pub(super) fn not_found(error: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, error }
+    }
+
+    pub(super) fn bad_request(error: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, error }
+    }
+
+    pub(super) fn busy(error: String) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, error }
+    }
+}
+
+impl From<NodeError> for Problem {
+    fn from(error: NodeError) -> Self {
+        Self::busy(error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+/// Answer of `/api/v1/streams`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Streams {
+    /// Name of the node that answers.
+    pub node: String,
+    /// By name.
+    pub streams: Vec<StreamEntry>,
+}
+
+/// A stream as a viewer or operator sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamEntry {
+    /// Its name.
+    pub name: String,
+    /// What this node does with it: published, watched, passed, idle.
+    pub state: String,
+    /// Whether it is wanted here and no path is known.
+    pub waiting: bool,
+    /// Names of the nodes that publish it.
+    pub origins: Vec<String>,
+    /// Name of the node that feeds this one.
+    pub parent: Option<String>,
+    /// Names of the nodes that this one feeds.
+    pub children: Vec<String>,
+    /// Local readers: muxers shared by viewers.
+    pub readers: u32,
+    /// How many times it got another parent.
+    pub switches: u64,
+    /// Bits per second, if it flows here.
+    pub bitrate_bps: Option<u64>,
+    /// Milliseconds since the newest object came, if it flows here.
+    pub newest_age_ms: Option<u64>,
+    /// Its tracks, if it flows here.
+    pub tracks: Vec<TrackEntry>,
+}
+
+/// A track.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrackEntry {
+    /// Its number.
+    pub id: u8,
+    /// Codec.
+    pub codec: Codec,
+    /// What its kind adds.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>, Problem> {
+    let view = rooms.node.view().await?;
+    let mut streams = Vec::with_capacity(view.streams.len());
+    for stream in view.streams {
+        let log = log_of(&rooms.node, &stream.name).await?;
+        let catalog = log.as_ref().and_then(|log| catalog_of(log)).unwrap_or_default();
+        let state = match stream.state {
+            StreamState::Published => "published",
+            StreamState::Watched => "watched",
+            StreamState::Passed => "passed",
+            StreamState::Idle => "idle",
+        };
+        streams.push(StreamEntry {
+            name: stream.name,
+            state: state.to_owned(),
+            waiting: stream.waiting,
+            origins: stream.origins,
+            parent: stream.parent,
+            children: stream.children,
+            readers: stream.readers,
+            switches: stream.switches,
+            bitrate_bps: log.as_ref().and_then(|log| log.bitrate()),
+            newest_age_ms: log.and_then(|log| log.head()).map(|(_, age)| age.as_millis() as u64),
+            tracks: catalog.tracks.into_iter().map(|t| TrackEntry { id: t.id, codec: t.codec, kind: t.kind }).collect(),
+        });
+    }
+    Ok(Json(Streams { node: view.node, streams }))
+}
+
+async fn log_of(node: &Node, name: &str) -> Result<Option<std::sync::Arc<StreamLog>>, Problem> {
+    let name = StreamName::new(name).map_err(|error| Problem::bad_request(error.to_string()))?;
+    Ok(node.log(&name).await?)
+}
+
+fn catalog_of(log: &StreamLog) -> Option<Catalog> {
+    serde_json::from_slice(&log.catalog_object()?.payload()).ok()
+}
+
+pub(super) async fn map(State(rooms): State<Rooms>) -> Result<Json<View>, Problem> {
+    Ok(Json(rooms.node.view().await?))
+}
+
+/// A complete group that a node holds, for comparing what two nodes hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupDigest {
+    /// Start of the broadcast.
+    pub timeline: u64,
+    /// Number of the group.
+    pub group: u64,
+    /// Number of its objects.
+    pub objects: u32,
+    /// SHA-256 of all its objects in index order, hexadecimal.
+    pub sha256: String,
+}
+
+pub(super) async fn groups(
+    State(rooms): State<Rooms>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<GroupDigest>>, Problem> {
+    let log = log_of(&rooms.node, &name).await?;
+    let log =
+        log.ok_or_else(|| Problem::not_found(format!("stream \"{name}\" does not flow through this node now")))?;
+    let digest = |group: crate::log::GroupSummary| {
+        let objects = group.complete?;
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        group.objects.iter().for_each(|object| hash.update(object.wire()));
+        let sha256 = crate::trust::hex(hash.finish().as_ref());
+        Some(GroupDigest { timeline: group.id.0, group: group.id.1, objects, sha256 })
+    };
+    Ok(Json(log.summary().into_iter().filter_map(digest).collect()))
+}
+
+/// Answer of `/api/v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Its identity.
+    pub id: String,
+    /// Version of the program.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Viewers connected now.
+    pub viewers: u64,
+    /// Objects made by its own ingest.
+    pub objects_published: u64,
+    /// Objects received over links.
+    pub objects_in: u64,
+    /// Bytes of objects received over links.
+    pub bytes_in: u64,
+    /// Objects sent over links, all children together.
+    pub objects_out: u64,
+    /// Bytes of objects sent over links.
+    pub bytes_out: u64,
+    /// Objects received that were held already.
+    pub objects_duplicated: u64,
+    /// Objects read by its muxers.
+    pub objects_delivered: u64,
+    /// Objects that its muxers had to pass over.
+    pub objects_lost: u64,
+    /// Streams of a group and layer given up because their deadline had passed.
+    pub dropped: u64,
+    /// Median time from an object's arrival to its hand-over to the next link, microseconds.
+    pub forward_us_p50: Option<u64>,
+    /// The same, 99 of 100 objects.
+    pub forward_us_p99: Option<u64>,
+    /// Times that a stream got another parent.
+    pub switches: u64,
+    /// Joins sent.
+    pub joins: u64,
+    /// Records refused.
+    pub records_refused: u64,
+    /// Control messages and media streams that broke the protocol.
+    pub protocol_errors: u64,
+}
+
+pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, Problem> {
+    let node = &rooms.node;
+    let counters = node.counters().await?;
+    let stats = node.stats();
+    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    Ok(Json(Status {
+        node: node.name().to_owned(),
+        id: node.id().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: node.uptime().as_secs(),
+        viewers: get(&stats.viewers),
+        objects_published: get(&stats.published),
+        objects_in: get(&stats.objects_in),
+        bytes_in: get(&stats.bytes_in),
+        objects_out: get(&stats.objects_out),
+        bytes_out: get(&stats.bytes_out),
+        objects_duplicated: get(&stats.duplicates),
+        objects_delivered: get(&stats.delivered),
+        objects_lost: get(&stats.lost),
+        dropped: get(&stats.dropped),
+        forward_us_p50: stats.forward_us.quantile(0.5),
+        forward_us_p99: stats.forward_us.quantile(0.99),
+        switches: counters.switches,
+        joins: counters.joins,
+        records_refused: counters.records_refused,
+        protocol_errors: counters.protocol_errors + get(&stats.violations),
+    }))
+}
+
+/// Answer of `/api/v1/trace/NAME`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    /// The stream.
+    pub stream: String,
+    /// Whether the way reaches an origin.
+    pub complete: bool,
+    /// Origin first, this node last.
+    pub hops: Vec<TraceHop>,
+}
+
+/// One node on the way of a stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceHop {
+    /// Its name.
+    pub node: String,
+    /// Smoothed round-trip time to the hop before, microseconds.
+    pub rtt_us: u32,
+    /// Cost from the hop before, microseconds.
+    pub cost_us: u32,
+    /// Age of the newest object there, milliseconds.
+    pub newest_age_ms: Option<f64>,
+}
+
+pub(super) async fn trace(State(rooms): State<Rooms>, Path(name): Path<String>) -> Result<Json<Trace>, Problem> {
+    let stream = StreamName::new(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let view = rooms.node.view().await?;
+    let known = view.streams.iter().find(|known| known.name == name);
+    let known = known.ok_or_else(|| Problem::not_found(format!("nobody publishes a stream \"{name}\"")))?;
+    let hops: Vec<TraceHop> = rooms
+        .node
+        .trace(stream)
+        .await?
+        .into_iter()
+        .map(|hop| TraceHop {
+            node: hop.name,
+            rtt_us: hop.rtt_us,
+            cost_us: hop.cost_us,
+            newest_age_ms: hop.newest_age_us.map(|age| age as f64 / 1_000.0),
+        })
+        .collect();
+    let complete = hops.first().is_some_and(|first| known.origins.contains(&first.node));
+    Ok(Json(Trace { stream: name, complete, hops }))
+}

@@ -1,0 +1,171 @@
+//! Ingest: files, folders and pipes become streams.
+//!
+//! A blocking thread reads frames; a task paces them by their decode times and writes them as objects into the log.
+
+mod folder;
+mod group;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use levada_media::demux::ts::TsDemuxer;
+use levada_media::source::{self, Looped, SourceError};
+use levada_media::{Catalog, Frame};
+use levada_overlay::{NameError, StreamName};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::node::{Node, NodeError};
+
+pub use folder::publish_folder;
+pub use group::GroupWriter;
+
+/// Frames read ahead of their time.
+const READ_AHEAD: usize = 64;
+/// A source that is further behind or ahead than this is paced anew from where it is: the machine slept, or the clock of
+/// the source jumped. Tuned.
+const PACE_ANEW: Duration = Duration::from_secs(2);
+/// Bytes of standard input within which its tracks must show themselves.
+const PROBE_LEN: usize = 8 * 1024 * 1024;
+
+/// Why something cannot be published.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The file cannot be opened.
+    #[error("cannot open {0}")]
+    Open(PathBuf, #[source] std::io::Error),
+    /// The file cannot be used.
+    #[error("cannot publish {0}")]
+    Source(PathBuf, #[source] SourceError),
+    /// Its name cannot name a stream.
+    #[error("cannot publish {0} under its own name; choose one with --name")]
+    Name(PathBuf, #[source] NameError),
+    /// The node refuses.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Standard input is no transport stream.
+    #[error(
+        "standard input is not an MPEG transport stream with H.264, HEVC, AAC or Opus; pipe one in, for example: ffmpeg … -f mpegts - | levada publish -"
+    )]
+    Stdin,
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    StdinRead(#[source] std::io::Error),
+    /// The catalog does not fit an object.
+    #[error("the source has too many tracks")]
+    Catalog,
+}
+
+/// The stream name that a file gets: its name without its ending, other characters replaced.
+pub fn stream_name(path: &Path) -> Result<StreamName, IngestError> {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = stem.chars().map(allowed).take(64).collect();
+    StreamName::new(name.trim_matches('.')).map_err(|error| IngestError::Name(path.to_owned(), error))
+}
+
+/// Opens a file for looping; reads it once, so call it off the runtime.
+fn open_file(path: &Path) -> Result<Looped, IngestError> {
+    let file = std::fs::File::open(path).map_err(|error| IngestError::Open(path.to_owned(), error))?;
+    let reader = std::io::BufReader::with_capacity(1 << 20, file);
+    let failed = |error| IngestError::Source(path.to_owned(), error);
+    Looped::new(source::open(reader).map_err(failed)?).map_err(failed)
+}
+
+/// Publishes a file in a loop, in real time, until the future is dropped. Resolves early only with an error.
+pub async fn publish_file(node: &Node, path: &Path, name: StreamName) -> Result<(), IngestError> {
+    let opening = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || open_file(&opening)).await;
+    let mut looped = opened.map_err(|_| NodeError::Stopping)??;
+    let catalog = looped.catalog().clone();
+    let publication = node.publish(name.clone()).await?;
+    tracing::info!(stream = %name, path = %path.display(), "publishing");
+    let mut writer = GroupWriter::new(publication, catalog.clone()).ok_or(IngestError::Catalog)?;
+    let (sender, mut frames) = mpsc::channel::<Result<Frame, SourceError>>(READ_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let frame = looped.next_frame();
+            let failed = frame.is_err();
+            if sender.blocking_send(frame).is_err() || failed {
+                return;
+            }
+        }
+    });
+    let mut pace = Pace::new(&catalog);
+    while let Some(frame) = frames.recv().await {
+        let frame = frame.map_err(|error| IngestError::Source(path.to_owned(), error))?;
+        pace.wait(&frame).await;
+        writer.write(&frame);
+    }
+    Ok(())
+}
+
+/// Publishes an MPEG transport stream from standard input until it ends.
+pub async fn publish_stdin(node: &Node, name: StreamName) -> Result<(), IngestError> {
+    let mut stdin = tokio::io::stdin();
+    let mut demuxer = TsDemuxer::default();
+    let mut bytes = vec![0; 64 * 1024];
+    let mut read = 0;
+    let catalog = loop {
+        let len = stdin.read(&mut bytes).await.map_err(IngestError::StdinRead)?;
+        read += len;
+        demuxer.push(bytes.get(..len).unwrap_or_default());
+        match demuxer.catalog() {
+            Some(catalog) => break catalog,
+            None if len == 0 || read > PROBE_LEN => {
+                let known = demuxer.known();
+                if known.tracks.is_empty() {
+                    return Err(IngestError::Stdin);
+                }
+                break known;
+            }
+            None => {}
+        }
+    };
+    let publication = node.publish(name.clone()).await?;
+    tracing::info!(stream = %name, "publishing standard input");
+    let mut writer = GroupWriter::new(publication, catalog.clone()).ok_or(IngestError::Catalog)?;
+    let mut pace = Pace::new(&catalog);
+    loop {
+        while let Some(frame) = demuxer.next_frame() {
+            pace.wait(&frame).await;
+            writer.write(&frame);
+        }
+        let len = stdin.read(&mut bytes).await.map_err(IngestError::StdinRead)?;
+        if len == 0 {
+            demuxer.end();
+            while let Some(frame) = demuxer.next_frame() {
+                pace.wait(&frame).await;
+                writer.write(&frame);
+            }
+            return Ok(());
+        }
+        demuxer.push(bytes.get(..len).unwrap_or_default());
+    }
+}
+
+/// Holds frames back until their time.
+struct Pace {
+    scales: Vec<(u8, u32)>,
+    /// Wall time of media time zero.
+    origin: Option<Instant>,
+}
+
+impl Pace {
+    fn new(catalog: &Catalog) -> Self {
+        Self { scales: catalog.tracks.iter().map(|track| (track.id, track.timescale)).collect(), origin: None }
+    }
+
+    async fn wait(&mut self, frame: &Frame) {
+        let scale = self.scales.iter().find(|(id, _)| *id == frame.track).map_or(1, |(_, scale)| *scale);
+        let media = Duration::from_micros((frame.dts.max(0) as u128 * 1_000_000 / u128::from(scale)) as u64);
+        let now = Instant::now();
+        let due = self.origin.map(|origin| origin + media);
+        let near = |due: &Instant| *due < now + PACE_ANEW && now < *due + PACE_ANEW;
+        match due.filter(near) {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => self.origin = now.checked_sub(media),
+        }
+    }
+}

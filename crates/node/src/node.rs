@@ -1,0 +1,309 @@
+//! Starting and stopping a node, and the handle by which its rooms ask the brain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use levada_overlay::message::Hop;
+use levada_overlay::node::view::View;
+use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
+use levada_overlay::{Config, Credential, Keys, LinkId, Neighbour, Node as Brain, NodeId, StreamName, Time};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::{Ask, BRAIN_QUEUE, Driver, ToBrain};
+use crate::feed::Feeds;
+use crate::link::{self, LinkContext};
+use crate::log::StreamLog;
+use crate::stats::Stats;
+use crate::trust::{self, Identity, TrustError};
+
+/// Time for a stranger to finish the handshake.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Handshakes under way at once; further ones are refused until some are done.
+const HANDSHAKES_MAX: usize = 256;
+/// Time for the answer to a trace.
+const TRACE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What a node needs.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// Key, certificate, name.
+    pub identity: Identity,
+    /// Where to listen for links.
+    pub listen: SocketAddr,
+    /// Addresses that others are told, `host:port`; empty: the one it listens on.
+    pub advertise: Vec<String>,
+    /// Base URL of its HTTP server, told to others.
+    pub http_url: Option<String>,
+    /// Connects out, accepts nobody, passes nothing on.
+    pub light: bool,
+    /// First neighbours.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// Why a node does not start, or does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}/udp; choose another address with --listen")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The HTTP address is taken or not ours.
+    #[error("cannot listen on {0}/tcp; choose another address with --http")]
+    Http(SocketAddr, #[source] std::io::Error),
+    /// Keys or certificates.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The certificate has run out.
+    #[error("the certificate of node {0} has run out; start it once with its bootstrapper in reach")]
+    Expired(String),
+    /// One name, two broadcasts.
+    #[error("stream \"{stream}\" is already published by node {node}; choose another name")]
+    AlreadyPublished {
+        /// The stream.
+        stream: StreamName,
+        /// Who publishes it.
+        node: String,
+    },
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// A handle to a running node. Clones are handles to the same node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    brain: mpsc::Sender<ToBrain>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: NodeId,
+    name: String,
+    address: SocketAddr,
+    stats: Arc<Stats>,
+    started: Instant,
+}
+
+struct NodeKeys {
+    identity: Identity,
+    ca: NodeId,
+}
+
+impl Keys for NodeKeys {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.identity.sign(message)
+    }
+
+    fn verify(&self, author: NodeId, message: &[u8], signature: &[u8; 64]) -> bool {
+        trust::verify(author, message, signature)
+    }
+
+    fn verify_credential(&self, id: NodeId, credential: &Credential) -> bool {
+        trust::verify_credential(self.ca, id, credential)
+    }
+}
+
+impl Node {
+    /// Starts a node. It runs until [`Node::shutdown`].
+    pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let identity = config.identity;
+        if identity.has_expired() {
+            return Err(NodeError::Expired(identity.name().to_owned()));
+        }
+        let server = (!config.light).then(|| trust::link_server_config(&identity)).transpose()?;
+        let dial_config = trust::link_client_config(&identity)?;
+        let endpoint = crate::quic::endpoint(config.listen, server).map_err(|e| NodeError::Listen(config.listen, e))?;
+        let address = endpoint.local_addr().map_err(|e| NodeError::Listen(config.listen, e))?;
+        let advertise = match config.advertise {
+            _ if config.light => Vec::new(),
+            given if given.is_empty() => vec![address.to_string()],
+            given => given,
+        };
+        let started = Instant::now();
+        let (id, name) = (identity.id(), identity.name().to_owned());
+        let brain_config = Config {
+            id,
+            credential: identity.credential.clone(),
+            epoch: unix_micros(),
+            seed: unix_micros() ^ u64::from(std::process::id()),
+            addresses: advertise,
+            http: config.http_url,
+            transit: !config.light,
+            children_max: CHILDREN_MAX_DEFAULT,
+        };
+        let ca = trust::ca_key(&identity.ca)?;
+        let brain = Brain::new(brain_config, Box::new(NodeKeys { identity, ca }), Time::ZERO);
+        let (sender, events) = mpsc::channel(BRAIN_QUEUE);
+        let stats = Arc::new(Stats::default());
+        let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };
+        let next_link = Arc::new(AtomicU64::new(1));
+        let driver =
+            Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, next_link.clone());
+        tokio::spawn(driver.run());
+        tokio::spawn(accept(endpoint, context, next_link));
+        let node = Self { brain: sender, shared: Arc::new(Shared { id, name, address, stats, started }) };
+        node.tell(Ask::Neighbours(config.neighbours));
+        Ok(node)
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> NodeId {
+        self.shared.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Where it listens for links.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
+    }
+
+    /// Time since it started.
+    pub fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Begins to publish a stream; the returned guard withdraws it when dropped.
+    pub async fn publish(&self, stream: StreamName) -> Result<Publication, NodeError> {
+        let timeline = unix_micros();
+        let log = self.ask(|answer| Ask::Publish(stream.clone(), timeline, answer)).await??;
+        Ok(Publication { log, timeline, stream, node: self.clone() })
+    }
+
+    /// Asks for a stream; the returned guard gives it up when dropped.
+    pub async fn subscribe(&self, stream: StreamName) -> Result<Subscription, NodeError> {
+        let log = self.ask(|answer| Ask::Subscribe(stream.clone(), answer)).await?;
+        Ok(Subscription { log, stream, node: self.clone() })
+    }
+
+    /// Replaces the list of neighbours.
+    pub async fn set_neighbours(&self, neighbours: Vec<Neighbour>) -> Result<(), NodeError> {
+        self.brain.send(ToBrain::Ask(Ask::Neighbours(neighbours))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// The tables of the mesh.
+    pub async fn view(&self) -> Result<View, NodeError> {
+        self.ask(Ask::View).await
+    }
+
+    /// What the brain counted.
+    pub async fn counters(&self) -> Result<Counters, NodeError> {
+        self.ask(Ask::Counters).await
+    }
+
+    /// The log of a stream that flows through this node.
+    pub async fn log(&self, stream: &StreamName) -> Result<Option<Arc<StreamLog>>, NodeError> {
+        self.ask(|answer| Ask::Log(stream.clone(), answer)).await
+    }
+
+    /// The way of a stream from its origin to here; empty if nothing answered in time.
+    pub async fn trace(&self, stream: StreamName) -> Result<Vec<Hop>, NodeError> {
+        let asked = self.ask(|answer| Ask::Trace(stream, answer));
+        match tokio::time::timeout(TRACE_DEADLINE, asked).await {
+            Ok(Ok(hops)) => Ok(hops),
+            Ok(Err(_)) | Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Says goodbye to the neighbours and stops.
+    pub async fn shutdown(&self) {
+        // A node that has stopped already has nothing to add.
+        let _ = self.ask(Ask::Shutdown).await;
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, NodeError> {
+        let (answer, answered) = oneshot::channel();
+        self.brain.send(ToBrain::Ask(question(answer))).await.map_err(|_| NodeError::Stopping)?;
+        answered.await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Tells the brain something without waiting, even from a destructor.
+    fn tell(&self, ask: Ask) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.brain.try_send(ToBrain::Ask(ask)) {
+            let brain = self.brain.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { brain.send(event).await });
+            }
+        }
+    }
+}
+
+/// A stream that this node publishes; withdrawn when dropped.
+#[derive(Debug)]
+pub struct Publication {
+    /// Where its objects go.
+    pub log: Arc<StreamLog>,
+    /// Start of the broadcast.
+    pub timeline: u64,
+    stream: StreamName,
+    node: Node,
+}
+
+impl Publication {
+    /// The node's counters.
+    pub fn stats(&self) -> &Stats {
+        self.node.stats()
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.node.tell(Ask::Withdraw(self.stream.clone()));
+    }
+}
+
+/// A stream that is read at this node; given up when dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Where its objects come.
+    pub log: Arc<StreamLog>,
+    stream: StreamName,
+    node: Node,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.node.tell(Ask::Unsubscribe(self.stream.clone()));
+    }
+}
+
+async fn accept(endpoint: quinn::Endpoint, context: LinkContext, next_link: Arc<AtomicU64>) {
+    let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
+    while let Some(incoming) = endpoint.accept().await {
+        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let (context, next_link) = (context.clone(), next_link.clone());
+        tokio::spawn(async move {
+            let from = incoming.remote_address();
+            let connection = match tokio::time::timeout(HANDSHAKE_DEADLINE, async { incoming.await }).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return tracing::warn!(%from, reason = link::describe(&error), "link refused"),
+                Err(_) => return tracing::warn!(%from, "link refused: the handshake was not finished in time"),
+            };
+            drop(permit);
+            match trust::peer_identity(&connection) {
+                Ok(peer) => {
+                    let link = LinkId(next_link.fetch_add(1, Ordering::Relaxed));
+                    link::run(link, connection, peer, false, context).await;
+                }
+                Err(error) => tracing::warn!(%from, %error, "link refused"),
+            }
+        });
+    }
+}
+
+fn unix_micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}

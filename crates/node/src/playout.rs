@@ -1,0 +1,76 @@
+//! Playout: streams made ready for players, once per node and format, and shared by all viewers.
+
+mod chunks;
+mod mux;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use levada_overlay::StreamName;
+use tokio::task::JoinHandle;
+
+use crate::node::{Node, NodeError};
+
+pub use chunks::{Chunk, ChunkReader, Chunks, Init};
+
+/// Forms that players read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// MPEG-TS.
+    Ts,
+    /// Fragmented MP4.
+    Fmp4,
+}
+
+/// One stream in one format; ends with its last viewer.
+#[derive(Debug)]
+pub struct Playout {
+    /// What viewers read.
+    pub chunks: Arc<Chunks>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Playout {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All playouts of a node.
+#[derive(Clone, Debug)]
+pub struct Playouts {
+    node: Node,
+    open: Arc<Mutex<HashMap<(StreamName, Format), Weak<Playout>>>>,
+}
+
+impl Playouts {
+    /// None open yet.
+    pub fn new(node: Node) -> Self {
+        Self { node, open: Arc::default() }
+    }
+
+    /// Joins the playout of a stream, or starts it.
+    pub async fn open(&self, stream: StreamName, format: Format) -> Result<Arc<Playout>, NodeError> {
+        if let Some(playout) = self.find(&stream, format) {
+            return Ok(playout);
+        }
+        let subscription = self.node.subscribe(stream.clone()).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, playout| playout.strong_count() > 0);
+        // Another viewer may have been quicker.
+        if let Some(playout) = open.get(&(stream.clone(), format)).and_then(Weak::upgrade) {
+            return Ok(playout);
+        }
+        let chunks = Arc::new(Chunks::default());
+        let stats = self.node.stats().clone();
+        let task = tokio::spawn(mux::run(subscription, format, chunks.clone(), stats));
+        let playout = Arc::new(Playout { chunks, task });
+        open.insert((stream, format), Arc::downgrade(&playout));
+        Ok(playout)
+    }
+
+    fn find(&self, stream: &StreamName, format: Format) -> Option<Arc<Playout>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&(stream.clone(), format)).and_then(Weak::upgrade)
+    }
+}

@@ -1,0 +1,143 @@
+//! The task that turns objects into chunks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use levada_media::mux::MuxError;
+use levada_media::mux::fmp4::Fmp4Muxer;
+use levada_media::mux::ts::TsMuxer;
+use levada_media::object::CATALOG_TRACK;
+use levada_media::{Assembler, Catalog, Codec, Frame, Object};
+
+use super::{Chunk, Chunks, Format, Init};
+use crate::log::{FrameCursor, FrameStep};
+use crate::node::Subscription;
+use crate::stats::Stats;
+
+/// Objects taken from the log at once.
+const BATCH: usize = 64;
+/// The log is looked at again after this long, to notice holes that will not fill.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Chunks are cut out of blocks of this size, to spare an allocation per frame.
+const BLOCK: usize = 256 * 1024;
+
+/// Reads the log and fills the chunks until the task is aborted.
+pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<Chunks>, stats: Arc<Stats>) {
+    let mut changes = subscription.log.watch();
+    let mut cursor = FrameCursor::newest();
+    let mut shaper = Shaper::new(format, chunks);
+    let mut objects = Vec::with_capacity(BATCH);
+    loop {
+        objects.clear();
+        changes.mark_unchanged();
+        let (read, lost) = (cursor.read, cursor.lost);
+        let step = cursor.next(&subscription.log, BATCH, &mut objects, Instant::now());
+        Stats::add(&stats.delivered, cursor.read - read);
+        Stats::add(&stats.lost, cursor.lost - lost);
+        match step {
+            FrameStep::Objects((timeline, _)) => {
+                for object in &objects {
+                    if let Err(error) = shaper.take(timeline, object) {
+                        tracing::warn!(error, "an object cannot be played");
+                    }
+                }
+            }
+            FrameStep::Wait => {
+                // The subscription keeps the log alive, so only the timeout can end this early.
+                let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+            }
+        }
+    }
+}
+
+/// From objects to chunks.
+struct Shaper {
+    format: Format,
+    chunks: Arc<Chunks>,
+    assembler: Assembler,
+    current: Option<Current>,
+    block: BytesMut,
+}
+
+struct Current {
+    timeline: u64,
+    catalog: Catalog,
+    init: Arc<Init>,
+    muxer: Muxer,
+    has_video: bool,
+    /// The group's first chunk that a player can start at is still to come.
+    group_opens: bool,
+}
+
+enum Muxer {
+    Ts(TsMuxer),
+    Fmp4(Fmp4Muxer),
+}
+
+impl Shaper {
+    fn new(format: Format, chunks: Arc<Chunks>) -> Self {
+        Self { format, chunks, assembler: Assembler::default(), current: None, block: BytesMut::new() }
+    }
+
+    fn take(&mut self, timeline: u64, object: &Object) -> Result<(), String> {
+        if object.track == CATALOG_TRACK {
+            let catalog: Catalog = serde_json::from_slice(&object.payload()).map_err(|error| error.to_string())?;
+            return self.begin_group(timeline, catalog).map_err(|error| error.to_string());
+        }
+        let frame = self.assembler.push(object).map_err(|error| error.to_string())?;
+        if let Some(frame) = frame {
+            self.put(&frame);
+        }
+        Ok(())
+    }
+
+    fn begin_group(&mut self, timeline: u64, catalog: Catalog) -> Result<(), MuxError> {
+        if let Some(current) = self.current.as_mut().filter(|current| current.catalog == catalog) {
+            current.group_opens = true;
+            if current.timeline != timeline {
+                current.timeline = timeline;
+                self.assembler = Assembler::default();
+                match &mut current.muxer {
+                    Muxer::Ts(muxer) => muxer.mark_discontinuity(),
+                    // A new init, the same in content, tells the player that times jump.
+                    Muxer::Fmp4(_) => current.init = Arc::new((*current.init).clone()),
+                }
+            }
+            return Ok(());
+        }
+        let (muxer, init) = match self.format {
+            Format::Ts => (Muxer::Ts(TsMuxer::new(&catalog)?), Init { mime: String::new(), segment: Bytes::new() }),
+            Format::Fmp4 => {
+                let muxer = Fmp4Muxer::new(&catalog)?;
+                let init = Init { mime: muxer.mime().to_owned(), segment: muxer.init_segment() };
+                (Muxer::Fmp4(muxer), init)
+            }
+        };
+        self.assembler = Assembler::default();
+        let has_video = catalog.tracks.iter().any(|track| matches!(track.codec, Codec::H264 | Codec::Hevc));
+        self.current = Some(Current { timeline, catalog, init: Arc::new(init), muxer, has_video, group_opens: true });
+        Ok(())
+    }
+
+    fn put(&mut self, frame: &Frame) {
+        let Some(current) = self.current.as_mut() else { return };
+        if self.block.capacity() < frame.data.len() + frame.data.len() / 16 + 4_096 {
+            self.block.reserve(BLOCK.max(2 * frame.data.len()));
+        }
+        match &mut current.muxer {
+            Muxer::Ts(muxer) => muxer.mux(frame, &mut self.block),
+            Muxer::Fmp4(muxer) => muxer.fragment(frame, &mut self.block),
+        }
+        if self.block.is_empty() {
+            return;
+        }
+        let track = current.catalog.tracks.iter().find(|track| track.id == frame.track);
+        let video = track.is_some_and(|track| matches!(track.codec, Codec::H264 | Codec::Hevc));
+        let start = current.group_opens && (video && frame.keyframe || !current.has_video);
+        if start {
+            current.group_opens = false;
+        }
+        self.chunks.push(Chunk { bytes: self.block.split().freeze(), start, init: current.init.clone() });
+    }
+}

@@ -1,0 +1,71 @@
+//! Counters of the data plane, without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What all tasks of a node count together.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Objects received over feeds.
+    pub objects_in: AtomicU64,
+    /// Bytes of objects received.
+    pub bytes_in: AtomicU64,
+    /// Objects sent over feeds.
+    pub objects_out: AtomicU64,
+    /// Bytes of objects sent.
+    pub bytes_out: AtomicU64,
+    /// Objects received that were held already.
+    pub duplicates: AtomicU64,
+    /// Objects made by this node's own ingest.
+    pub published: AtomicU64,
+    /// Objects read by this node's muxers.
+    pub delivered: AtomicU64,
+    /// Objects that its muxers had to pass over.
+    pub lost: AtomicU64,
+    /// Media streams that broke the protocol.
+    pub violations: AtomicU64,
+    /// Viewers connected now.
+    pub viewers: AtomicU64,
+    /// Streams of a group and layer that were given up because their deadline had passed.
+    pub dropped: AtomicU64,
+    /// Times from an object's arrival to its hand-over to QUIC, in microseconds; the last ones, in a ring.
+    pub forward_us: LatencyRing,
+}
+
+impl Stats {
+    pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// The newest latencies, without a lock.
+#[derive(Debug)]
+pub struct LatencyRing {
+    slots: Box<[AtomicU64]>,
+    next: AtomicU64,
+}
+
+/// Number of latencies remembered.
+const RING: usize = 1024;
+
+impl Default for LatencyRing {
+    fn default() -> Self {
+        Self { slots: (0..RING).map(|_| AtomicU64::new(u64::MAX)).collect(), next: AtomicU64::new(0) }
+    }
+}
+
+impl LatencyRing {
+    /// Remembers a latency.
+    pub fn record(&self, micros: u64) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) as usize % RING;
+        self.slots[at].store(micros, Ordering::Relaxed);
+    }
+
+    /// The value below which the share `q` (0 to 1) of the remembered latencies lies.
+    pub fn quantile(&self, q: f64) -> Option<u64> {
+        let mut values: Vec<u64> =
+            self.slots.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|value| *value != u64::MAX).collect();
+        values.sort_unstable();
+        let at = ((values.len().checked_sub(1)?) as f64 * q).round() as usize;
+        values.get(at).copied()
+    }
+}
