@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use levada_overlay::{Credential, NodeId};
@@ -31,6 +32,8 @@ pub struct Authority {
     signer: Ed25519KeyPair,
     certificate: CertificateDer<'static>,
     token_key: ring::hmac::Key,
+    /// Held while the list of used tokens is read and written.
+    ledger: Mutex<()>,
 }
 
 /// What a node gets from the CA.
@@ -62,7 +65,7 @@ impl Authority {
             .map_err(|e| damaged(&key_path, e.to_string()))?;
         let certificate = CertificateDer::from(read(&dir.join("ca.der"))?);
         let token_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &read(&dir.join("token.key"))?);
-        Ok(Self { dir: dir.to_owned(), key, signer, certificate, token_key })
+        Ok(Self { dir: dir.to_owned(), key, signer, certificate, token_key, ledger: Mutex::new(()) })
     }
 
     /// The CA's certificate.
@@ -112,6 +115,7 @@ impl Authority {
     /// Checks a token and notes its use: the same node may show it again, another may not.
     pub fn redeem(&self, token: &JoinToken, name: &str, id: NodeId) -> Result<(), TokenError> {
         token.check(name, self.fingerprint(), unix_now_s(), &self.token_key)?;
+        let _ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.dir.join("redeemed.json");
         let mut redeemed: Redeemed = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| TokenError::Ledger)?,

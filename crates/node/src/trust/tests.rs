@@ -25,6 +25,21 @@ fn a_token_reads_back_and_lets_its_node_in_once() {
 }
 
 #[test]
+fn many_nodes_may_redeem_at_once() {
+    let (_dir, authority) = authority();
+    std::thread::scope(|scope| {
+        for n in 0..16 {
+            let authority = &authority;
+            scope.spawn(move || {
+                let token = authority.mint_token(None, HOUR).unwrap();
+                assert_eq!(authority.redeem(&token, "porto", NodeId([n; 32])), Ok(()));
+                assert!(authority.redeem(&token, "porto", NodeId([99; 32])).is_err());
+            });
+        }
+    });
+}
+
+#[test]
 fn bad_tokens_are_refused_with_their_reason() {
     let (_dir, authority) = authority();
     let (_other_dir, other) = self::authority();
