@@ -76,9 +76,9 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     mesh.stop().await;
     let Some(report) = result? else { return Ok(ExitCode::SUCCESS) };
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        query::say(&serde_json::to_string(&report)?);
     } else {
-        println!("{report:#?}");
+        query::say(&serde_json::to_string_pretty(&report)?);
     }
     if report.objects_delivered == 0 || report.objects_lost > 0 || report.objects_duplicated > 0 {
         eprintln!(

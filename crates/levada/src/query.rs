@@ -33,7 +33,7 @@ pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwe
 async fn raw(args: &QueryArgs, path: &str) -> anyhow::Result<bool> {
     if args.json {
         let value: Value = get(&args.node, path).await?;
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say(&serde_json::to_string_pretty(&value)?);
     }
     Ok(args.json)
 }
@@ -45,7 +45,7 @@ pub(crate) async fn streams(args: &QueryArgs) -> anyhow::Result<()> {
     }
     let answer: Streams = get(&args.node, PATH).await?;
     if answer.streams.is_empty() {
-        println!("no streams yet; publish one with: levada publish FILE");
+        say("no streams yet; publish one with: levada publish FILE");
         return Ok(());
     }
     let dash = || "-".to_owned();
@@ -84,7 +84,7 @@ pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
         rows.push([text(&node, "name"), addresses.join(","), text(&node, "http"), reachable.to_owned()]);
     }
     print_table(&rows);
-    println!();
+    say("");
     let mut rows = vec![["FROM", "TO", "COST", "RTT"].map(str::to_owned)];
     for link in list("links") {
         let ms = |key| link.get(key).and_then(Value::as_f64).map_or("-".to_owned(), |us| format!("{:.2} ms", us / 1e3));
@@ -92,7 +92,7 @@ pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
     }
     print_table(&rows);
     for neighbour in list("neighbours").iter().filter(|n| n.get("up") == Some(&Value::Bool(false))) {
-        println!("\nneighbour {} is not reached: {}", text(neighbour, "name"), text(neighbour, "failure"));
+        say(&format!("\nneighbour {} is not reached: {}", text(neighbour, "name"), text(neighbour, "failure")));
     }
     Ok(())
 }
@@ -111,9 +111,15 @@ pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<()> {
     }
     print_table(&rows);
     if !answer.complete {
-        println!("\nthis node is not fed from an origin now; the stream is idle here, or waits for a path");
+        say("\nthis node is not fed from an origin now; the stream is idle here, or waits for a path");
     }
     Ok(())
+}
+
+/// Prints a line. A reader who has had enough (`levada map | head`) is no error.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn print_table<const N: usize>(rows: &[[String; N]]) {
@@ -121,6 +127,6 @@ fn print_table<const N: usize>(rows: &[[String; N]]) {
         std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in rows {
         let line: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        say(line.join("  ").trim_end());
     }
 }

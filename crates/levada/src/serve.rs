@@ -38,7 +38,7 @@ pub(crate) fn token(args: TokenArgs) -> anyhow::Result<()> {
     if let Some(name) = name {
         levada_overlay::check_node_name(name)?;
     }
-    println!("{}", authority.mint_token(name, args.ttl)?);
+    crate::query::say(&authority.mint_token(name, args.ttl)?.to_string());
     Ok(())
 }
 

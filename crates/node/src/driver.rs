@@ -205,7 +205,8 @@ impl Driver {
                 }
             }
             Output::Join { link, mut join } => {
-                join.resume = self.water.log(&join.stream).and_then(|log| log.resume());
+                let held = self.water.log(&join.stream).and_then(|log| log.resume());
+                join.resume = held.or(join.resume);
                 self.send(link, &Message::Join(join));
             }
             Output::Route { stream, route } => self.water.set_route(stream, route, &self.links),

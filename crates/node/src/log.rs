@@ -139,8 +139,9 @@ impl StreamLog {
     }
 
     /// Notes that nothing more of `layer` will come in the groups before `to`: the parent dropped it.
-    pub fn skip(&self, timeline: u64, layer: Layer, to: u64) {
+    pub fn skip(&self, layer: Layer, to: u64) {
         let mut state = self.state();
+        let Some(timeline) = state.groups.back().map(|group| group.id.0) else { return };
         for group in state.groups.iter_mut().filter(|group| group.id.0 == timeline && group.id.1 < to) {
             group.done[layer as usize] = true;
         }
@@ -162,9 +163,9 @@ impl StreamLog {
         Some((state.newest?, state.newest_at?.elapsed()))
     }
 
-    /// The newest group there is.
+    /// The newest group whose beginning is held: where a reader can start.
     pub fn newest_group(&self) -> Option<GroupId> {
-        self.state().groups.back().map(|group| group.id)
+        self.state().newest_whole()
     }
 
     /// Where a feed has to go on, per layer the first object that is missing; `None` for an empty log.
@@ -262,6 +263,10 @@ impl State {
             self.evicted = Some(oldest.id);
             self.groups.pop_front();
         }
+    }
+
+    fn newest_whole(&self) -> Option<GroupId> {
+        self.groups.iter().rev().find(|group| group.get(0).is_some()).map(|group| group.id)
     }
 
     fn group_at(&self, id: GroupId) -> Result<usize, usize> {

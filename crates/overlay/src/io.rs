@@ -133,11 +133,12 @@ pub enum Output {
         /// With this nonce.
         nonce: u64,
     },
-    /// Send a join whose resume point is the driver's to fill in: only the water knows it at the instant of sending.
+    /// Send a join. If the log holds anything, the driver puts its own resume point in: only the water knows it at the
+    /// instant of sending.
     Join {
         /// To this parent.
         link: LinkId,
-        /// `resume` is `None`.
+        /// `resume` is what the children wait for; it counts only if the log is empty.
         join: Join,
     },
     /// How a stream flows through this node from now on.

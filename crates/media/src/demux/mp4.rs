@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mp4_atom::{Atom, Codec as Entry, Ftyp, Header, Moov, ReadFrom as _, StszSamples, Trak};
 
 use crate::catalog::{Catalog, Codec, Kind, Track};
-use crate::codec::{OPUS_RATE, h264, hevc, nal, opus_samples};
+use crate::codec::{OPUS_RATE, h264, hevc, nal};
 use crate::frame::Frame;
 use crate::object::MAX_FRAME;
 use crate::source::{Source, SourceError};
@@ -62,7 +62,10 @@ impl<R: Read + Seek> Mp4<R> {
             if matches!(track.kind, Kind::Video { .. }) && is_video || catalog.tracks.len() >= 16 {
                 continue;
             }
-            let samples = lay_out(trak, moov.mvhd.timescale)?;
+            let mut samples = lay_out(trak, moov.mvhd.timescale)?;
+            if matches!(track.kind, Kind::Audio { .. }) {
+                mend_last_duration(&mut samples);
+            }
             if samples.is_empty() {
                 continue;
             }
@@ -126,13 +129,11 @@ impl Samples {
             Codec::Hevc => hevc::classify(nal::units(&data)).1,
             Codec::Aac | Codec::Opus => false,
         };
-        // The last packet's table entry is cut to the edit; the decoder still plays all of it.
-        let opus = (self.codec == Codec::Opus && self.timescale == OPUS_RATE).then(|| opus_samples(&data)).flatten();
         Ok(Frame {
             track: self.id,
             pts: sample.pts,
             dts: sample.dts,
-            duration: opus.unwrap_or(sample.duration),
+            duration: sample.duration,
             keyframe: sample.sync,
             discardable: discardable && !sample.sync,
             data,
@@ -276,6 +277,13 @@ fn lay_out(trak: &Trak, movie_timescale: u32) -> Result<Vec<Sample>, SourceError
         }
     }
     if samples.len() < count { Err(SourceError::Damaged("chunk table")) } else { Ok(samples) }
+}
+
+/// Writers cut the table's last entry to the edit, but a decoder plays all of the last packet.
+fn mend_last_duration(samples: &mut [Sample]) {
+    if let [.., before, last] = samples {
+        last.duration = last.duration.max(before.duration);
+    }
 }
 
 /// What the edit list adds to all times (section 8.6.6): an initial empty edit delays, `media_time` of the first real

@@ -68,9 +68,8 @@ impl Feeds {
     pub fn gap(&self, link: levada_overlay::LinkId, gap: &Gap) {
         if let Some(inlet) = self.get(gap.feed, link)
             && let Some(layer) = Layer::from_number(u64::from(gap.layer))
-            && let Some((timeline, _)) = inlet.log.newest_group()
         {
-            inlet.log.skip(timeline, layer, gap.to.0);
+            inlet.log.skip(layer, gap.to.0);
             inlet.log.wake();
         }
     }

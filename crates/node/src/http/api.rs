@@ -104,7 +104,8 @@ pub struct TrackEntry {
 pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>, Problem> {
     let view = rooms.node.view().await?;
     let mut streams = Vec::with_capacity(view.streams.len());
-    for stream in view.streams {
+    let shown = |s: &levada_overlay::node::view::StreamView| !s.origins.is_empty() || s.state != StreamState::Idle;
+    for stream in view.streams.into_iter().filter(shown) {
         let log = log_of(&rooms.node, &stream.name).await?;
         let catalog = log.as_ref().and_then(|log| catalog_of(log)).unwrap_or_default();
         let state = match stream.state {

@@ -83,11 +83,10 @@ pub(super) async fn live(
 /// Refuses a stream that nobody publishes, naming those that are.
 async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Problem> {
     let view = rooms.node.view().await?;
-    let live = |s: &&levada_overlay::node::view::StreamView| !s.origins.is_empty() || s.readers > 0;
-    if view.streams.iter().filter(live).any(|known| known.name == stream.as_str()) {
+    if view.streams.iter().any(|known| known.name == stream.as_str()) {
         return Ok(());
     }
-    let names: Vec<&str> = view.streams.iter().filter(live).map(|known| known.name.as_str()).take(20).collect();
+    let names: Vec<&str> = view.streams.iter().map(|known| known.name.as_str()).take(20).collect();
     let there_are =
         if names.is_empty() { "there are none now".to_owned() } else { format!("there are: {}", names.join(", ")) };
     Err(Problem::not_found(format!(

@@ -12,6 +12,7 @@
 //! than everything it holds. A descendant's head never exceeds its ancestor's, so such an object cannot come from one's
 //! own descendant. Until then the old parent, if it lives, goes on feeding (make before break).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -118,6 +119,20 @@ impl Stream {
             (None, Some(_)) => Supply::Repairing,
             (None, None) => Supply::Waiting,
         }
+    }
+
+    /// Where the child that is furthest behind wants to go on. A node that holds nothing of a stream yet joins from
+    /// there, or its child would miss what lies between.
+    fn earliest_resume(&self) -> Option<Resume> {
+        let wanted = self.children.values().filter_map(|child| child.resume);
+        wanted.reduce(|a, b| match a.timeline.cmp(&b.timeline) {
+            Ordering::Greater => a,
+            Ordering::Less => b,
+            Ordering::Equal => {
+                let earlier = |layer: usize| a.layers[layer].min(b.layers[layer]);
+                Resume { timeline: a.timeline, layers: std::array::from_fn(earlier) }
+            }
+        })
     }
 
     fn route(&self) -> Route {
@@ -417,7 +432,8 @@ impl Node {
         }
         // The route comes first: the driver must know the feed before its objects arrive.
         self.emit_route(name);
-        self.emit(Output::Join { link, join: Join { feed, stream: name.clone(), resume: None } });
+        let resume = self.streams.get(name).and_then(Stream::earliest_resume);
+        self.emit(Output::Join { link, join: Join { feed, stream: name.clone(), resume } });
     }
 
     fn leave(&mut self, upstream: Upstream) {

@@ -17,7 +17,7 @@ pub struct View {
     pub links: Vec<LinkView>,
     /// Neighbours of the node that looks.
     pub neighbours: Vec<NeighbourView>,
-    /// All streams that somebody publishes or this node has state of, by name.
+    /// All streams that somebody is known to publish, in reach or not, or that this node has state of, by name.
     pub streams: Vec<StreamView>,
 }
 
@@ -199,8 +199,10 @@ impl Node {
         let reach = self.graph.distances([self.config.id]);
         let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
         for (author, facts) in self.table.streams() {
+            // One whose origins cannot be reached now is still known: whoever wants it waits.
+            let names = origins.entry(facts.name.clone()).or_default();
             if author == self.config.id || reach.get(author).is_some() {
-                origins.entry(facts.name.clone()).or_default().push(self.name_of(author));
+                names.push(self.name_of(author));
             }
         }
         for name in self.streams.keys() {

@@ -1,0 +1,297 @@
+//! Real processes of the real binary on loopback, for end-to-end tests. Whatever happens, they end with the test.
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use levada_node::http::{GroupDigest, Status, Streams, Trace};
+use levada_node::trust::Authority;
+use serde::de::DeserializeOwned;
+
+pub const DEADLINE: Duration = Duration::from_secs(30);
+const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
+
+/// A mesh of processes.
+pub struct Mesh {
+    pub dir: tempfile::TempDir,
+    pub bootstrap: String,
+    topology: String,
+    nodes: Vec<Node>,
+    bootstrapper: Option<Child>,
+}
+
+pub struct Node {
+    pub name: String,
+    pub link: u16,
+    pub http: u16,
+    child: Option<Child>,
+}
+
+impl Node {
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+}
+
+impl Mesh {
+    /// Lays out nodes and links and starts the bootstrapper.
+    pub fn new(names: &[&str], links: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes: Vec<Node> = names
+            .iter()
+            .map(|name| Node { name: (*name).to_owned(), link: free_port(), http: free_port(), child: None })
+            .collect();
+        let mut mesh = Self {
+            bootstrap: format!("127.0.0.1:{}", free_port()),
+            topology: String::new(),
+            nodes,
+            bootstrapper: None,
+            dir,
+        };
+        mesh.write_topology(links);
+        mesh.start_bootstrapper();
+        mesh
+    }
+
+    pub fn write_topology(&mut self, links: &[(&str, &str)]) {
+        let links: Vec<String> = links.iter().map(|(a, b)| format!("[\"{a}\", \"{b}\"]")).collect();
+        let node = |n: &Node| format!("[[node]]\nname = \"{}\"\naddress = \"127.0.0.1:{}\"\n", n.name, n.link);
+        let light = "[[node]]\nname = \"leaf\"\n[[node]]\nname = \"pen\"\n";
+        self.topology =
+            format!("links = [{}]\n{}{light}", links.join(", "), self.nodes.iter().map(node).collect::<String>());
+        std::fs::write(self.path("topology.toml"), &self.topology).unwrap();
+    }
+
+    pub fn start_bootstrapper(&mut self) {
+        let mut command = Command::new(LEVADA);
+        command.args(["bootstrap", "--listen", &self.bootstrap, "--until-stdin-closes"]);
+        command.arg("--topology").arg(self.path("topology.toml")).arg("--dir").arg(self.path("ca"));
+        self.bootstrapper = Some(self.spawn(command, "bootstrap"));
+    }
+
+    pub fn kill_bootstrapper(&mut self) {
+        end(self.bootstrapper.take());
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn token(&self, name: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.path("ca/ca-key.pem").exists() {
+            assert!(Instant::now() < deadline, "the bootstrapper makes no CA");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let authority = Authority::open_or_create(&self.path("ca")).unwrap();
+        authority.mint_token(Some(name), Duration::from_secs(3600)).unwrap().to_string()
+    }
+
+    /// The arguments with which a member finds its mesh.
+    pub fn member(&self, name: &str) -> Vec<String> {
+        let dir = self.path(name).display().to_string();
+        ["--name", name, "--bootstrap", &self.bootstrap, "--dir", &dir].map(str::to_owned).to_vec()
+    }
+
+    /// Starts a node, with more arguments.
+    pub fn start(&mut self, name: &str, more: &[&str]) {
+        let token = self.token(name);
+        let node = self.node(name);
+        let mut command = Command::new(LEVADA);
+        command.arg("node").args(self.member(name)).args(["--token", &token, "--until-stdin-closes", "-v"]);
+        command.args(["--listen", &format!("127.0.0.1:{}", node.link), "--http", &format!("127.0.0.1:{}", node.http)]);
+        command.args(more);
+        let child = self.spawn(command, name);
+        self.nodes.iter_mut().find(|node| node.name == name).unwrap().child = Some(child);
+    }
+
+    pub fn start_all(&mut self) {
+        for name in self.nodes.iter().map(|node| node.name.clone()).collect::<Vec<_>>() {
+            self.start(&name, &[]);
+        }
+    }
+
+    pub fn kill(&mut self, name: &str) {
+        end(self.nodes.iter_mut().find(|node| node.name == name).unwrap().child.take());
+    }
+
+    pub fn node(&self, name: &str) -> &Node {
+        self.nodes.iter().find(|node| node.name == name).unwrap()
+    }
+
+    fn spawn(&self, mut command: Command, name: &str) -> Child {
+        let log = File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, node: &str, path: &str) -> Option<T> {
+        let url = format!("{}{path}", self.node(node).url());
+        reqwest::get(url).await.ok()?.error_for_status().ok()?.json().await.ok()
+    }
+
+    pub async fn status(&self, node: &str) -> Status {
+        self.get(node, "/api/v1/status").await.unwrap_or_else(|| panic!("node {node} gives no status"))
+    }
+
+    pub async fn groups(&self, node: &str, stream: &str) -> Vec<GroupDigest> {
+        self.get(node, &format!("/api/v1/streams/{stream}/groups")).await.unwrap_or_default()
+    }
+
+    pub async fn path_of(&self, node: &str, stream: &str) -> Vec<String> {
+        let trace: Option<Trace> = self.get(node, &format!("/api/v1/trace/{stream}")).await;
+        trace.map(|trace| trace.hops.into_iter().map(|hop| hop.node).collect()).unwrap_or_default()
+    }
+
+    /// Waits until a node knows so many live streams.
+    pub async fn knows(&self, node: &str, count: usize) {
+        until(&format!("{node} knows {count} streams"), async || {
+            let known: Option<Streams> = self.get(node, "/api/v1/streams").await;
+            known.is_some_and(|known| known.streams.iter().filter(|s| !s.origins.is_empty()).count() == count)
+        })
+        .await;
+    }
+
+    /// Opens a viewer.
+    pub async fn view(&self, node: &str, stream: &str) -> reqwest::Response {
+        let url = format!("{}/live/{stream}.ts", self.node(node).url());
+        reqwest::get(url).await.unwrap().error_for_status().unwrap()
+    }
+
+    /// Runs a `levada` command to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(LEVADA).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        end(self.bootstrapper.take());
+        self.nodes.iter_mut().for_each(|node| end(node.child.take()));
+        let logs = self.nodes.iter().map(|node| node.name.clone()).chain(["bootstrap".to_owned()]);
+        let errors: Vec<String> = logs
+            .flat_map(|name| {
+                self.log(&name).lines().filter(|l| is_error(l)).map(|l| format!("{name}: {l}")).collect::<Vec<_>>()
+            })
+            .collect();
+        if !std::thread::panicking() {
+            assert!(errors.is_empty(), "errors were logged:\n{}", errors.join("\n"));
+        }
+    }
+}
+
+/// An ERROR line or a panic is our own bug.
+fn is_error(line: &str) -> bool {
+    line.contains(" ERROR ") || line.contains("panicked at")
+}
+
+fn end(child: Option<Child>) {
+    if let Some(mut child) = child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    use std::sync::Mutex;
+    // Never twice in one process, even if the kernel offers it again.
+    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    loop {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        let mut given = GIVEN.lock().unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() && !given.contains(&port) {
+            given.push(port);
+            return port;
+        }
+    }
+}
+
+/// Polls until a condition holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {} s: {what}", DEADLINE.as_secs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs a program and insists on its success.
+pub fn tool(program: &str, args: &[&str]) -> (String, String) {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}): see `make tools`"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {}{}", text(&output.stderr), text(&output.stdout));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// A clip of four seconds with B-frames, groups of one second, and sound.
+pub fn clip(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    let mut args = vec!["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
+    args.extend(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", "4"]);
+    args.extend(["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p"]);
+    args.extend(["-c:a", "aac", path.to_str().unwrap()]);
+    tool("ffmpeg", &args);
+    path
+}
+
+/// Reads a viewer's bytes for a while.
+pub async fn record(mut viewer: reqwest::Response, duration: Duration) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let end = tokio::time::Instant::now() + duration;
+    while let Ok(chunk) = tokio::time::timeout_at(end, viewer.chunk()).await {
+        bytes.extend_from_slice(&chunk.unwrap().expect("the stream goes on"));
+    }
+    bytes
+}
+
+/// Checks a recording: continuity counters, decoders' silence, even timestamps without a hole, and both tracks whole.
+/// Gives the number of video frames.
+pub fn check_recording(path: &Path, bytes: &[u8]) -> usize {
+    assert_eq!(continuity_errors(bytes), 0, "continuity errors");
+    std::fs::write(path, bytes).unwrap();
+    let path = path.to_str().unwrap();
+    let (_, complaints) = tool("ffmpeg", &["-v", "warning", "-xerror", "-i", path, "-f", "null", "-"]);
+    assert_eq!(complaints, "", "decoders complain");
+    let mut frames = 0;
+    for (kind, step) in [("v:0", 1.0 / 25.0), ("a:0", 1024.0 / 48_000.0)] {
+        let show = ["-v", "error", "-select_streams", kind, "-show_entries", "packet=dts_time", "-of", "csv=p=0", path];
+        let (out, _) = tool("ffprobe", &show);
+        let number = |line: &str| line.split(',').next().and_then(|n| n.parse::<f64>().ok());
+        let times: Vec<f64> = out.lines().filter_map(number).collect();
+        for pair in times.windows(2) {
+            let off = (pair[1] - pair[0] - step).abs();
+            assert!(off < 0.001, "{kind}: {} does not follow {} evenly", pair[1], pair[0]);
+        }
+        if kind == "v:0" {
+            frames = times.len();
+        }
+    }
+    frames
+}
+
+/// Counts packets whose continuity counter does not follow its predecessor's.
+fn continuity_errors(bytes: &[u8]) -> usize {
+    let mut counters = std::collections::BTreeMap::new();
+    let mut errors = 0;
+    for packet in bytes.chunks_exact(188) {
+        assert_eq!(packet[0], 0x47, "sync byte");
+        let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
+        let (counter, has_payload) = (packet[3] & 0xf, packet[3] & 0x10 != 0);
+        if let Some(before) = counters.insert(pid, counter) {
+            errors += usize::from(has_payload && counter != (before + 1) & 0xf);
+        }
+    }
+    errors
+}
