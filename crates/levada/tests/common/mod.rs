@@ -184,7 +184,12 @@ impl Drop for Mesh {
                 self.log(&name).lines().filter(|l| is_error(l)).map(|l| format!("{name}: {l}")).collect::<Vec<_>>()
             })
             .collect();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            // The logs are what one wants to see then.
+            for name in self.nodes.iter().map(|node| &node.name) {
+                eprintln!("--- {name}\n{}", self.log(name));
+            }
+        } else {
             assert!(errors.is_empty(), "errors were logged:\n{}", errors.join("\n"));
         }
     }

@@ -70,10 +70,19 @@ impl LayerCursor {
         let id = *self.group.get_or_insert(newest);
         let at = match state.group_at(id) {
             Ok(at) => at,
-            // Ahead of everything held: the child knows more than this node.
-            Err(at) if at == state.groups.len() => return LayerStep::Wait,
-            // Not held: it went, or it never came here.
-            Err(at) => return self.skip_to(state.groups[at].id),
+            Err(at) => {
+                let Some(later) = state.groups.get(at) else {
+                    // Ahead of everything held: the child knows more than this node.
+                    return LayerStep::Wait;
+                };
+                // Layers travel apart, so a group may begin to arrive after its successor; one that went never will.
+                let went = state.evicted.is_some_and(|evicted| id <= evicted);
+                if went || now.duration_since(later.opened_at) > LAG_MAX {
+                    let to = later.id;
+                    return self.skip_to(to);
+                }
+                return LayerStep::Wait;
+            }
         };
         let group = &state.groups[at];
         let indices = &group.layers[self.layer as usize];
@@ -154,11 +163,15 @@ impl FrameCursor {
         loop {
             let at = match state.group_at(id) {
                 Ok(at) => at,
-                Err(at) if at == state.groups.len() => return FrameStep::Wait,
                 Err(at) => {
-                    // The group went before it was read: how many objects it had is not known, one at least.
+                    let Some(later) = state.groups.get(at) else { return FrameStep::Wait };
+                    let went = state.evicted.is_some_and(|evicted| id <= evicted);
+                    if !went && now.duration_since(later.opened_at) < HOLE_PATIENCE {
+                        return FrameStep::Wait;
+                    }
+                    // How many objects the group had is not known, one at least.
                     self.lost += 1;
-                    id = self.enter(state.groups[at].id);
+                    id = self.enter(later.id);
                     continue;
                 }
             };

@@ -153,3 +153,21 @@ fn a_broadcast_that_begins_anew_is_followed_without_waiting() {
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
     assert_eq!(cursor.lost, 0);
 }
+
+/// Layers travel on streams of their own: after a resume, audio of the next group may overtake video of this one.
+#[test]
+fn a_group_that_arrives_after_its_successor_is_waited_for() {
+    let log = StreamLog::default();
+    let now = Instant::now();
+    let resume = Resume { timeline: 1, layers: [(1, 4), (1, 3), (1, 0)] };
+    let mut cursor = LayerCursor::resume(Layer::Video, &resume);
+    let mut out = Vec::new();
+    log.insert((1, 2), object(0, Layer::Base), now);
+    assert!(matches!(cursor.next(&log, 10, &mut out, now), LayerStep::Wait));
+    log.insert((1, 1), object(3, Layer::Video), now);
+    assert!(matches!(cursor.next(&log, 10, &mut out, now), LayerStep::Objects((1, 1), _)));
+    let mut never = LayerCursor::resume(Layer::Video, &Resume { timeline: 1, layers: [(0, 0); 3] });
+    assert!(matches!(never.next(&log, 10, &mut out, now), LayerStep::Wait));
+    let late = now + LAG_MAX + Duration::from_millis(1);
+    assert!(matches!(never.next(&log, 10, &mut out, late), LayerStep::Skipped { .. }));
+}
