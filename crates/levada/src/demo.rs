@@ -194,12 +194,13 @@ impl Mesh {
         if lost_viewers > 0 || viewers.try_join_next().is_some() {
             bail!("a viewer of the demo was cut off");
         }
-        let report = self.report(args.viewers, &joins.lock().unwrap_or_else(PoisonError::into_inner)).await;
+        let joins = joins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let report = self.report(args.viewers, joins).await;
         viewers.shutdown().await;
         report.map(Some)
     }
 
-    async fn report(&self, viewers: usize, joins: &[f64]) -> anyhow::Result<Report> {
+    async fn report(&self, viewers: usize, joins: Vec<f64>) -> anyhow::Result<Report> {
         let mut all = Vec::new();
         for (_, url) in &self.nodes {
             all.push(query::get::<Status>(url, "/api/v1/status").await?);
@@ -223,7 +224,7 @@ impl Mesh {
             objects_lost: sum(|status| status.objects_lost),
             objects_duplicated: sum(|status| status.objects_duplicated),
             copies_per_link_max: all.iter().map(copies).max().unwrap_or(0),
-            join_ms_p50: median(joins.to_vec()),
+            join_ms_p50: median(joins),
             added_latency_per_hop_us_p50: median(latencies),
             paths,
         })

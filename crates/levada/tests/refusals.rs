@@ -1,5 +1,7 @@
 //! Bad input of every kind: each gets a clear error, and the node keeps serving.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Real clips, made by ffmpeg, through demuxer, loop and muxers, and what ffprobe and ffmpeg say of the result.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};

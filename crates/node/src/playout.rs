@@ -36,11 +36,13 @@ impl Drop for Playout {
     }
 }
 
+type Open = HashMap<(StreamName, Format), Weak<Playout>>;
+
 /// All playouts of a node.
 #[derive(Clone, Debug)]
 pub struct Playouts {
     node: Node,
-    open: Arc<Mutex<HashMap<(StreamName, Format), Weak<Playout>>>>,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Playouts {
@@ -67,6 +69,13 @@ impl Playouts {
         let playout = Arc::new(Playout { chunks, task });
         open.insert((stream, format), Arc::downgrade(&playout));
         Ok(playout)
+    }
+
+    /// Viewers of a stream now, in all formats.
+    pub fn viewers(&self, stream: &str) -> u64 {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_stream = open.iter().filter(|((name, _), _)| name.as_str() == stream);
+        of_stream.map(|(_, playout)| playout.strong_count() as u64).sum()
     }
 
     fn find(&self, stream: &StreamName, format: Format) -> Option<Arc<Playout>> {

@@ -19,6 +19,8 @@ const UNI_STREAMS_MAX: u32 = 600;
 const BIDI_STREAMS_MAX: u32 = 1;
 /// Backstop for deaths that probes do not notice first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sent where nothing else is, so that a quiet connection is not taken for a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Round-trip time assumed before the first measurement.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Probes that may wait to be sent; older ones go.
@@ -36,6 +38,7 @@ pub fn transport() -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_MAX))
+        .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))

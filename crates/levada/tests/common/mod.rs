@@ -1,5 +1,6 @@
 //! Real processes of the real binary on loopback, for end-to-end tests. Whatever happens, they end with the test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 use std::fs::File;

@@ -77,8 +77,8 @@ pub struct StreamEntry {
     pub parent: Option<String>,
     /// Names of the nodes that this one feeds.
     pub children: Vec<String>,
-    /// Local readers: muxers shared by viewers.
-    pub readers: u32,
+    /// Viewers of this node.
+    pub viewers: u64,
     /// How many times it got another parent.
     pub switches: u64,
     /// Bits per second, if it flows here.
@@ -114,6 +114,7 @@ pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>,
             StreamState::Passed => "passed",
             StreamState::Idle => "idle",
         };
+        let viewers = rooms.playouts.viewers(&stream.name);
         streams.push(StreamEntry {
             name: stream.name,
             state: state.to_owned(),
@@ -121,7 +122,7 @@ pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>,
             origins: stream.origins,
             parent: stream.parent,
             children: stream.children,
-            readers: stream.readers,
+            viewers,
             switches: stream.switches,
             bitrate_bps: log.as_ref().and_then(|log| log.bitrate()),
             newest_age_ms: log.and_then(|log| log.head()).map(|(_, age)| age.as_millis() as u64),

@@ -23,8 +23,9 @@ use crate::stats::Stats;
 const VIEWERS_MAX: u64 = 10_000;
 /// Chunks handed to a viewer at once.
 const BATCH: usize = 64;
-/// A viewer of a page is told that its stream waits after this long.
-const WAITING_AFTER: Duration = Duration::from_secs(1);
+/// A viewer of a page is told that its stream waits after this long without media, and again as long as it does: a page
+/// that hears nothing takes the node for dead.
+const WAITING_AFTER: Duration = Duration::from_secs(2);
 /// A viewer that takes nothing for this long is gone.
 const STALLED: Duration = Duration::from_secs(10);
 
@@ -140,16 +141,13 @@ fn join(chunks: &[Chunk]) -> Bytes {
 /// Feeds a page until it goes.
 async fn page(mut socket: WebSocket, mut viewer: Viewer) {
     let mut current: Option<Arc<Init>> = None;
-    let mut told_waiting = false;
     loop {
         viewer.chunks.clear();
         let chunks = &mut viewer.chunks;
         tokio::select! {
             taken = timeout(WAITING_AFTER, viewer.reader.next(BATCH, chunks)) => {
                 if taken.is_err() {
-                    if !std::mem::replace(&mut told_waiting, true)
-                        && !send(&mut socket, Message::Text("{\"type\":\"waiting\"}".into())).await
-                    {
+                    if !send(&mut socket, Message::Text("{\"type\":\"waiting\"}".into())).await {
                         return;
                     }
                     continue;
@@ -161,7 +159,6 @@ async fn page(mut socket: WebSocket, mut viewer: Viewer) {
                 Some(Ok(_)) => continue,
             },
         }
-        told_waiting = false;
         let mut rest = &viewer.chunks[..];
         while let Some(first) = rest.first() {
             if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &first.init)) {

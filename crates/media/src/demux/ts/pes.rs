@@ -244,8 +244,11 @@ enum Taken {
     },
 }
 
-/// Timestamps (presentation, decoding) and payload of a packet.
-fn parse(packet: &[u8]) -> Option<(Option<(u64, u64)>, &[u8])> {
+/// Presentation and decoding time, 33 bits of 90 kHz each.
+type Stamps = (u64, u64);
+
+/// Timestamps and payload of a packet.
+fn parse(packet: &[u8]) -> Option<(Option<Stamps>, &[u8])> {
     let (head, rest) = packet.split_first_chunk::<9>()?;
     if head[..3] != [0, 0, 1] {
         return None;

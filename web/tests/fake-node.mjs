@@ -1,0 +1,269 @@
+// A stand-in for a node, to develop and test the page without the Rust binary: serves dist/, the listing and live
+// streams that ffmpeg makes, and breaks them on request.
+//
+//     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2]     (no streams: --streams "")
+//
+// Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "bframes" has
+// B-frames. Faults, by POST:
+//     /fake/NAME/kick      closes the sockets                /fake/NAME/wait      says "waiting", sends nothing for 3 s
+//     /fake/NAME/jump      new origin: init, other times     /fake/NAME/lose      leaves out 1.5 s of media
+//     /fake/NAME/resize    new origin with another size      /fake/NAME/pause     sends nothing for 1.5 s, then all of it
+//     /fake/NAME/garbage   one message that is no MP4        /fake/NAME/refuse    an error for people, then closes
+//     /fake/down           answers nothing for 4 s
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+import { load } from "./load.mjs";
+
+const { readFragments, readInit } = await load("../src/media/fmp4.ts");
+
+const { values: options } = parseArgs({
+  options: { port: { type: "string", default: "8080" }, streams: { type: "string", default: "cam1,cam2" } },
+});
+
+const SIZES = ["640x360", "480x270"];
+
+/** Encodes twenty seconds once; after that a stream costs next to nothing. */
+function sourceFile(size, { audio, bframes, hue }) {
+  const folder = `${tmpdir()}/levada-fake-node`;
+  const file = `${folder}/${size}-${audio ? "av" : "v"}${bframes ? "-b" : ""}-${hue}.mp4`;
+  if (existsSync(file)) return file;
+  mkdirSync(folder, { recursive: true });
+  const args = ["-v", "error", "-y", "-f", "lavfi", "-i", `testsrc2=s=${size}:r=25,hue=h=${hue}`];
+  if (audio) args.push("-f", "lavfi", "-i", `sine=f=${300 + hue}:r=48000:b=1`);
+  args.push("-t", "20", "-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-pix_fmt", "yuv420p");
+  args.push("-bf", bframes ? "2" : "0", "-b:v", "700k", "-c:a", "aac", "-b:a", "96k", "-ac", "2", file);
+  const { status } = spawnSync("ffmpeg", args, { stdio: "inherit" });
+  if (status !== 0) throw new Error(`ffmpeg could not make ${file}`);
+  return file;
+}
+
+class Stream {
+  constructor(name, index) {
+    this.name = name;
+    this.audio = !name.includes("silent");
+    this.bframes = name.includes("bframes");
+    this.hue = (index * 110) % 360;
+    this.size = SIZES[0];
+    this.sockets = new Set();
+    this.group = []; // fragments since the last keyframe, for who joins late
+    this.bytes = 0;
+    this.heldUntil = 0;
+    this.held = undefined;
+    this.waitUntil = 0;
+    for (const size of SIZES) sourceFile(size, this); // made now: the faults are not to wait for the encoder
+    this.origin(90_000 + index * 1234.5);
+  }
+
+  /** Starts an origin: a new ffmpeg, whose times begin anywhere. */
+  origin(start) {
+    this.ffmpeg?.kill("SIGKILL");
+    this.init = undefined;
+    this.group = [];
+    this.start = start;
+    const args = ["-v", "error", "-re", "-stream_loop", "-1", "-i", sourceFile(this.size, this), "-c", "copy"];
+    args.push("-f", "mp4");
+    // One frame a fragment (of each of the tracks that have one). ffmpeg's own frag_every_frame gives every other frame of two tracks no duration and its
+    // successor the same time; Chromium then throws video away up to the next keyframe.
+    args.push("-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1", "-flush_packets", "1", "-");
+    const ffmpeg = spawn("ffmpeg", args, { stdio: ["ignore", "pipe", "inherit"] });
+    this.ffmpeg = ffmpeg;
+    let rest = Buffer.alloc(0);
+    let head = [];
+    let moof;
+    ffmpeg.stdout.on("data", (data) => {
+      if (this.ffmpeg !== ffmpeg) return;
+      rest = Buffer.concat([rest, data]);
+      while (rest.length >= 8 && rest.length >= rest.readUInt32BE(0)) {
+        const box = rest.subarray(0, rest.readUInt32BE(0));
+        const type = box.toString("latin1", 4, 8);
+        rest = rest.subarray(box.length);
+        if (type === "ftyp") head.push(box);
+        else if (type === "moov") this.begin(Buffer.concat([...head, box]));
+        else if (type === "moof") moof = box;
+        else if (type === "mdat" && moof) this.fragment(Buffer.concat([moof, box]));
+      }
+    });
+  }
+
+  get mime() {
+    const video = this.name.includes("hevc") ? "hvc1.1.6.L93.B0" : "avc1.64001e";
+    return `video/mp4; codecs="${video}${this.audio ? ", mp4a.40.2" : ""}"`;
+  }
+
+  begin(init) {
+    this.init = init;
+    this.tracks = readInit(init);
+    for (const socket of this.sockets) this.greet(socket);
+  }
+
+  greet(socket) {
+    socket.send(JSON.stringify({ type: "init", mime: this.mime }));
+    socket.send(this.init);
+  }
+
+  fragment(bytes) {
+    this.shift(bytes);
+    const [fragment] = readFragments(new Uint8Array(bytes), this.tracks);
+    if (fragment.entry) this.group = [];
+    if (this.group.length > 0 || fragment.entry) this.group.push(bytes);
+    this.bytes = this.bytes * 0.99 + bytes.length;
+    if (Date.now() < this.waitUntil) return;
+    if (this.held) {
+      this.held.push(bytes);
+      if (Date.now() < this.heldUntil) return;
+      for (const late of this.held) this.send(late);
+      this.held = undefined;
+      return;
+    }
+    this.send(bytes);
+  }
+
+  /** ffmpeg's times begin at 0 whatever it is asked; adds this origin's start to each tfdt (version 1). */
+  shift(bytes) {
+    const end = bytes.readUInt32BE(0); // of the moof
+    for (let traf = bytes.indexOf("traf"); traf > 0 && traf < end; traf = bytes.indexOf("traf", traf + 4)) {
+      const track = this.tracks.get(bytes.readUInt32BE(bytes.indexOf("tfhd", traf) + 8));
+      const at = bytes.indexOf("tfdt", traf) + 8;
+      bytes.writeBigUInt64BE(bytes.readBigUInt64BE(at) + BigInt(Math.round(this.start * track.timescale)), at);
+    }
+  }
+
+  send(bytes) {
+    for (const socket of this.sockets) if (socket.fed) socket.send(bytes);
+    for (const socket of this.sockets) if (!socket.fed) this.join(socket);
+  }
+
+  join(socket) {
+    if (!this.init || this.group.length === 0) return;
+    socket.fed = true;
+    socket.send(Buffer.concat(this.group));
+  }
+
+  watch(socket) {
+    this.sockets.add(socket);
+    socket.on("close", () => this.sockets.delete(socket));
+    if (this.init) this.greet(socket);
+    this.join(socket);
+  }
+
+  break(fault) {
+    switch (fault) {
+      case "kick":
+        for (const socket of this.sockets) socket.terminate();
+        return true;
+      case "jump":
+        this.origin(Math.random() * 500_000);
+        return true;
+      case "resize":
+        this.size = this.size === SIZES[0] ? SIZES[1] : SIZES[0];
+        this.origin(Math.random() * 500_000);
+        return true;
+      case "garbage":
+        for (const socket of this.sockets) socket.send(Buffer.from("this is no MP4, whatever it looks like"));
+        return true;
+      case "wait":
+        this.waitUntil = Date.now() + 3000;
+        for (const socket of this.sockets) socket.send(JSON.stringify({ type: "waiting" }));
+        return true;
+      case "lose":
+        this.waitUntil = Date.now() + 1500;
+        return true;
+      case "pause":
+        this.heldUntil = Date.now() + 1500;
+        this.held = [];
+        return true;
+      case "refuse":
+        for (const socket of this.sockets) {
+          socket.send(JSON.stringify({ type: "error", message: `stream "${this.name}" was withdrawn` }));
+          socket.close();
+        }
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  listing() {
+    const [width, height] = this.size.split("x").map(Number);
+    const tracks = [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }];
+    if (this.audio) tracks.push({ id: 1, kind: "audio", codec: "aac", sample_rate: 48_000, channels: 2 });
+    const viewers = this.sockets.size;
+    const carried = { bitrate_bps: 812_000, path: ["origin1", "relay2", "pop1"], tracks, newest_age_ms: 12 };
+    return {
+      name: this.name,
+      state: viewers > 0 ? "watched" : "idle",
+      viewers,
+      origins: ["origin1"],
+      ...(viewers > 0 ? carried : {}),
+    };
+  }
+}
+
+const streams = new Map(
+  options.streams
+    .split(",")
+    .filter((name) => name !== "")
+    .map((name, index) => [name, new Stream(name, index)]),
+);
+
+const FILES = {
+  "/": ["index.html", "text/html; charset=utf-8"],
+  "/app.js": ["app.js", "text/javascript; charset=utf-8"],
+  "/app.css": ["app.css", "text/css; charset=utf-8"],
+};
+
+let downUntil = 0;
+
+const server = createServer(async (request, response) => {
+  const path = new URL(request.url, "http://node").pathname;
+  if (Date.now() < downUntil) return request.socket.destroy();
+  const file = FILES[path];
+  if (file) {
+    response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
+    return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
+  }
+  if (path === "/api/v1/streams") {
+    response.writeHead(200, { "content-type": "application/json" });
+    return response.end(JSON.stringify({ node: "pop1", streams: [...streams.values()].map((s) => s.listing()) }));
+  }
+  const [, place, name, fault] = path.split("/");
+  if (request.method === "POST" && place === "fake") {
+    if (name === "down") {
+      downUntil = Date.now() + 4000;
+      for (const stream of streams.values()) stream.break("kick");
+      return response.end("down\n");
+    }
+    if (streams.get(name)?.break(fault)) return response.end(`${name}: ${fault}\n`);
+  }
+  response.writeHead(404);
+  return response.end("not found\n");
+});
+
+const sockets = new WebSocketServer({ noServer: true });
+server.on("upgrade", (request, socket, head) => {
+  const name = /^\/live\/([^/]+)\.ws$/.exec(request.url)?.[1];
+  if (!name || Date.now() < downUntil) return socket.destroy();
+  sockets.handleUpgrade(request, socket, head, (connection) => {
+    const stream = streams.get(decodeURIComponent(name));
+    if (stream) return stream.watch(connection);
+    connection.send(JSON.stringify({ type: "error", message: `no stream named "${name}"` }));
+    return connection.close();
+  });
+});
+
+server.listen(Number(options.port), "127.0.0.1", () => {
+  console.log(`fake node on http://127.0.0.1:${server.address().port}/ with ${[...streams.keys()].join(", ") || "no streams"}`);
+});
+
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.on(signal, () => {
+    for (const stream of streams.values()) stream.ffmpeg.kill("SIGKILL");
+    process.exit(0);
+  });
+}

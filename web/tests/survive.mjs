@@ -1,0 +1,105 @@
+// Breaks streams of the fake node in every way it knows while the page plays them, and checks that playback goes on.
+//
+//     node tests/survive.mjs [--port 8790] [--only jump,kick]
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { parseArgs } from "node:util";
+import { observe, openPage, pause, until } from "./browser.mjs";
+
+const { values: options } = parseArgs({
+  options: { port: { type: "string", default: "8790" }, only: { type: "string" } },
+});
+
+/** Fault: seconds after which playback must run at its pace again; stalls and sink rebuilds that are allowed. */
+const FAULTS = {
+  jump: { within: 4, stalls: 2, rebuilds: 0 },
+  resize: { within: 4, stalls: 2, rebuilds: 0 },
+  kick: { within: 4, stalls: 2, rebuilds: 0 },
+  lose: { within: 6, stalls: 2, rebuilds: 0 },
+  pause: { within: 6, stalls: 2, rebuilds: 0 },
+  wait: { within: 8, stalls: 2, rebuilds: 0 },
+  refuse: { within: 5, stalls: 2, rebuilds: 0 },
+  garbage: { within: 6, stalls: 2, rebuilds: 1 },
+  down: { within: 14, stalls: 2, rebuilds: 0 },
+};
+const NAMES = ["cam1", "bframes"];
+
+const base = `http://127.0.0.1:${options.port}/`;
+const tests = new URL("./", import.meta.url).pathname;
+const node = spawn(process.execPath, [`${tests}fake-node.mjs`, "--port", options.port, "--streams", NAMES.join(",")], {
+  stdio: ["ignore", "pipe", "inherit"],
+});
+await once(node.stdout, "data");
+
+const failures = [];
+const { browser, page, complaints } = await openPage();
+try {
+  await page.goto(`${base}#play=${NAMES.join(",")}`);
+  if (!(await until(15, () => running()))) throw new Error("the streams did not start");
+  for (const fault of options.only?.split(",") ?? Object.keys(FAULTS)) await survive(fault, FAULTS[fault]);
+  await closesWell();
+} catch (error) {
+  failures.push(error.message);
+} finally {
+  await browser.close();
+  node.kill("SIGTERM");
+}
+// A node that is down makes the browser itself complain; anything else is ours.
+const ours = complaints.filter((text) => !/WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET)/.test(text));
+if (ours.length > 0) failures.push(`console errors: ${ours.join(" | ")}`);
+for (const failure of failures) console.error(`FAILED ${failure}`);
+console.log(failures.length === 0 ? "all survived" : `${failures.length} failures`);
+process.exitCode = failures.length === 0 ? 0 : 1;
+
+async function survive(fault, allowed) {
+  await pause(1);
+  const before = await observe(page, NAMES);
+  for (const path of fault === "down" ? ["down"] : NAMES.map((name) => `${name}/${fault}`)) {
+    await fetch(`${base}fake/${path}`, { method: "POST" });
+  }
+  const broken = Date.now();
+  // Longer than the buffer lasts, so that a player that plays out its rest does not pass for a running one.
+  await pause(1.5);
+  const mended = await until(allowed.within - 1.5, () => running());
+  const took = ((Date.now() - broken) / 1000).toFixed(1);
+  const after = await observe(page, NAMES);
+  for (const name of NAMES) {
+    const was = before[name].stats;
+    const is = after[name].stats;
+    const grown = (key) => is[key] - was[key];
+    const line = `${fault} ${name}: ${took} s, stalls +${grown("stalls")} (${grown("stalledSeconds").toFixed(1)} s), jumps +${grown("jumps")}, reconnects +${grown("reconnects")}, rebuilds +${grown("rebuilds")}, latency ${is.latency?.toFixed(2)}, ${is.width}x${is.height}`;
+    console.log(line);
+    if (!mended) failures.push(`${line}: expected to play again within ${allowed.within} s, saw phase "${is.phase}"`);
+    if (grown("stalls") > allowed.stalls) failures.push(`${line}: expected at most ${allowed.stalls} stalls`);
+    if (grown("rebuilds") > allowed.rebuilds) failures.push(`${line}: expected at most ${allowed.rebuilds} rebuilds`);
+  }
+}
+
+/** Whether every stream plays at its pace, with new frames, not far from live. */
+async function running() {
+  const first = await observe(page, NAMES);
+  await pause(0.8);
+  const second = await observe(page, NAMES);
+  return NAMES.every((name) => {
+    const [a, b] = [first[name], second[name]];
+    const pace = (b.position - a.position) / (b.at - a.at);
+    const frames = b.stats.framesDecoded - a.stats.framesDecoded;
+    const good = pace > 0.85 && pace < 1.2 && frames > 8;
+    return good && b.stats.phase === "playing" && b.stats.latency < 4 && b.stats.buffer < 4;
+  });
+}
+
+/** Closing a player ends its socket, its element and its place in the address. */
+async function closesWell() {
+  const name = NAMES[0];
+  await page.click(`[aria-label="Close ${name}"].icon-button`);
+  const gone = await until(3, async () => {
+    const { streams } = await (await fetch(`${base}api/v1/streams`)).json();
+    const seen = (await observe(page, [name]))[name];
+    return seen === null && streams.find((stream) => stream.name === name).viewers === 0;
+  });
+  if (!gone) failures.push("close: expected no player and no viewer left");
+  const hash = new URL(page.url()).hash;
+  if (hash !== `#play=${NAMES.slice(1).join(",")}`) failures.push(`close: unexpected address ${hash}`);
+}
