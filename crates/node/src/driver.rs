@@ -204,12 +204,17 @@ impl Driver {
                     handle.probe(nonce);
                 }
             }
-            Output::Join { link, mut join } => {
+            Output::Join { link, mut join, backfill } => {
                 let held = self.water.log(&join.stream).and_then(|log| log.resume());
-                join.resume = held.or(join.resume);
+                join.resume = held.filter(|_| !backfill).or(join.resume);
                 self.send(link, &Message::Join(join));
             }
-            Output::Route { stream, route } => self.water.set_route(stream, route, &self.links),
+            Output::Route { stream, route } => {
+                let now = self.time(Instant::now());
+                for resume in self.water.set_route(&stream, route, &self.links) {
+                    self.brain.handle_input(Input::Lacks { stream: stream.clone(), resume }, now);
+                }
+            }
             Output::TraceAnswer { to, stream, hops } => self.answer_trace(to, &stream, hops),
             Output::Event(event) => report(&event),
         }

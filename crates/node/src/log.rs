@@ -173,6 +173,20 @@ impl StreamLog {
         self.state().resume()
     }
 
+    /// Whether a feed that goes on from `resume` needs objects from before everything held, which are not gone but never
+    /// came here.
+    pub fn begins_after(&self, resume: &Resume) -> bool {
+        let state = self.state();
+        let Some(first) = state.groups.front() else { return false };
+        let Some(&(group, index)) = resume.layers.iter().min() else { return false };
+        let wanted = (resume.timeline, group);
+        let whole = first.get(0).is_some();
+        let index_before =
+            || first.layers.iter().filter_map(|layer| layer.first()).min().is_some_and(|held| index < *held);
+        let before = wanted < first.id || (wanted == first.id && !whole && index_before());
+        before && wanted.0 == first.id.0 && state.evicted.is_none_or(|evicted| wanted > evicted)
+    }
+
     /// What was counted.
     pub fn stats(&self) -> LogStats {
         self.state().stats

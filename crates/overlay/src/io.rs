@@ -81,6 +81,13 @@ pub enum Input {
         /// The object.
         position: Position,
     },
+    /// A child wants to go on from before the log's beginning: the log must be filled from further up.
+    Lacks {
+        /// The stream.
+        stream: StreamName,
+        /// Where the child wants to go on.
+        resume: Resume,
+    },
     /// This node begins to publish.
     Publish {
         /// The stream.
@@ -133,13 +140,15 @@ pub enum Output {
         /// With this nonce.
         nonce: u64,
     },
-    /// Send a join. If the log holds anything, the driver puts its own resume point in: only the water knows it at the
-    /// instant of sending.
+    /// Send a join.
     Join {
         /// To this parent.
         link: LinkId,
-        /// `resume` is what the children wait for; it counts only if the log is empty.
+        /// With the resume point that the brain knows of: what children wait for.
         join: Join,
+        /// Whether that point stands as it is. Otherwise, if the log holds anything, the driver puts in the log's own:
+        /// only the water knows it at the instant of sending.
+        backfill: bool,
     },
     /// How a stream flows through this node from now on.
     Route {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use levada_overlay::{FeedId, LinkId, Route, StreamName};
+use levada_overlay::{FeedId, LinkId, Resume, Route, StreamName};
 
 use crate::feed::{ChildFeed, ChildTarget, Feeds, Inlet};
 use crate::link::LinkHandle;
@@ -23,7 +23,14 @@ struct Current {
     log: Arc<StreamLog>,
     published: bool,
     upstream: Vec<(LinkId, FeedId)>,
-    children: HashMap<(LinkId, FeedId), ChildFeed>,
+    children: HashMap<(LinkId, FeedId), Child>,
+}
+
+/// A child that is fed.
+struct Child {
+    _feed: ChildFeed,
+    /// Its resume point was compared with what the log holds.
+    compared: bool,
 }
 
 impl Water {
@@ -57,14 +64,19 @@ impl Water {
     }
 
     /// Opens and closes feeds until they are what the route says.
-    pub(super) fn set_route(&mut self, stream: StreamName, route: Option<Route>, links: &HashMap<LinkId, LinkHandle>) {
+    pub(super) fn set_route(
+        &mut self,
+        stream: &StreamName,
+        route: Option<Route>,
+        links: &HashMap<LinkId, LinkHandle>,
+    ) -> Vec<Resume> {
         let Some(route) = route else {
-            if let Some(gone) = self.streams.remove(&stream) {
+            if let Some(gone) = self.streams.remove(stream) {
                 gone.upstream.iter().for_each(|(_, feed)| self.feeds.close(*feed));
             }
-            return;
+            return Vec::new();
         };
-        let current = self.streams.entry(stream).or_default();
+        let current = self.streams.entry(stream.clone()).or_default();
         let upstream: Vec<_> = route.main.into_iter().chain(route.candidate).collect();
         for (_, feed) in current.upstream.iter().filter(|feed| !upstream.contains(feed)) {
             self.feeds.close(*feed);
@@ -75,18 +87,24 @@ impl Water {
         }
         current.upstream = upstream;
         current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
+        let mut lacks = Vec::new();
+        // A log that is still empty cannot be compared with; the next route comes with its first object.
+        let comparable = current.log.head().is_some();
         for child in &route.children {
-            let Some(handle) = links.get(&child.link) else {
-                continue;
-            };
-            current.children.entry((child.link, child.feed)).or_insert_with(|| {
+            let Some(handle) = links.get(&child.link) else { continue };
+            let fed = current.children.entry((child.link, child.feed)).or_insert_with(|| {
                 let target = ChildTarget {
                     connection: handle.connection.clone(),
                     control: handle.control.clone(),
                     feed: child.feed,
                 };
-                ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone())
+                let feed = ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone());
+                Child { _feed: feed, compared: false }
             });
+            if comparable && !std::mem::replace(&mut fed.compared, true) && !route.origin {
+                lacks.extend(child.resume.filter(|resume| current.log.begins_after(resume)));
+            }
         }
+        lacks
     }
 }

@@ -7,8 +7,8 @@ use levada_overlay::Resume;
 
 use super::{Group, GroupId, StreamLog};
 
-/// A reader is moved to the newest group when it has not finished a group this long after the next one began. Tuned: the
-/// log holds ten seconds, a viewer buffers less than two.
+/// A reader whose next object has been here for this much longer than when it began is moved to the newest group; so is
+/// one that waits this long for what does not come. Tuned: the log holds ten seconds, a viewer buffers less than two.
 pub(super) const LAG_MAX: Duration = Duration::from_secs(3);
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
@@ -22,6 +22,10 @@ pub struct LayerCursor {
     index: u32,
     /// The child has objects of this group, so its end is owed to it.
     owed: bool,
+    /// How old the first object was that this cursor gave out: a child that resumes begins behind.
+    grace: Option<Duration>,
+    /// Since when something is missing that others came after.
+    stuck_since: Option<Instant>,
 }
 
 /// What a layer cursor finds.
@@ -52,64 +56,60 @@ pub enum LayerStep {
 impl LayerCursor {
     /// Starts at a group, or at the newest one there is when it first looks.
     pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
-        Self { layer, group, index: 0, owed: false }
+        Self { layer, group, index: 0, owed: false, grace: None, stuck_since: None }
     }
 
     /// Goes on where a child left off.
     pub fn resume(layer: Layer, resume: &Resume) -> Self {
         let (group, index) = resume.layers[layer as usize];
-        Self { layer, group: Some((resume.timeline, group)), index, owed: index > 0 }
+        let group = Some((resume.timeline, group));
+        Self { layer, group, index, owed: index > 0, grace: None, stuck_since: None }
     }
 
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
         let state = log.state();
-        let Some((newest, _)) = state.groups.back().map(|group| (group.id, group.opened_at)) else {
-            return LayerStep::Wait;
-        };
+        let Some(newest) = state.groups.back().map(|group| group.id) else { return LayerStep::Wait };
         let id = *self.group.get_or_insert(newest);
         let at = match state.group_at(id) {
             Ok(at) => at,
             Err(at) => {
-                let Some(later) = state.groups.get(at) else {
-                    // Ahead of everything held: the child knows more than this node.
-                    return LayerStep::Wait;
-                };
                 // Layers travel apart, so a group may begin to arrive after its successor; one that went never will.
+                let later = state.groups.get(at).map(|later| later.id);
                 let went = state.evicted.is_some_and(|evicted| id <= evicted);
-                if went || now.duration_since(later.opened_at) > LAG_MAX {
-                    let to = later.id;
-                    return self.skip_to(to);
-                }
-                return LayerStep::Wait;
+                return match later {
+                    Some(later) if went || self.is_stuck(now) => self.skip_to(later),
+                    _ => LayerStep::Wait,
+                };
             }
         };
         let group = &state.groups[at];
+        let later = state.groups.get(at + 1).map(|later| later.id);
         let indices = &group.layers[self.layer as usize];
-        let from = indices.partition_point(|index| *index < self.index);
-        let next = indices[from..].iter().take(max);
-        let lagging = state.groups.get(at + 1).is_some_and(|after| now.duration_since(after.opened_at) > LAG_MAX);
-        if lagging && !(group.is_done(self.layer) && from == indices.len()) {
-            return self.skip_to(newest);
-        }
-        let mut oldest = None;
-        for held in next.filter_map(|index| group.get(*index)) {
-            oldest = oldest.or(Some(held.at));
-            self.index = held.object.index + 1;
-            out.push(held.object.clone());
-        }
-        if let Some(oldest) = oldest {
+        let pending = &indices[indices.partition_point(|index| *index < self.index)..];
+        if let Some(oldest) = pending.first().and_then(|index| group.get(*index)).map(|held| held.at) {
+            let age = now.duration_since(oldest);
+            if age > LAG_MAX + *self.grace.get_or_insert(age) && newest != id {
+                return self.skip_to(newest);
+            }
+            out.extend(pending.iter().take(max).filter_map(|index| group.get(*index)).map(|held| held.object.clone()));
+            self.index = out.last().map_or(self.index, |object| object.index + 1);
             self.owed = true;
+            self.stuck_since = None;
             return LayerStep::Objects(id, oldest);
         }
         if !group.is_done(self.layer) {
-            return LayerStep::Wait;
+            return match later {
+                Some(later) if self.is_stuck(now) => self.skip_to(later),
+                _ => LayerStep::Wait,
+            };
         }
         let (total, owed) = (group.total, std::mem::take(&mut self.owed));
-        match state.groups.get(at + 1) {
-            Some(after) => {
-                self.group = Some(after.id);
+        match later {
+            Some(later) => {
+                self.group = Some(following(id, later));
                 self.index = 0;
+                self.stuck_since = None;
                 LayerStep::End { group: id, total, owed }
             }
             // The end is told as soon as it is known.
@@ -118,11 +118,18 @@ impl LayerCursor {
         }
     }
 
+    /// Whether this cursor has waited for too long although later objects are here.
+    fn is_stuck(&mut self, now: Instant) -> bool {
+        now.duration_since(*self.stuck_since.get_or_insert(now)) > LAG_MAX
+    }
+
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
         self.group = Some(to);
         self.index = 0;
         self.owed = false;
+        self.grace = None;
+        self.stuck_since = None;
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }
@@ -190,7 +197,7 @@ impl FrameCursor {
                 let Some(after) = after else {
                     return FrameStep::Wait;
                 };
-                id = self.enter(after.id);
+                id = self.enter(following(id, after.id));
                 continue;
             }
             let Some(hole_since) = hole_since(group, self.index, after) else {
@@ -225,6 +232,11 @@ impl FrameCursor {
     pub fn position(&self) -> Option<(GroupId, u32)> {
         self.group.map(|group| (group, self.index))
     }
+}
+
+/// The group after `id`: the next number, even if only later ones are here yet, or the beginning of a newer broadcast.
+fn following(id: GroupId, later: GroupId) -> GroupId {
+    if later.0 == id.0 { (id.0, id.1 + 1) } else { later }
 }
 
 /// Since when something later than `index` is held, which means that `index` is missing and not merely not made yet.

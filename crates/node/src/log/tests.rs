@@ -106,15 +106,37 @@ fn a_resume_point_names_the_first_missing_object_of_each_layer() {
 }
 
 #[test]
-fn a_reader_that_is_too_far_behind_goes_on_at_the_newest_group() {
+fn a_reader_that_falls_too_far_behind_goes_on_at_the_newest_group() {
     let log = StreamLog::default();
     let mut cursor = LayerCursor::start(Layer::Base, Some((1, 1)));
     let now = Instant::now();
     fill(&log, 1, 0..4);
     fill(&log, 2, 0..4);
     fill(&log, 3, 0..4);
+    assert!(matches!(cursor.next(&log, 1, &mut Vec::new(), now), LayerStep::Objects((1, 1), _)));
     let step = cursor.next(&log, 1, &mut Vec::new(), now + LAG_MAX + Duration::from_secs(1));
-    assert!(matches!(step, LayerStep::Skipped { from: ((1, 1), 0), to: ((1, 3), 0) }), "{step:?}");
+    assert!(matches!(step, LayerStep::Skipped { from: ((1, 1), 1), to: ((1, 3), 0) }), "{step:?}");
+}
+
+/// A child that was cut off for long resumes far behind; that is no reason to drop what it lacks.
+#[test]
+fn a_reader_that_begins_far_behind_is_given_everything() {
+    let log = StreamLog::default();
+    for group in 1..=5 {
+        fill(&log, group, 0..4);
+        log.end((1, group), None, 4);
+    }
+    let late = Instant::now() + LAG_MAX * 2;
+    let mut cursor = LayerCursor::resume(Layer::Base, &Resume { timeline: 1, layers: [(1, 1); 3] });
+    let mut out = Vec::new();
+    loop {
+        match cursor.next(&log, 1, &mut out, late) {
+            LayerStep::Wait => break,
+            LayerStep::Skipped { from, to } => panic!("skipped from {from:?} to {to:?}"),
+            LayerStep::Objects(..) | LayerStep::End { .. } => {}
+        }
+    }
+    assert_eq!(out.len(), 1 + 4 * 2);
 }
 
 #[test]

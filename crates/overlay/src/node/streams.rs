@@ -59,6 +59,8 @@ pub(super) struct Stream {
     pub(super) children: BTreeMap<LinkId, Child>,
     /// Links not to be asked before a time.
     avoid: BTreeMap<LinkId, Time>,
+    /// From where the log is to be filled, for a child that wants more than it holds.
+    backfill: Option<Resume>,
     better_since: Option<Time>,
     moved_at: Option<Time>,
     waiting: bool,
@@ -125,14 +127,7 @@ impl Stream {
     /// there, or its child would miss what lies between.
     fn earliest_resume(&self) -> Option<Resume> {
         let wanted = self.children.values().filter_map(|child| child.resume);
-        wanted.reduce(|a, b| match a.timeline.cmp(&b.timeline) {
-            Ordering::Greater => a,
-            Ordering::Less => b,
-            Ordering::Equal => {
-                let earlier = |layer: usize| a.layers[layer].min(b.layers[layer]);
-                Resume { timeline: a.timeline, layers: std::array::from_fn(earlier) }
-            }
-        })
+        wanted.reduce(earlier)
     }
 
     fn route(&self) -> Route {
@@ -268,6 +263,11 @@ impl Node {
             return;
         };
         let before = stream.main.replace(candidate);
+        if before.is_some_and(|before| before.link == candidate.link) {
+            // The same parent, from further back. It has replaced the old feed by the new one itself.
+            before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
+            return self.reconsider(&name, now);
+        }
         stream.switches += 1;
         stream.moved_at = Some(now);
         stream.better_since = None;
@@ -285,6 +285,15 @@ impl Node {
             None => self.tell_all_carried(&name, true),
         }
         self.reconsider(&name, now);
+    }
+
+    /// A child wants more than the log holds: the feed is asked for again from there, over the same link, and the parent
+    /// replaces the old one.
+    pub(super) fn lacks(&mut self, name: &StreamName, resume: Resume, now: Time) {
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.backfill = Some(stream.backfill.map_or(resume, |other| earlier(other, resume)));
+            self.reconsider(name, now);
+        }
     }
 
     /// A link is gone, and with it every feed over it.
@@ -333,6 +342,7 @@ impl Node {
         stream.avoid.retain(|_, until| *until > now);
         if stream.published.is_some() || !stream.wanted() {
             stream.waiting = false;
+            stream.backfill = None;
             self.leave_all(name);
         } else {
             let ranking = self.ranking(name, now);
@@ -405,6 +415,7 @@ impl Node {
             None => ranking.first().copied(),
             Some(main) => match eligible(&main) {
                 None => ranking.first().copied(),
+                Some(current) if stream.backfill.is_some() => Some(current),
                 Some(current) => {
                     if main.supply == Supply::Repairing {
                         stream.check_at = main.supply_since + REPAIR_PATIENCE;
@@ -432,8 +443,11 @@ impl Node {
         }
         // The route comes first: the driver must know the feed before its objects arrive.
         self.emit_route(name);
-        let resume = self.streams.get(name).and_then(Stream::earliest_resume);
-        self.emit(Output::Join { link, join: Join { feed, stream: name.clone(), resume } });
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let backfill = stream.backfill.take();
+        let resume = backfill.or_else(|| stream.earliest_resume());
+        let join = Join { feed, stream: name.clone(), resume };
+        self.emit(Output::Join { link, join, backfill: backfill.is_some() });
     }
 
     fn leave(&mut self, upstream: Upstream) {
@@ -497,6 +511,18 @@ impl Node {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.send(link, Message::Carries { stream: stream.clone(), yes });
+        }
+    }
+}
+
+/// The point from which both can be served. Of two broadcasts the newer one counts.
+fn earlier(a: Resume, b: Resume) -> Resume {
+    match a.timeline.cmp(&b.timeline) {
+        Ordering::Greater => a,
+        Ordering::Less => b,
+        Ordering::Equal => {
+            let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
+            Resume { timeline: a.timeline, layers: std::array::from_fn(layer) }
         }
     }
 }

@@ -1,0 +1,238 @@
+//! Many brains, checked at every event.
+
+use std::time::Duration;
+
+use levada_overlay::StreamName;
+use levada_sim::{Settings, World, topology};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn stream(name: &str) -> StreamName {
+    StreamName::new(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Seeds to run; more with `LEVADA_SIM_SEEDS`.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    0..std::env::var("LEVADA_SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
+}
+
+fn assert_clean(world: &World, seed: u64) {
+    if let Some(first) = world.violations().first() {
+        panic!("seed {seed}: {} violations, the first {first}", world.violations().len());
+    }
+}
+
+/// All nodes that run come to hold the same records; a change that is still on its way gets its time.
+fn assert_agreed(world: &mut World, nodes: usize, seed: u64) {
+    for _ in 0..50 {
+        let held = |node| world.brain(node).map(|brain| brain.records_digest());
+        let mut digests: Vec<_> = (0..nodes).filter_map(held).collect();
+        digests.dedup();
+        if digests.len() == 1 {
+            return;
+        }
+        world.run_for(Duration::from_millis(100));
+    }
+    panic!("seed {seed}: records differ after quiet");
+}
+
+#[test]
+fn a_line_carries_a_stream_and_stops_when_nobody_reads() {
+    let mut world = World::new(Settings::new(1, 4, topology::line(4)));
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    world.subscribe(3, &cam);
+    world.run_for(5 * SECOND);
+    assert!(world.delivered() > 200, "{} objects", world.delivered());
+    assert_eq!(world.parent(3, &cam), Some(2));
+    assert_eq!(world.duplicates, 0);
+    world.unsubscribe(3, &cam);
+    world.run_for(SECOND);
+    let moved = world.objects_moved;
+    world.run_for(5 * SECOND);
+    assert_eq!(world.objects_moved, moved, "media still move");
+    for node in 1..4 {
+        assert!(!world.brain(node).is_some_and(|brain| brain.has_state_of(&cam)), "state remains at node {node}");
+    }
+    assert_clean(&world, 1);
+}
+
+#[test]
+fn ten_readers_cost_one_copy_per_link() {
+    // 0 - 1 - {2 .. 11}
+    let links = std::iter::once((0, 1)).chain((2..12).map(|leaf| (1, leaf))).collect();
+    let mut world = World::new(Settings::new(2, 12, links));
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    (2..12).for_each(|node| world.subscribe(node, &cam));
+    world.run_for(10 * SECOND);
+    // Eleven links, each with about fifty objects a second.
+    let per_link = world.objects_moved / 11;
+    assert!((450..=600).contains(&per_link), "{per_link} objects a link");
+    assert_clean(&world, 2);
+}
+
+#[test]
+fn a_dead_relay_is_replaced_and_nothing_is_lost() {
+    for seed in seeds(20) {
+        // 0 - {1, 2} - 3
+        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(3, &cam);
+        world.run_for(3 * SECOND);
+        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        world.crash(carrier);
+        world.run_for(5 * SECOND);
+        assert_eq!(world.parent(3, &cam), Some(3 - carrier), "seed {seed}");
+        assert!(
+            world.lateness(3, 0, &cam).is_some_and(|late| late < 20),
+            "seed {seed}: {:?}",
+            world.lateness(3, 0, &cam)
+        );
+        assert!(world.delivered() > 350, "seed {seed}: {}", world.delivered());
+        assert_clean(&world, seed);
+    }
+}
+
+#[test]
+fn a_stream_without_a_path_waits_and_goes_on_by_itself() {
+    let mut world = World::new(Settings::new(4, 3, topology::line(3)));
+    let cam = stream("cam");
+    world.subscribe(2, &cam);
+    world.run_for(2 * SECOND);
+    assert_eq!(world.delivered(), 0);
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    let before = world.delivered();
+    assert!(before > 50, "{before}");
+    world.cut(0, 1);
+    world.run_for(10 * SECOND);
+    let cut = world.delivered();
+    world.heal(0, 1);
+    world.run_for(10 * SECOND);
+    // The log still holds what was missed, so the reader gets all of it.
+    assert!(world.delivered() > cut + 900, "{} after {cut}", world.delivered());
+    assert_clean(&world, 4);
+}
+
+#[test]
+fn ten_streams_from_three_origins_in_one_mesh() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut world = World::new(Settings::new(5, 20, topology::random(20, 4, &mut rng)));
+    let names: Vec<_> = (0..10).map(|n| stream(&format!("cam{n}"))).collect();
+    names.iter().enumerate().for_each(|(n, name)| world.publish(n % 3, name));
+    world.run_for(2 * SECOND);
+    names.iter().enumerate().for_each(|(n, name)| {
+        world.subscribe(19 - n, name);
+        world.subscribe(3 + n, name);
+    });
+    world.run_for(10 * SECOND);
+    assert!(world.delivered() > 18 * 400, "{}", world.delivered());
+    assert_clean(&world, 5);
+    assert_agreed(&mut world, 20, 5);
+}
+
+/// Whatever happens in whatever order: no loop, no second copy, nothing lost out of order, and all is clean afterwards.
+#[test]
+fn random_worlds_hold_the_invariants() {
+    for seed in seeds(40) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let nodes = rng.random_range(4..16);
+        let links = topology::random(nodes, rng.random_range(2..5), &mut rng);
+        let mut world =
+            World::new(Settings { jitter: rng.random_range(0.0..0.5), ..Settings::new(seed, nodes, links.clone()) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(SECOND);
+        for _ in 0..30 {
+            let node = rng.random_range(1..nodes);
+            let link = links[rng.random_range(0..links.len())];
+            match rng.random_range(0..8) {
+                0..3 => world.subscribe(node, &cam),
+                3 => world.unsubscribe(node, &cam),
+                4 if world.runs(node) => world.crash(node),
+                4 | 5 if !world.runs(node) => world.start(node),
+                6 => world.cut(link.0, link.1),
+                _ => world.heal(link.0, link.1),
+            }
+            world.run_for(Duration::from_millis(rng.random_range(10..3_000)));
+        }
+        for node in 1..nodes {
+            if !world.runs(node) {
+                world.start(node);
+            }
+        }
+        links.iter().for_each(|&(a, b)| world.heal(a, b));
+        (1..nodes).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(30 * SECOND);
+        for node in 1..nodes {
+            let late = world.lateness(node, 0, &cam);
+            assert!(late.is_some_and(|late| late < 50), "seed {seed}: node {node} is behind by {late:?} objects");
+        }
+        assert_agreed(&mut world, nodes, seed);
+        (1..nodes).for_each(|node| world.unsubscribe(node, &cam));
+        world.run_for(5 * SECOND);
+        let moved = world.objects_moved;
+        world.run_for(5 * SECOND);
+        assert_eq!(world.objects_moved, moved, "seed {seed}: media move although nobody reads");
+        for node in 1..nodes {
+            assert!(
+                !world.brain(node).is_some_and(|brain| brain.has_state_of(&cam)),
+                "seed {seed}: state at node {node}"
+            );
+        }
+        assert_clean(&world, seed);
+    }
+}
+
+#[test]
+fn same_seed_same_events() {
+    let run = |seed| {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut world = World::new(Settings::new(seed, 12, topology::random(12, 4, &mut rng)));
+        world.publish(0, &stream("cam"));
+        (1..12).for_each(|node| world.subscribe(node, &stream("cam")));
+        world.run_for(3 * SECOND);
+        world.crash(1);
+        world.run_for(5 * SECOND);
+        (world.events, world.trace)
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn a_hundred_nodes_agree() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    let mut world = World::new(Settings::new(9, 100, topology::random(100, 6, &mut rng)));
+    world.run_for(10 * SECOND);
+    assert_agreed(&mut world, 100, 9);
+}
+
+/// Negative control: a water that reports any object of a candidate as newer breaks what the checkers guard.
+#[test]
+fn a_naive_commit_rule_is_caught() {
+    let caught = (0..40).any(|seed| {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let links = topology::random(8, 3, &mut rng);
+        let mut world = World::new(Settings { naive_commit: true, ..Settings::new(seed, 8, links.clone()) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        (1..8).for_each(|node| world.subscribe(node, &cam));
+        for _ in 0..20 {
+            world.run_for(2 * SECOND);
+            let (a, b) = links[rng.random_range(0..links.len())];
+            world.cut(a, b);
+            world.run_for(2 * SECOND);
+            world.heal(a, b);
+        }
+        !world.violations().is_empty()
+    });
+    assert!(caught, "the checkers see nothing");
+}
