@@ -7,6 +7,7 @@
 mod cursor;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,13 @@ impl StreamLog {
     /// Puts an object into its place. Call [`StreamLog::wake`] after the last one of a batch.
     pub fn insert(&self, id: GroupId, object: Object, now: Instant) -> Inserted {
         self.state().insert(id, object, now)
+    }
+
+    /// The same for an object of a feed, unless the feed has been closed: once it is, a resume point that is taken
+    /// afterwards holds.
+    pub fn insert_if(&self, open: &AtomicBool, id: GroupId, object: Object, now: Instant) -> Option<Inserted> {
+        let mut state = self.state();
+        open.load(Ordering::Acquire).then(|| state.insert(id, object, now))
     }
 
     /// Notes that a group has `total` objects, and that all of `layer` have come; `None`: of all layers.

@@ -265,8 +265,12 @@ pub async fn record(mut viewer: reqwest::Response, duration: Duration) -> Vec<u8
 /// Checks a recording: continuity counters, decoders' silence, even timestamps without a hole, and both tracks whole.
 /// Gives the number of video frames.
 pub fn check_recording(path: &Path, bytes: &[u8]) -> usize {
-    assert_eq!(continuity_errors(bytes), 0, "continuity errors");
     std::fs::write(path, bytes).unwrap();
+    let errors = continuity_errors(bytes);
+    if !errors.is_empty() {
+        std::fs::copy(path, std::env::temp_dir().join("levada-broken.ts")).unwrap();
+        panic!("{}: continuity errors (byte, PID): {errors:?}; kept as levada-broken.ts", path.display());
+    }
     let path = path.to_str().unwrap();
     let (_, complaints) = tool("ffmpeg", &["-v", "warning", "-xerror", "-i", path, "-f", "null", "-"]);
     assert_eq!(complaints, "", "decoders complain");
@@ -287,16 +291,19 @@ pub fn check_recording(path: &Path, bytes: &[u8]) -> usize {
     frames
 }
 
-/// Counts packets whose continuity counter does not follow its predecessor's.
-fn continuity_errors(bytes: &[u8]) -> usize {
+/// Packets whose continuity counter does not follow its predecessor's: where, and on which PID.
+fn continuity_errors(bytes: &[u8]) -> Vec<(usize, u16)> {
     let mut counters = std::collections::BTreeMap::new();
-    let mut errors = 0;
-    for packet in bytes.chunks_exact(188) {
+    let mut errors = Vec::new();
+    for (at, packet) in bytes.chunks_exact(188).enumerate() {
         assert_eq!(packet[0], 0x47, "sync byte");
         let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
         let (counter, has_payload) = (packet[3] & 0xf, packet[3] & 0x10 != 0);
-        if let Some(before) = counters.insert(pid, counter) {
-            errors += usize::from(has_payload && counter != (before + 1) & 0xf);
+        if let Some(before) = counters.insert(pid, counter)
+            && has_payload
+            && counter != (before + 1) & 0xf
+        {
+            errors.push((at * 188, pid));
         }
     }
     errors

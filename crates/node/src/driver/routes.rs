@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use levada_overlay::{FeedId, LinkId, Resume, Route, StreamName};
 
@@ -82,8 +81,7 @@ impl Water {
             self.feeds.close(*feed);
         }
         for &(link, feed) in upstream.iter().filter(|feed| !current.upstream.contains(feed)) {
-            let inlet = Inlet { link, log: current.log.clone(), report_newer: AtomicBool::new(true) };
-            self.feeds.open(feed, Arc::new(inlet));
+            self.feeds.open(feed, Arc::new(Inlet::new(link, current.log.clone())));
         }
         current.upstream = upstream;
         current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));

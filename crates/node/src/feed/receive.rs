@@ -41,7 +41,15 @@ pub struct Inlet {
     /// The log that takes its objects.
     pub log: Arc<StreamLog>,
     /// The first object newer than everything held is still to be reported (the commit rule).
-    pub report_newer: AtomicBool,
+    report_newer: AtomicBool,
+    open: AtomicBool,
+}
+
+impl Inlet {
+    /// An inlet whose first newer object is to be reported.
+    pub fn new(link: levada_overlay::LinkId, log: Arc<StreamLog>) -> Self {
+        Self { link, log, report_newer: AtomicBool::new(true), open: AtomicBool::new(true) }
+    }
 }
 
 impl Feeds {
@@ -56,7 +64,9 @@ impl Feeds {
 
     /// Closes an inlet; objects that are still on their way are passed over.
     pub fn close(&self, feed: FeedId) {
-        self.inlets().remove(&feed);
+        if let Some(inlet) = self.inlets().remove(&feed) {
+            inlet.open.store(false, Ordering::Release);
+        }
     }
 
     /// Finds the inlet of a feed over a link.
@@ -190,7 +200,8 @@ async fn take_objects(
         Stats::add(&stats.objects_in, 1);
         Stats::add(&stats.bytes_in, len as u64);
         let position = Position { timeline: target.group.0, group: target.group.1, index: object.index };
-        let outcome = target.inlet.log.insert(target.group, object, Instant::now());
+        let inserting = target.inlet.log.insert_if(&target.inlet.open, target.group, object, Instant::now());
+        let outcome = inserting.ok_or(ReceiveError::UnknownFeed)?;
         if outcome == Inserted::Duplicate {
             Stats::add(&stats.duplicates, 1);
         }
