@@ -45,7 +45,8 @@ sim:
 	LEVADA_SIM_SEEDS=$(or $(SEEDS),200) $(CARGO) test --release --package levada-sim -- --nocapture
 
 bench:
-	$(CARGO) bench --workspace --benches
+	$(CARGO) bench --package levada-media --bench mux
+	$(CARGO) bench --package levada --bench join
 
 clean:
 	$(CARGO) clean
