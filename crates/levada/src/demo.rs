@@ -183,7 +183,8 @@ impl Mesh {
             viewers.spawn(view(format!("{pop}/live/{stream}.ts"), joins.clone()));
         }
         eprintln!("\n  watch it:   {}/\n  the other:  {}/", pops[0], pops[1]);
-        eprintln!("  ask it:     levada map --node {}\n", pops[0]);
+        let levada = std::env::args().next().unwrap_or_else(|| "levada".to_owned());
+        eprintln!("  ask it:     {levada} map --node {}\n", pops[0]);
         let Some(duration) = args.duration else {
             eprintln!("Ctrl-C stops everything.");
             std::future::pending::<()>().await;

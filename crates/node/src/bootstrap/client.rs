@@ -116,6 +116,10 @@ async fn ask(
         },
         other => failed(&crate::link::describe(&other)),
     })?;
+    // A node of the cluster could otherwise pass for the bootstrapper and collect tokens.
+    if crate::trust::peer_identity(&connection)?.name != super::server::OWN_NAME {
+        return Err(failed(&"a node of the cluster answers there, not its bootstrapper"));
+    }
     let (mut send, mut recv) = connection.open_bi().await.map_err(|e| failed(&e))?;
     let key = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|e| TrustError::Tls(e.to_string()))?;
     let secret = wire::exported(&connection).map_err(|e| failed(&e))?;

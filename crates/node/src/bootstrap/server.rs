@@ -17,6 +17,8 @@ use crate::trust::{
     Authority, CERTIFICATE_TTL, Identity, JoinToken, TrustError, enrol_server_config, verify, verify_credential,
 };
 
+/// The name in the bootstrapper's own certificate, which no node may carry.
+pub(super) const OWN_NAME: &str = "bootstrapper";
 /// Pause between two looks at the topology file.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Time for a stranger to show itself.
@@ -70,7 +72,7 @@ impl Bootstrapper {
         let authority = Authority::open_or_create(&config.dir)?;
         let key = crate::trust::new_key()?;
         let id = crate::trust::key_id(&key)?;
-        let issued = authority.issue(id, "bootstrapper", CERTIFICATE_TTL)?;
+        let issued = authority.issue(id, OWN_NAME, CERTIFICATE_TTL)?;
         let own = Identity::new(key, issued, authority.certificate().clone())?;
         let server = enrol_server_config(own.certificate.clone(), own.ca.clone(), own.private_key())?;
         let endpoint = crate::quic::endpoint(config.listen, Some(server))
@@ -195,6 +197,9 @@ async fn converse(connection: &Connection, shared: &Shared) -> Result<(), WireEr
 /// Decides upon a request; a refusal is in words for people.
 fn admit(connection: &Connection, request: Request, shared: &Shared) -> Result<Welcome, String> {
     check_node_name(&request.name).map_err(|error| error.to_string())?;
+    if request.name == OWN_NAME {
+        return Err(format!("the name {OWN_NAME} is the bootstrapper's own; choose another"));
+    }
     let key: [u8; 32] = request.key.try_into().map_err(|_| "the request holds no Ed25519 key".to_owned())?;
     let id = NodeId(key);
     let possession = request.possession.try_into().map_err(|_| "the request is not signed".to_owned())?;

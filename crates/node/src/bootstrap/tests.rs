@@ -57,6 +57,8 @@ async fn refusals_say_why() {
     let refusal = |request: EnrolRequest| async move { enrol(&request).await.unwrap_err().to_string() };
     let unknown = refusal(world.request("stranger", Some(world.token("stranger")))).await;
     assert!(unknown.contains("\"stranger\"") && unknown.contains("a, b"), "{unknown}");
+    let own = refusal(world.request("bootstrapper", Some(world.token("bootstrapper")))).await;
+    assert!(own.contains("choose another"), "{own}");
     let none = refusal(world.request("a", None)).await;
     assert!(none.contains("levada token a"), "{none}");
     let other = refusal(world.request("a", Some(world.token("b")))).await;
