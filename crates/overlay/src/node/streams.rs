@@ -59,6 +59,8 @@ pub(super) struct Stream {
     pub(super) children: BTreeMap<LinkId, Child>,
     /// Links not to be asked before a time.
     avoid: BTreeMap<LinkId, Time>,
+    /// Links that turned out not to be faster: not to be asked before a time, as long as the present parent flows.
+    slower: BTreeMap<LinkId, Time>,
     /// From where the log is to be filled, for a child that wants more than it holds.
     backfill: Option<Resume>,
     better_since: Option<Time>,
@@ -306,6 +308,7 @@ impl Node {
             }
             let lost_child = stream.children.remove(&link).is_some();
             stream.avoid.remove(&link);
+            stream.slower.remove(&link);
             if lost_child || lost.iter().any(Option::is_some) {
                 touched.push((name.clone(), lost[0].is_some() && stream.published.is_none()));
             }
@@ -340,6 +343,7 @@ impl Node {
         };
         stream.check_at = Time::NEVER;
         stream.avoid.retain(|_, until| *until > now);
+        stream.slower.retain(|_, until| *until > now);
         if stream.published.is_some() || !stream.wanted() {
             stream.waiting = false;
             stream.backfill = None;
@@ -368,9 +372,12 @@ impl Node {
             let upstream = stream.main.iter().chain(&stream.candidate).find(|upstream| upstream.link == id);
             upstream.is_some_and(|upstream| upstream.is_dry(now))
         };
+        // Failure moves are never damped: without a parent that flows, a slower one will do.
+        let flows = stream.main.is_some_and(|main| !main.is_dry(now));
         let mut choices = Vec::new();
         for (&id, link) in &self.links {
-            let barred = stream.children.contains_key(&id) || stream.avoid.contains_key(&id) || link.leaving || dry(id);
+            let tried = stream.avoid.contains_key(&id) || flows && stream.slower.contains_key(&id);
+            let barred = stream.children.contains_key(&id) || tried || link.leaving || dry(id);
             let Some((peer, metric)) = metric_of(link).filter(|_| !barred) else {
                 continue;
             };
@@ -404,8 +411,9 @@ impl Node {
                 return;
             }
             stream.candidate = None;
-            let pause = if stream.main.is_some() { NOT_FASTER } else { RETRY };
-            stream.avoid.insert(candidate.link, now + pause);
+            let fed = stream.main.is_some();
+            let (list, pause) = if fed { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
+            list.insert(candidate.link, now + pause);
             stream.check_at = now + pause;
             self.leave(candidate);
             let rest: Vec<Choice> = ranking.iter().filter(|choice| choice.link != candidate.link).copied().collect();
