@@ -205,8 +205,12 @@ impl Driver {
                 }
             }
             Output::Join { link, mut join, backfill } => {
-                let held = self.water.log(&join.stream).and_then(|log| log.resume());
-                join.resume = held.filter(|_| !backfill).or(join.resume);
+                if let Some(log) = self.water.log(&join.stream) {
+                    match log.resume().filter(|_| !backfill) {
+                        Some(held) => join.resume = Some(held),
+                        None => join.resume.into_iter().for_each(|resume| log.begin(resume)),
+                    }
+                }
                 self.send(link, &Message::Join(join));
             }
             Output::Route { stream, route } => {

@@ -44,6 +44,8 @@ struct State {
     /// In ascending order.
     groups: VecDeque<Group>,
     bytes: usize,
+    /// From where it was filled, if not from the beginning of its first group.
+    begins: Option<Resume>,
     /// Groups up to this one went.
     evicted: Option<GroupId>,
     newest: Option<Position>,
@@ -181,18 +183,25 @@ impl StreamLog {
         self.state().resume()
     }
 
+    /// Notes from where the log is filled, since a layer that holds nothing does not tell whether anything is missing.
+    pub fn begin(&self, resume: Resume) {
+        self.state().begins = Some(resume);
+    }
+
     /// Whether a feed that goes on from `resume` needs objects from before everything held, which are not gone but never
     /// came here.
     pub fn begins_after(&self, resume: &Resume) -> bool {
         let state = self.state();
-        let Some(first) = state.groups.front() else { return false };
-        let Some(&(group, index)) = resume.layers.iter().min() else { return false };
+        let Some(first) = state.groups.front().map(|group| group.id) else { return false };
+        let Some(group) = resume.layers.iter().map(|(group, _)| *group).min() else { return false };
         let wanted = (resume.timeline, group);
-        let whole = first.get(0).is_some();
-        let index_before =
-            || first.layers.iter().filter_map(|layer| layer.first()).min().is_some_and(|held| index < *held);
-        let before = wanted < first.id || (wanted == first.id && !whole && index_before());
-        before && wanted.0 == first.id.0 && state.evicted.is_none_or(|evicted| wanted > evicted)
+        if wanted.0 != first.0 || state.evicted.is_some_and(|evicted| wanted <= evicted) {
+            return false;
+        }
+        match state.begins.filter(|begins| begins.timeline == resume.timeline) {
+            Some(begins) => resume.layers.iter().zip(begins.layers).any(|(wanted, held)| *wanted < held),
+            None => wanted < first,
+        }
     }
 
     /// What was counted.

@@ -193,3 +193,21 @@ fn a_group_that_arrives_after_its_successor_is_waited_for() {
     let late = now + LAG_MAX + Duration::from_millis(1);
     assert!(matches!(never.next(&log, 10, &mut out, late), LayerStep::Skipped { .. }));
 }
+
+/// A layer may hold nothing because nothing was made: only where the log was filled from tells what is missing.
+#[test]
+fn a_log_knows_whether_it_can_serve_a_child_that_is_behind() {
+    let log = StreamLog::default();
+    let from = Resume { timeline: 1, layers: [(5, 20), (5, 19), (5, 0)] };
+    assert!(!log.begins_after(&from), "an empty log cannot tell");
+    log.begin(from);
+    log.insert((1, 5), object(20, Layer::Base), Instant::now());
+    assert!(!log.begins_after(&from));
+    assert!(!log.begins_after(&Resume { timeline: 1, layers: [(6, 0); 3] }));
+    assert!(log.begins_after(&Resume { timeline: 1, layers: [(5, 20), (5, 17), (5, 0)] }));
+    assert!(log.begins_after(&Resume { timeline: 1, layers: [(4, 9), (4, 8), (4, 0)] }));
+    let whole = StreamLog::default();
+    fill(&whole, 5, 0..4);
+    assert!(!whole.begins_after(&Resume { timeline: 1, layers: [(5, 2), (5, 1), (5, 0)] }));
+    assert!(whole.begins_after(&Resume { timeline: 1, layers: [(4, 2), (4, 1), (4, 0)] }));
+}
