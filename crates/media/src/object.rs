@@ -186,7 +186,8 @@ impl Object {
         body.put_u8(track);
         body.put_u8(flags.0);
         put_varint(&mut body, zigzag(pts));
-        put_varint(&mut body, zigzag(pts - dts));
+        // Times from a damaged file may be anything; the reader undoes whatever wraps here.
+        put_varint(&mut body, zigzag(pts.wrapping_sub(dts)));
         put_varint(&mut body, u64::from(duration));
         let mut wire = BytesMut::with_capacity(4 + body.len() + payload.len());
         put_varint(&mut wire, (body.len() + payload.len()) as u64);
@@ -244,6 +245,9 @@ impl Object {
     }
 }
 
+/// Most tracks with a frame half put together: what a catalog holds of them at most.
+const OPEN_MAX: usize = 16;
+
 /// Puts the frames of one stream together from objects in index order; pieces of different tracks may interleave.
 #[derive(Debug, Default)]
 pub struct Assembler {
@@ -268,6 +272,9 @@ impl Assembler {
             return Ok(Some(frame_of(object, object.payload())));
         }
         if first {
+            if self.open.len() >= OPEN_MAX && !self.open.contains_key(&object.track) {
+                return Ok(None);
+            }
             let data = BytesMut::from(&object.payload()[..]);
             let next_index = object.index.wrapping_add(1);
             self.open.insert(object.track, Pieces { first: object.clone(), next_index, data });

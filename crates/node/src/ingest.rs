@@ -161,7 +161,7 @@ impl Pace {
         let scale = self.scales.iter().find(|(id, _)| *id == frame.track).map_or(1, |(_, scale)| *scale);
         let media = Duration::from_micros((frame.dts.max(0) as u128 * 1_000_000 / u128::from(scale)) as u64);
         let now = Instant::now();
-        let due = self.origin.map(|origin| origin + media);
+        let due = self.origin.and_then(|origin| origin.checked_add(media));
         let near = |due: &Instant| *due < now + PACE_ANEW && now < *due + PACE_ANEW;
         match due.filter(near) {
             Some(due) => tokio::time::sleep_until(due).await,
