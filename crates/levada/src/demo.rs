@@ -149,7 +149,7 @@ impl Mesh {
         self.nodes.iter().filter(|(name, _)| POPS.contains(&name.as_str())).map(|(_, url)| url.as_str())
     }
 
-    /// Waits until every PoP knows every stream.
+    /// Waits until every PoP knows every stream and every link.
     async fn ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         let pops: Vec<String> = self.pops().map(str::to_owned).collect();
@@ -162,7 +162,9 @@ impl Mesh {
                 }
                 let known: anyhow::Result<Streams> = query::get(&pop, "/api/v1/streams").await;
                 let live = |streams: &Streams| streams.streams.iter().filter(|s| !s.origins.is_empty()).count();
-                if known.as_ref().is_ok_and(|known| live(known) == ORIGINS.len()) {
+                let map: anyhow::Result<serde_json::Value> = query::get(&pop, "/api/v1/map").await;
+                let links = map.ok().and_then(|map| map.get("links")?.as_array().map(Vec::len));
+                if known.as_ref().is_ok_and(|known| live(known) == ORIGINS.len()) && links == Some(2 * LINKS.len()) {
                     break;
                 }
                 if Instant::now() > deadline {

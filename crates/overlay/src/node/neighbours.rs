@@ -17,8 +17,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const RETRY_GROWTH: f64 = 1.6;
 /// Share of the pause that is left to chance, so that many do not dial at once.
 const RETRY_JITTER: f64 = 0.25;
-/// Head start of the neighbour whose name comes first: both ends dial, and one link is enough. Tuned.
-const HEAD_START: Duration = Duration::from_millis(150);
+/// Head start of the neighbour whose name comes first: both ends dial, and one link is enough. A second one that comes up
+/// meanwhile takes the place of the first, under the feet of what it carries. Tuned: a handshake on a busy machine.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// A neighbour that this node shall have a link to.
 #[derive(Clone, Debug)]
@@ -50,7 +51,9 @@ impl Node {
         }
         for (name, neighbour) in wanted {
             let link = self.links.iter().find(|(_, link)| link.name == name).map(|(id, _)| *id);
-            let head_start = if own_name < name { Duration::ZERO } else { HEAD_START };
+            // Nobody can dial a node that accepts no links, so it does not wait to be dialled.
+            let first = own_name < name || self.config.addresses.is_empty();
+            let head_start = if first { Duration::ZERO } else { HEAD_START };
             let dial_at = if link.is_some() || neighbour.addresses.is_empty() { Time::NEVER } else { now + head_start };
             self.contacts.insert(name, Contact { neighbour, link, dial_at, pause: RETRY_MIN, failure: None });
         }
