@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Map(QueryArgs),
     /// Show the way of a stream from its origin, hop by hop
     Trace(TraceArgs),
+    /// Explain why a stream comes the way it comes: who could give it, what each lacks, the backup, the last changes
+    Why(TraceArgs),
+    /// Stop a node without a gap for anybody: its children move first
+    Drain(DrainArgs),
     /// Run a whole mesh on this machine: bootstrapper, two origins, five relays, two PoPs
     Demo(DemoArgs),
 }
@@ -114,6 +118,12 @@ pub(crate) struct NodeArgs {
     /// File or folder to publish, or NAME=FILE; may be given several times
     #[arg(long, value_name = "[NAME=]PATH")]
     pub(crate) publish: Vec<String>,
+    /// Most neighbours that are fed at once, over all streams; one more is told who else has the stream
+    #[arg(long, env = "LEVADA_MAX_CHILDREN")]
+    pub(crate) max_children: Option<usize>,
+    /// Most Mbit/s that leave for other nodes; a child that would exceed it is told who else has the stream
+    #[arg(long, env = "LEVADA_MAX_EGRESS", value_name = "MBIT/S")]
+    pub(crate) max_egress: Option<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +180,16 @@ pub(crate) struct TraceArgs {
     pub(crate) stream: String,
     #[command(flatten)]
     pub(crate) query: QueryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Base URL of the node to stop; it obeys requests from its own machine only
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) target: String,
+    /// The same, as the other commands have it
+    #[arg(long, env = "LEVADA_NODE", conflicts_with = "target", hide = true)]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]

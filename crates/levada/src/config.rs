@@ -14,7 +14,7 @@ const LISTEN: &str = "0.0.0.0:7001";
 const HTTP: &str = "127.0.0.1:8080";
 
 /// The file, as it is written. Unknown keys are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     name: Option<String>,
@@ -27,6 +27,8 @@ pub(crate) struct File {
     http: Option<String>,
     #[serde(default)]
     publish: Vec<String>,
+    max_children: Option<usize>,
+    max_egress: Option<f64>,
 }
 
 impl File {
@@ -53,6 +55,8 @@ pub(crate) struct NodeSettings {
     pub(crate) advertise: Vec<String>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) publish: Vec<String>,
+    pub(crate) max_children: Option<usize>,
+    pub(crate) max_egress_bps: Option<u64>,
 }
 
 impl Member {
@@ -92,7 +96,14 @@ impl NodeSettings {
         };
         let or = |given: Vec<String>, file| if given.is_empty() { file } else { given };
         let (advertise, publish) = (or(args.advertise, file.advertise), or(args.publish, file.publish));
-        Ok(Self { member, listen, advertise, http, publish })
+        let max_children = args.max_children.or(file.max_children);
+        let max_egress_bps = match args.max_egress.or(file.max_egress) {
+            Some(mbps) if !(mbps > 0.0 && mbps.is_finite()) => {
+                bail!("max_egress = {mbps} is no rate in Mbit/s above 0")
+            }
+            given => given.map(|mbps| (mbps * 1e6) as u64),
+        };
+        Ok(Self { member, listen, advertise, http, publish, max_children, max_egress_bps })
     }
 }
 
@@ -137,9 +148,10 @@ mod tests {
         let switched: String =
             EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let file: File = toml::from_str(&switched).unwrap();
-        let File { name, bootstrap, token, dir, listen, advertise, http, publish } = file;
+        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress } = file;
         assert!(name.is_some() && bootstrap.is_some() && token.is_some() && dir.is_some() && listen.is_some());
         assert!(!advertise.is_empty() && http.is_some() && !publish.is_empty());
+        assert!(max_children.is_some() && max_egress.is_some());
     }
 
     #[test]

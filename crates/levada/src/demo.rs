@@ -71,7 +71,7 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let result = tokio::select! {
         result = run => result,
-        ended = crate::serve::end_of(Lifetime::default()) => ended.map(|()| None),
+        ended = crate::serve::end_of(Lifetime::default()) => ended.map(|_| None),
     };
     mesh.stop().await;
     let Some(report) = result? else { return Ok(ExitCode::SUCCESS) };

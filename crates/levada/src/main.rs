@@ -47,6 +47,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Streams(args) => query::streams(&args).await?,
         Command::Map(args) => query::map(&args).await?,
         Command::Trace(args) => query::trace(&args).await?,
+        Command::Why(args) => query::why(&args).await?,
+        Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -45,7 +45,7 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
     let result = tokio::select! {
         result = deliver(pieces, args.with, args.to) => result,
         () = tokio::time::sleep(limit) => Ok(()),
-        ended = end_of(lifetime) => ended,
+        ended = end_of(lifetime) => ended.map(drop),
     };
     if let Some(node) = node {
         node.shutdown().await;

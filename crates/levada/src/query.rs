@@ -1,11 +1,11 @@
 //! Questions to a running node: streams, map, trace.
 
 use anyhow::{Context as _, bail};
-use levada_node::http::{Streams, Trace};
+use levada_node::http::{ACTION_HEADER, Streams, Trace, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{QueryArgs, TraceArgs};
+use crate::cli::{DrainArgs, QueryArgs, TraceArgs};
 
 /// Asks a node for a path of its API.
 pub(crate) async fn get<T: DeserializeOwned>(node: &str, path: &str) -> anyhow::Result<T> {
@@ -113,6 +113,55 @@ pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<()> {
     if !answer.complete {
         say("\nthis node is not fed from an origin now; the stream is idle here, or waits for a path");
     }
+    Ok(())
+}
+
+pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
+    let path = format!("/api/v1/why/{}", args.stream);
+    if raw(&args.query, &path).await? {
+        return Ok(());
+    }
+    let why: Why = get(&args.query.node, &path).await?;
+    let by = |node: &Option<String>, path: &[String]| match node {
+        None => "none".to_owned(),
+        Some(node) if path.is_empty() => node.clone(),
+        Some(node) => format!("{node} (by {})", path.join(" > ")),
+    };
+    say(&format!("{} at {}: {}", why.stream, why.node, why.state));
+    say(&format!("parent  {}", by(&why.parent, &why.path)));
+    say(&format!("backup  {}\n", by(&why.backup, &why.backup_path)));
+    let mut rows = vec![["NEIGHBOUR", "METRIC", "HOPS", "CARRIES IT", "LACKS"].map(str::to_owned)];
+    for node in why.candidates {
+        rows.push([
+            node.name,
+            node.metric_us.map_or("-".to_owned(), |us| format!("{:.2} ms", us as f64 / 1e3)),
+            node.hops.map_or("-".to_owned(), |hops| hops.to_string()),
+            if node.carries { "yes" } else { "no" }.to_owned(),
+            node.lacks.unwrap_or_else(|| "nothing".to_owned()),
+        ]);
+    }
+    print_table(&rows);
+    if !why.switches.is_empty() {
+        say("");
+        let mut rows = vec![["AGO", "FROM", "TO", "CAUSE"].map(str::to_owned)];
+        for switch in why.switches {
+            let from = switch.from.unwrap_or_else(|| "-".to_owned());
+            rows.push([format!("{:.1} s", switch.ago_s), from, switch.to, switch.cause]);
+        }
+        print_table(&rows);
+    }
+    Ok(())
+}
+
+/// Asks a node to let its children move and to stop, and waits until it has.
+pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
+    let node = args.node.as_ref().unwrap_or(&args.target).trim_end_matches('/');
+    let client = reqwest::Client::new();
+    let request = client.post(format!("{node}/api/v1/drain")).header(ACTION_HEADER, "drain");
+    let response =
+        request.send().await.with_context(|| format!("node {node} cannot be reached; name it by its URL"))?;
+    checked(response).await?;
+    say("drained: its children have other parents; it stops");
     Ok(())
 }
 

@@ -58,18 +58,34 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         None => None,
     };
     let mut tasks = JoinSet::new();
-    let joining =
-        Joining { listen: settings.listen, advertise: settings.advertise, http_url: http_url.clone(), light: false };
+    let joining = Joining {
+        listen: settings.listen,
+        advertise: settings.advertise,
+        http_url: http_url.clone(),
+        light: false,
+        max_children: settings.max_children,
+        max_egress_bps: settings.max_egress_bps,
+    };
     let node = tokio::select! {
         node = join(settings.member, joining, &mut tasks) => node?,
-        ended = end_of(lifetime) => return ended,
+        ended = end_of(lifetime) => return ended.map(drop),
     };
     let _server = listener.map(|listener| http::serve(node.clone(), listener)).transpose()?;
     for given in &settings.publish {
         spawn_publish(&node, given, &mut tasks)?;
     }
     tracing::info!(node = node.name(), links = %node.address(), page = http_url, "node is ready");
-    end_of(lifetime).await?;
+    let ending = tokio::select! {
+        ended = end_of(lifetime) => ended?,
+        () = node.stop_requested() => Ending::Asked,
+    };
+    if ending == Ending::Asked {
+        tracing::info!("stopping: children move to other parents; interrupt again to stop at once");
+        tokio::select! {
+            () = node.drain() => {}
+            _ = end_of(lifetime) => {}
+        }
+    }
     tasks.shutdown().await;
     node.shutdown().await;
     Ok(())
@@ -106,7 +122,7 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let node = tokio::select! {
         node = join(member, Joining::light(), &mut tasks) => node?,
-        ended = end_of(lifetime) => return ended,
+        ended = end_of(lifetime) => return ended.map(drop),
     };
     let publishing = async {
         if args.source == "-" {
@@ -117,7 +133,7 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     };
     let result = tokio::select! {
         result = publishing => result,
-        ended = end_of(lifetime) => ended,
+        ended = end_of(lifetime) => ended.map(drop),
     };
     node.shutdown().await;
     result
@@ -129,12 +145,21 @@ pub(crate) struct Joining {
     advertise: Vec<String>,
     http_url: Option<String>,
     light: bool,
+    max_children: Option<usize>,
+    max_egress_bps: Option<u64>,
 }
 
 impl Joining {
     /// Connects out, accepts nobody.
     pub(crate) fn light() -> Self {
-        Self { listen: ([0, 0, 0, 0], 0).into(), advertise: Vec::new(), http_url: None, light: true }
+        Self {
+            listen: ([0, 0, 0, 0], 0).into(),
+            advertise: Vec::new(),
+            http_url: None,
+            light: true,
+            max_children: None,
+            max_egress_bps: None,
+        }
     }
 }
 
@@ -148,6 +173,8 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
         http_url: joining.http_url,
         light: joining.light,
         neighbours,
+        children_max: joining.max_children,
+        egress_max_bps: joining.max_egress_bps,
     };
     let node = Node::start(config)?;
     if let Some((request, enrolled)) = following {
@@ -202,17 +229,25 @@ async fn identify(member: &Member) -> anyhow::Result<(Identity, Vec<Neighbour>, 
     }
 }
 
+/// Why a process is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Somebody asked, who can wait for a moment.
+    Asked,
+    /// Whoever started it is gone.
+    Orphaned,
+}
+
 /// Resolves when the process is to stop.
-pub(crate) async fn end_of(lifetime: Lifetime) -> anyhow::Result<()> {
+pub(crate) async fn end_of(lifetime: Lifetime) -> anyhow::Result<Ending> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stdin_closed(), if lifetime.until_stdin_closes => {}
+        _ = terminate.recv() => Ok(Ending::Asked),
+        _ = interrupt.recv() => Ok(Ending::Asked),
+        () = stdin_closed(), if lifetime.until_stdin_closes => Ok(Ending::Orphaned),
     }
-    Ok(())
 }
 
 async fn stdin_closed() {

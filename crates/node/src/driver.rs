@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use levada_overlay::message::Hop;
-use levada_overlay::node::view::View;
+use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Neighbour, Node as Brain, Output, Position, StreamName, Time,
+    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, Node as Brain, Output, Position, StreamName, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ use routes::Water;
 pub const BRAIN_QUEUE: usize = 4_096;
 /// Time to reach one address of a neighbour.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between two measurements of how much streams take.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for goodbyes to leave when the node stops.
 const GOODBYE_GRACE: Duration = Duration::from_millis(200);
 
@@ -41,6 +43,7 @@ pub enum ToBrain {
     Echo { link: LinkId, nonce: u64, at: Instant },
     Transport { link: LinkId, sent: u64, lost: u64 },
     Newer { feed: FeedId, position: Position },
+    Behind { feed: FeedId, since: Option<Time>, announced: bool },
     Ask(Ask),
 }
 
@@ -65,6 +68,10 @@ pub enum Ask {
     Log(StreamName, oneshot::Sender<Option<Arc<StreamLog>>>),
     /// The way of a stream.
     Trace(StreamName, oneshot::Sender<Vec<Hop>>),
+    /// Why a stream comes the way it comes.
+    Why(StreamName, oneshot::Sender<Option<WhyView>>),
+    /// Let the children move; answered when the node may stop.
+    Drain(oneshot::Sender<()>),
     /// Stop: say goodbye, then end.
     Shutdown(oneshot::Sender<()>),
 }
@@ -83,6 +90,7 @@ pub struct Driver {
     tasks: JoinSet<()>,
     traces: HashMap<u64, oneshot::Sender<Vec<Hop>>>,
     next_ticket: u64,
+    draining: Vec<oneshot::Sender<()>>,
 }
 
 impl Driver {
@@ -97,7 +105,7 @@ impl Driver {
         next_link: Arc<AtomicU64>,
     ) -> Self {
         Self {
-            water: Water::new(context.feeds.clone(), context.stats.clone()),
+            water: Water::new(&context, started),
             brain,
             started,
             events,
@@ -109,6 +117,7 @@ impl Driver {
             tasks: JoinSet::new(),
             traces: HashMap::new(),
             next_ticket: 0,
+            draining: Vec::new(),
         }
     }
 
@@ -118,6 +127,7 @@ impl Driver {
 
     /// Runs until somebody asks for shutdown.
     pub async fn run(mut self) {
+        let mut rates = tokio::time::interval(RATE_INTERVAL);
         loop {
             self.drain();
             let due = self.brain.poll_timeout();
@@ -129,6 +139,12 @@ impl Driver {
                     Some(event) => self.handle(event),
                     None => return,
                 },
+                _ = rates.tick() => {
+                    let now = self.time(Instant::now());
+                    for (stream, bps) in self.water.rates() {
+                        self.brain.handle_input(Input::Rate { stream, bps }, now);
+                    }
+                }
                 () = sleep => {
                     let now = self.time(Instant::now());
                     self.brain.handle_timeout(now);
@@ -179,6 +195,7 @@ impl Driver {
             }
             ToBrain::Transport { link, sent, lost } => Input::Transport { link, sent, lost, load: 0.0 },
             ToBrain::Newer { feed, position } => Input::Newer { feed, position },
+            ToBrain::Behind { feed, since, announced } => Input::Behind { feed, since, announced },
             ToBrain::Ask(ask) => return self.ask(ask, now),
         };
         self.brain.handle_input(input, now);
@@ -204,9 +221,9 @@ impl Driver {
                     handle.probe(nonce);
                 }
             }
-            Output::Join { link, mut join, backfill } => {
-                if let Some(log) = self.water.log(&join.stream) {
-                    match log.resume().filter(|_| !backfill) {
+            Output::Join { link, mut join, from_log } => {
+                if let Some(log) = self.water.log(&join.stream).filter(|_| join.mode == Mode::Full) {
+                    match log.resume().filter(|_| from_log) {
                         Some(held) => join.resume = Some(held),
                         None => join.resume.into_iter().for_each(|resume| log.begin(resume)),
                     }
@@ -220,6 +237,12 @@ impl Driver {
                 }
             }
             Output::TraceAnswer { to, stream, hops } => self.answer_trace(to, &stream, hops),
+            Output::Drained => {
+                // Whoever asked may have given up waiting.
+                for asker in self.draining.drain(..) {
+                    let _ = asker.send(());
+                }
+            }
             Output::Event(event) => report(&event),
         }
     }
@@ -302,8 +325,16 @@ fn report(event: &Event) {
     match event {
         Event::LinkUp { peer } => tracing::info!(peer, "link up"),
         Event::LinkDown { peer, reason } => tracing::info!(peer, reason, "link down"),
-        Event::Committed { stream, parent, before, position } => {
-            tracing::info!(%stream, parent, before = before.as_deref().unwrap_or("none"), %position, "new parent");
+        Event::Committed { stream, parent, before, cause, position } => {
+            let before = before.as_deref().unwrap_or("none");
+            tracing::info!(%stream, parent, before, %cause, %position, "new parent");
+        }
+        Event::Suspected { stream, parent } => {
+            tracing::info!(%stream, parent, "the parent does not keep up; asking elsewhere");
+        }
+        Event::Cleared { stream, parent } => tracing::info!(%stream, parent, "the parent keeps up again"),
+        Event::Adopting { stream, node } => {
+            tracing::info!(%stream, node, "no neighbour can give the stream; dialling a node further up");
         }
         Event::Waiting { stream } => {
             tracing::info!(%stream, "no path to the stream yet; it goes on by itself")

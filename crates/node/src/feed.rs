@@ -8,6 +8,10 @@
 
 mod receive;
 mod send;
+pub(crate) mod shadow;
+mod watch;
 
 pub use receive::{Feeds, Inlet, ReceiveError, receive};
 pub use send::{ChildFeed, ChildTarget};
+pub use watch::Watched;
+pub(crate) use watch::watch;

@@ -8,14 +8,15 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+pub use api::{ACTION_HEADER, GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+pub use levada_overlay::node::view::WhyView as Why;
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
@@ -70,10 +71,12 @@ pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError>
         .route("/api/v1/map", get(api::map))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/trace/{name}", get(api::trace))
+        .route("/api/v1/why/{name}", get(api::why))
+        .route("/api/v1/drain", post(api::drain))
         .fallback(api::not_found)
         .with_state(rooms);
     let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });

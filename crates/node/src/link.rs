@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! datagram   kind u8 (0 probe, 1 echo), nonce u64 big-endian
+//!            kind u8 (2 front), see feed::shadow
 //! ```
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::driver::ToBrain;
-use crate::feed::{Feeds, ReceiveError, receive};
+use crate::feed::{Feeds, ReceiveError, receive, shadow};
 use crate::stats::Stats;
 use crate::trust::PeerIdentity;
 
@@ -105,7 +106,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     let mut tasks = JoinSet::new();
     tasks.spawn(write_control(send, queued));
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
-    tasks.spawn(read_datagrams(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
     tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
@@ -175,12 +176,22 @@ fn datagram(kind: u8, nonce: u64) -> Bytes {
     bytes.freeze()
 }
 
-async fn read_datagrams(link: LinkId, connection: Connection, brain: mpsc::Sender<ToBrain>) {
+async fn read_datagrams(link: LinkId, connection: Connection, context: LinkContext) {
+    let LinkContext { brain, feeds, .. } = context;
     while let Ok(bytes) = connection.read_datagram().await {
         let at = Instant::now();
         let Some((&kind, nonce)) = bytes.split_first() else {
             continue;
         };
+        if kind == shadow::FRONT {
+            let news = shadow::decode(nonce).and_then(|(feed, front)| feeds.front(feed, link, front));
+            if let Some(news) = news
+                && brain.send(news).await.is_err()
+            {
+                return;
+            }
+            continue;
+        }
         let Ok(nonce) = nonce.try_into().map(u64::from_be_bytes) else {
             continue;
         };

@@ -48,6 +48,8 @@ struct State {
     begins: Option<Resume>,
     /// Groups up to this one went.
     evicted: Option<GroupId>,
+    /// How far the parent is of a node that holds no objects, but is a backup of others.
+    announced: Option<Resume>,
     newest: Option<Position>,
     newest_at: Option<Instant>,
     stats: LogStats,
@@ -181,6 +183,31 @@ impl StreamLog {
     /// Where a feed has to go on, per layer the first object that is missing; `None` for an empty log.
     pub fn resume(&self) -> Option<Resume> {
         self.state().resume()
+    }
+
+    /// How far this node is: what it holds, or, without objects, what its parent announced.
+    pub fn front(&self) -> Option<Resume> {
+        let state = self.state();
+        state.resume().or(state.announced)
+    }
+
+    /// Notes how far the parent is. Tells whether that is further than anything known before.
+    pub fn announce(&self, front: Resume) -> bool {
+        let mut state = self.state();
+        let known = state.resume().or(state.announced);
+        let newer = known.is_none_or(|known| known.timeline < front.timeline || !known.covers(&front));
+        if newer {
+            state.announced = Some(state.announced.map_or(front, |known| known.max(front)));
+        }
+        newer
+    }
+
+    /// Drops all objects: nobody here needs any, and later ones shall not be taken for their continuation.
+    pub fn clear(&self) {
+        let mut state = self.state();
+        if !state.groups.is_empty() {
+            *state = State { announced: state.resume(), stats: state.stats, ..State::default() };
+        }
     }
 
     /// Notes from where the log is filled, since a layer that holds nothing does not tell whether anything is missing.

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use levada_overlay::message::Hop;
-use levada_overlay::node::view::View;
+use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
 use levada_overlay::{Config, Credential, Keys, LinkId, Neighbour, Node as Brain, NodeId, StreamName, Time};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::driver::{Ask, BRAIN_QUEUE, Driver, ToBrain};
 use crate::feed::Feeds;
@@ -40,6 +40,10 @@ pub struct NodeConfig {
     pub light: bool,
     /// First neighbours.
     pub neighbours: Vec<Neighbour>,
+    /// Most children, over all streams; `None`: the default.
+    pub children_max: Option<usize>,
+    /// Bits per second that may leave for children; `None`: no limit.
+    pub egress_max_bps: Option<u64>,
 }
 
 /// Why a node does not start, or does not do what it is asked.
@@ -84,6 +88,7 @@ struct Shared {
     address: SocketAddr,
     stats: Arc<Stats>,
     started: Instant,
+    stop: Notify,
 }
 
 struct NodeKeys {
@@ -131,7 +136,8 @@ impl Node {
             addresses: advertise,
             http: config.http_url,
             transit: !config.light,
-            children_max: CHILDREN_MAX_DEFAULT,
+            children_max: config.children_max.unwrap_or(CHILDREN_MAX_DEFAULT),
+            egress_max_bps: config.egress_max_bps,
         };
         let ca = trust::ca_key(&identity.ca)?;
         let brain = Brain::new(brain_config, Box::new(NodeKeys { identity, ca }), Time::ZERO);
@@ -143,7 +149,8 @@ impl Node {
             Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, next_link.clone());
         tokio::spawn(driver.run());
         tokio::spawn(accept(endpoint, context, next_link));
-        let node = Self { brain: sender, shared: Arc::new(Shared { id, name, address, stats, started }) };
+        let node =
+            Self { brain: sender, shared: Arc::new(Shared { id, name, address, stats, started, stop: Notify::new() }) };
         node.tell(Ask::Neighbours(config.neighbours));
         Ok(node)
     }
@@ -213,6 +220,27 @@ impl Node {
             Ok(Ok(hops)) => Ok(hops),
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
         }
+    }
+
+    /// Why a stream comes the way it comes; `None` if nobody is known to publish it.
+    pub async fn why(&self, stream: StreamName) -> Result<Option<WhyView>, NodeError> {
+        self.ask(|answer| Ask::Why(stream, answer)).await
+    }
+
+    /// Asks the children to move, and waits until they have, or some seconds. The node goes on serving meanwhile.
+    pub async fn drain(&self) {
+        // A node that has stopped already has no children.
+        let _ = self.ask(Ask::Drain).await;
+    }
+
+    /// Asks whoever runs this node to drain and stop it.
+    pub fn request_stop(&self) {
+        self.shared.stop.notify_one();
+    }
+
+    /// Waits for such a request.
+    pub async fn stop_requested(&self) {
+        self.shared.stop.notified().await;
     }
 
     /// Says goodbye to the neighbours and stops.

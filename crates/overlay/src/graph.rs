@@ -1,11 +1,14 @@
 //! Shortest paths from the origins of a stream to every node, over the links that both ends tell of.
 //!
 //! All origins of one stream hang below one virtual root at distance zero, so the nearest origin wins and the death of an
-//! origin is a reroute like any other. Dijkstra's algorithm with a binary heap; ties are broken by node index, so every
-//! node that has the same records finds the same tree.
+//! origin is a reroute like any other. Dijkstra's algorithm with a binary heap; of two paths of one metric the one with
+//! fewer hops counts, so every node that has the same records finds the same distances.
+//!
+//! The graph is kept, not made anew: a record changes the edges of its author alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
 
 use crate::id::NodeId;
 use crate::record::LinkFacts;
@@ -16,106 +19,133 @@ type Index = u32;
 /// Distances are in microseconds of link cost.
 pub type Micros = u64;
 
-/// A snapshot of the mesh, made for many shortest-path runs.
+/// Most nodes of a graph: all authors of records, and as many that are only spoken of. Bounds what lists of links to
+/// nobody can make this node keep.
+pub const VERTICES_MAX: usize = 2 * crate::table::AUTHORS_MAX;
+
+/// The mesh as the records tell it.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    ids: Vec<NodeId>,
-    transit: Vec<bool>,
-    /// Edges of node `i` are `edges[first[i]..first[i + 1]]`, each (target, cost from `i` to the target).
-    first: Vec<u32>,
-    edges: Vec<(Index, u32)>,
+    index: Arc<BTreeMap<NodeId, Index>>,
+    vertices: Vec<Vertex>,
 }
 
-/// What a node tells of itself, as the graph needs it.
+#[derive(Clone, Debug)]
+struct Vertex {
+    id: NodeId,
+    transit: bool,
+    /// Sorted by target.
+    edges: Vec<Edge>,
+}
+
+/// What a node claims of a link.
 #[derive(Clone, Copy, Debug)]
-pub struct Vertex<'a> {
-    /// Its links.
-    pub links: &'a [LinkFacts],
-    /// Whether it passes on what it did not publish.
-    pub transit: bool,
+struct Edge {
+    to: Index,
+    out_us: u32,
+    in_us: u32,
+    /// The worse of both ends' claims; `None` while the other end does not list it.
+    cost: Option<u32>,
 }
 
 impl Graph {
-    /// Builds the graph. An edge exists where both ends list it; its cost is the worse of both claims, so that one liar
-    /// cannot shorten a path.
-    pub fn new(vertices: &BTreeMap<NodeId, Vertex<'_>>) -> Self {
-        let ids: Vec<NodeId> = vertices.keys().copied().collect();
-        let mut claims: BTreeMap<(Index, Index), (u32, u32)> = BTreeMap::new();
-        let index = |id: &NodeId| ids.binary_search(id).ok().map(|at| at as Index);
-        for (at, vertex) in vertices.values().enumerate() {
-            for link in vertex.links {
-                if let Some(peer) = index(&link.peer) {
-                    claims.insert((at as Index, peer), (link.out_us, link.in_us));
-                }
-            }
+    /// Sets whether a node passes on what it did not publish.
+    pub fn set_transit(&mut self, id: NodeId, transit: bool) {
+        if let Some(at) = self.at(id) {
+            self.vertices[at as usize].transit = transit;
         }
-        let mut first = Vec::with_capacity(ids.len() + 1);
-        let mut edges = Vec::with_capacity(claims.len());
-        let mut node = 0;
-        first.push(0);
-        for (&(from, to), &(out_us, _)) in &claims {
-            while node < from {
-                first.push(edges.len() as u32);
-                node += 1;
-            }
-            if let Some((_, in_us)) = claims.get(&(to, from)).filter(|_| from != to) {
-                edges.push((to, out_us.max(*in_us).max(1)));
-            }
-        }
-        first.resize(ids.len() + 1, edges.len() as u32);
-        let transit = vertices.values().map(|vertex| vertex.transit).collect();
-        Self { ids, transit, first, edges }
     }
 
-    /// Number of nodes.
+    /// Sets the links that a node lists. An edge exists where both ends list it; its cost is the worse of both claims, so
+    /// that one liar cannot shorten a path.
+    pub fn set_links(&mut self, id: NodeId, links: &[LinkFacts]) {
+        let Some(from) = self.at(id) else { return };
+        for edge in std::mem::take(&mut self.vertices[from as usize].edges) {
+            if let Some(back) = self.vertices[edge.to as usize].edge_mut(from) {
+                back.cost = None;
+            }
+        }
+        let listed = links.iter().filter(|link| link.peer != id);
+        let edge = |link: &LinkFacts| {
+            Some(Edge { to: self.at(link.peer)?, out_us: link.out_us, in_us: link.in_us, cost: None })
+        };
+        let mut edges: Vec<Edge> = listed.filter_map(edge).collect();
+        edges.sort_by_key(|edge| edge.to);
+        edges.dedup_by_key(|edge| edge.to);
+        for edge in &mut edges {
+            if let Some(back) = self.vertices[edge.to as usize].edge_mut(from) {
+                edge.cost = Some(edge.out_us.max(back.in_us).max(1));
+                back.cost = Some(back.out_us.max(edge.in_us).max(1));
+            }
+        }
+        self.vertices[from as usize].edges = edges;
+    }
+
+    fn at(&mut self, id: NodeId) -> Option<Index> {
+        if let Some(at) = self.index.get(&id) {
+            return Some(*at);
+        }
+        if self.vertices.len() >= VERTICES_MAX {
+            return None;
+        }
+        let at = self.vertices.len() as Index;
+        Arc::make_mut(&mut self.index).insert(id, at);
+        self.vertices.push(Vertex { id, transit: false, edges: Vec::new() });
+        Some(at)
+    }
+
+    /// Number of nodes that were told of.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.vertices.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.vertices.is_empty()
     }
 
     /// All edges: from, to, cost in microseconds.
     pub fn edges(&self) -> impl Iterator<Item = (NodeId, NodeId, u32)> {
-        self.ids.iter().enumerate().flat_map(|(from, id)| {
-            self.edges_of(from as Index).iter().map(|&(to, cost)| (*id, self.ids[to as usize], cost))
-        })
+        let of = |vertex: &Vertex, edge: &Edge| Some((vertex.id, self.vertices[edge.to as usize].id, edge.cost?));
+        self.vertices.iter().flat_map(move |vertex| vertex.edges.iter().filter_map(move |edge| of(vertex, edge)))
     }
 
-    fn edges_of(&self, node: Index) -> &[(Index, u32)] {
-        let node = node as usize;
-        &self.edges[self.first[node] as usize..self.first[node + 1] as usize]
-    }
-
-    /// Shortest paths from the nearest of `origins` to every node.
-    pub fn distances(&self, origins: impl IntoIterator<Item = NodeId>) -> Distances {
-        let mut reached = vec![Reached { metric: Micros::MAX, hops: u16::MAX }; self.len()];
+    /// Shortest paths from the nearest of `origins` to every node, as if the nodes `without` were not there.
+    pub fn distances(&self, origins: &[NodeId], without: &[NodeId]) -> Distances {
+        const UNREACHED: Reached = Reached { metric: Micros::MAX, hops: u16::MAX };
+        let mut reached = vec![UNREACHED; self.len()];
+        let mut passes: Vec<bool> = self.vertices.iter().map(|vertex| vertex.transit).collect();
         let mut heap = BinaryHeap::with_capacity(self.len());
-        let mut is_origin = vec![false; self.len()];
-        for origin in origins {
-            if let Ok(at) = self.ids.binary_search(&origin) {
-                reached[at] = Reached { metric: 0, hops: 0 };
-                is_origin[at] = true;
-                heap.push(Reverse((0, 0, at as Index)));
-            }
+        let find = |id: &NodeId| self.index.get(id).copied();
+        for at in origins.iter().filter(|id| !without.contains(id)).filter_map(find) {
+            reached[at as usize] = Reached { metric: 0, hops: 0 };
+            passes[at as usize] = true;
+            heap.push(Reverse((0, 0, at)));
         }
+        let closed: Vec<Index> = without.iter().filter_map(find).collect();
         while let Some(Reverse((metric, hops, node))) = heap.pop() {
             let at = node as usize;
-            if reached[at].metric != metric || !(self.transit[at] || is_origin[at]) {
+            if reached[at] != (Reached { metric, hops }) || !passes[at] {
                 continue;
             }
-            for &(to, cost) in self.edges_of(node) {
+            for edge in &self.vertices[at].edges {
+                let Some(cost) = edge.cost.filter(|_| !closed.contains(&edge.to)) else { continue };
                 let next = Reached { metric: metric + Micros::from(cost), hops: hops + 1 };
-                if next.metric < reached[to as usize].metric {
-                    reached[to as usize] = next;
-                    heap.push(Reverse((next.metric, next.hops, to)));
+                let known = &mut reached[edge.to as usize];
+                if (next.metric, next.hops) < (known.metric, known.hops) {
+                    *known = next;
+                    heap.push(Reverse((next.metric, next.hops, edge.to)));
                 }
             }
         }
-        let found = self.ids.iter().zip(reached).filter(|(_, reached)| reached.metric != Micros::MAX);
-        Distances { nodes: found.map(|(id, reached)| (*id, reached)).collect() }
+        Distances { index: self.index.clone(), reached }
+    }
+}
+
+impl Vertex {
+    fn edge_mut(&mut self, to: Index) -> Option<&mut Edge> {
+        let at = self.edges.binary_search_by_key(&to, |edge| edge.to).ok()?;
+        self.edges.get_mut(at)
     }
 }
 
@@ -131,15 +161,15 @@ pub struct Reached {
 /// Result of one shortest-path run.
 #[derive(Clone, Debug, Default)]
 pub struct Distances {
-    /// Sorted by node.
-    nodes: Vec<(NodeId, Reached)>,
+    index: Arc<BTreeMap<NodeId, Index>>,
+    reached: Vec<Reached>,
 }
 
 impl Distances {
     /// How far `node` is from the nearest origin; `None` if there is no path.
     pub fn get(&self, node: NodeId) -> Option<Reached> {
-        let at = self.nodes.binary_search_by_key(&node, |(id, _)| *id).ok()?;
-        self.nodes.get(at).map(|(_, reached)| *reached)
+        let at = self.index.get(&node)?;
+        self.reached.get(*at as usize).copied().filter(|reached| reached.metric != Micros::MAX)
     }
 }
 

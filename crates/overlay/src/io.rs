@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::id::{NodeId, StreamName};
-use crate::message::{FeedId, Hop, Join, Message};
+use crate::message::{FeedId, Hop, Join, Message, Mode};
 use crate::position::{Position, Resume};
+use crate::time::Time;
 
 /// A connection to a neighbour, numbered by the driver. A number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,12 +75,29 @@ pub enum Input {
         /// Share of the link's capacity in use, 0 to 1; 0 where the capacity is unknown.
         load: f64,
     },
-    /// The feed of a candidate brought its first object that is newer than everything held (the commit rule).
+    /// A feed whose route says so brought its first object that is newer than everything held (the commit rule).
     Newer {
         /// Which feed.
         feed: FeedId,
         /// The object.
         position: Position,
+    },
+    /// The feed that is watched has fallen behind for longer than its route's patience, or keeps up again.
+    Behind {
+        /// The feed.
+        feed: FeedId,
+        /// Since when what it ought to have brought is missing; `None`: it keeps up again.
+        since: Option<Time>,
+        /// Whether another feed announced what is missing. If not, the feed is only silent, which may be the origin's
+        /// own silence.
+        announced: bool,
+    },
+    /// How much a stream takes, measured.
+    Rate {
+        /// The stream.
+        stream: StreamName,
+        /// Bits per second.
+        bps: u64,
     },
     /// A child wants to go on from before the log's beginning: the log must be filled from further up.
     Lacks {
@@ -110,7 +128,9 @@ pub enum Input {
         /// The stream.
         stream: StreamName,
     },
-    /// The node stops: say goodbye.
+    /// The node is to stop soon: children move while it still serves them, then comes [`Output::Drained`].
+    Drain,
+    /// The node stops now: say goodbye.
     Shutdown,
 }
 
@@ -146,9 +166,9 @@ pub enum Output {
         link: LinkId,
         /// With the resume point that the brain knows of: what children wait for.
         join: Join,
-        /// Whether that point stands as it is. Otherwise, if the log holds anything, the driver puts in the log's own:
-        /// only the water knows it at the instant of sending.
-        backfill: bool,
+        /// If the log holds anything, the driver puts in the log's own resume point: only the water knows it at the
+        /// instant of sending. Otherwise the point stands as it is.
+        from_log: bool,
     },
     /// How a stream flows through this node from now on.
     Route {
@@ -166,6 +186,8 @@ pub enum Output {
         /// Origin first.
         hops: Vec<Hop>,
     },
+    /// All children that could move have moved, or their time is up: the node may stop.
+    Drained,
     /// Something that people may want to know.
     Event(Event),
 }
@@ -184,12 +206,39 @@ pub enum Asker {
 pub struct Route {
     /// This node publishes the stream.
     pub origin: bool,
-    /// The committed feed.
-    pub main: Option<(LinkId, FeedId)>,
-    /// A feed that has been asked for; its first newer object is to be reported.
-    pub candidate: Option<(LinkId, FeedId)>,
+    /// The feeds that have been asked for.
+    pub inflows: Vec<Inflow>,
+    /// The feed to watch, if another one is ready to take over.
+    pub watch: Option<Watch>,
     /// Whom to feed.
     pub children: Vec<ChildRoute>,
+}
+
+/// A feed that has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inflow {
+    /// Over this link.
+    pub link: LinkId,
+    /// Under this number.
+    pub feed: FeedId,
+    /// Objects, or only how far the parent is.
+    pub mode: Mode,
+    /// The first object that is newer than everything held, or in a shadow the first such account, is to be reported.
+    /// Set anew, it is to be reported anew.
+    pub report: bool,
+    /// A shadow that stands for the stream itself: what it announces is passed on to children that are shadows.
+    pub passed_on: bool,
+}
+
+/// Which feed is to be watched, and how closely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The feed that should keep up.
+    pub feed: FeedId,
+    /// The shadow that tells what it should have brought.
+    pub reference: Option<FeedId>,
+    /// How late it may be before that is reported.
+    pub patience: Duration,
 }
 
 /// A child that is to be fed.
@@ -201,6 +250,8 @@ pub struct ChildRoute {
     pub feed: FeedId,
     /// From there; `None`: from the newest group.
     pub resume: Option<Resume>,
+    /// Objects, or only how far this node is.
+    pub mode: Mode,
 }
 
 /// Why this node closes a link.
@@ -265,10 +316,33 @@ pub enum Event {
         stream: StreamName,
         /// Name of the parent.
         parent: String,
-        /// Name of the parent before.
+        /// Name of the parent before; `None` for the first one.
         before: Option<String>,
+        /// Why it changed.
+        cause: Cause,
         /// First object that was newer.
         position: Position,
+    },
+    /// A feed fell behind and another one was asked for what is missing; the parent stays for now.
+    Suspected {
+        /// The stream.
+        stream: StreamName,
+        /// Name of the parent that is suspected.
+        parent: String,
+    },
+    /// The parent that was suspected keeps up again, and stays.
+    Cleared {
+        /// The stream.
+        stream: StreamName,
+        /// Its name.
+        parent: String,
+    },
+    /// A node that is no neighbour is dialled, because no neighbour can give a stream.
+    Adopting {
+        /// The stream.
+        stream: StreamName,
+        /// Name of the node.
+        node: String,
     },
     /// A wanted stream has no path; it goes on by itself when there is one.
     Waiting {
@@ -282,4 +356,40 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+}
+
+/// Why a stream gets another parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// It had none.
+    First,
+    /// The link to it was closed.
+    LinkLost,
+    /// It fell behind what others had, or fell silent.
+    Behind,
+    /// It had no supply of its own.
+    Dry,
+    /// It is about to stop.
+    Leaving,
+    /// It refused.
+    Refused,
+    /// Another one has been better for long enough.
+    Better,
+    /// The same parent, asked anew: from further back, or for more than before.
+    Again,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::First => "it had none",
+            Self::LinkLost => "the link to it was lost",
+            Self::Behind => "it fell behind",
+            Self::Dry => "it had no supply",
+            Self::Leaving => "it is about to stop",
+            Self::Refused => "it refused",
+            Self::Better => "another one is better",
+            Self::Again => "asked anew",
+        })
+    }
 }

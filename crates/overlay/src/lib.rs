@@ -8,7 +8,7 @@
 //!            ├ table    signed records of all nodes        (record, table, credential)
 //!            ├ links    measurement and cost of each       (link)
 //!            ├ graph    shortest paths from the origins    (graph)
-//!            └ streams  parent, candidate, children        (node/streams: join, commit, leave)
+//!            └ streams  parent, candidate, backup, children  (node/streams: join, commit, repair, adopt)
 //! ```
 
 pub mod credential;
@@ -18,6 +18,7 @@ pub mod io;
 pub mod link;
 pub mod message;
 pub mod node;
+pub mod pace;
 pub mod position;
 pub mod record;
 pub mod table;
@@ -25,8 +26,8 @@ pub mod time;
 
 pub use credential::Credential;
 pub use id::{NameError, NodeId, StreamName, check_node_name};
-pub use io::{Asker, ChildRoute, Event, HangUp, Input, LinkId, Neighbour, Output, Route};
-pub use message::{FeedId, Message};
+pub use io::{Asker, Cause, ChildRoute, Event, HangUp, Inflow, Input, LinkId, Neighbour, Output, Route, Watch};
+pub use message::{FeedId, Message, Mode};
 pub use node::{Config, Keys, Node};
 pub use position::{Position, Resume};
 pub use time::Time;

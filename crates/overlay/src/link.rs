@@ -42,6 +42,12 @@ pub const PROBE_IDLE: Duration = Duration::from_secs(1);
 pub const SILENCE_IN_USE: Duration = Duration::from_secs(1);
 /// Silence that ends another link: three probes and a half.
 pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
+/// Least lateness that is suspicious (DESIGN 3).
+const PATIENCE_MIN: Duration = Duration::from_millis(60);
+/// Lateness that is suspicious in any case (DESIGN 3).
+const PATIENCE_MAX: Duration = Duration::from_millis(250);
+/// Steps of patience. Tuned.
+const PATIENCE_STEP_US: u64 = 10_000;
 /// Probes remembered while no echo has come.
 const PROBES_OPEN_MAX: usize = 64;
 
@@ -135,6 +141,14 @@ impl Estimator {
     /// Smoothed share of sent packets that were lost, 0 to 1.
     pub fn loss(&self) -> f64 {
         self.loss
+    }
+
+    /// How late something may be on this link before the other end is suspected: two round trips and four times their
+    /// jitter, 60 to 250 ms (DESIGN 3), in steps that small changes do not cross.
+    pub fn patience(&self) -> Duration {
+        let us = (2.0 * self.rtt_us.unwrap_or(0.0) + 4.0 * self.jitter_us) as u64;
+        let stepped = us.div_ceil(PATIENCE_STEP_US) * PATIENCE_STEP_US;
+        Duration::from_micros(stepped).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
     /// Costs as measured now; `None` before the first echo.

@@ -4,6 +4,9 @@
 //! On the wire every message is preceded by its length as a 32-bit big-endian number. The length is checked against
 //! [`MESSAGE_LEN_MAX`] before anything is allocated.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
@@ -21,8 +24,10 @@ pub const MESSAGE_LEN_MAX: usize = RECORD_LEN_MAX + 32 * 1024;
 pub const BUCKETS: usize = 64;
 /// Most entries of a listing.
 pub const LISTING_MAX: usize = 2_048;
-/// Most hops of a trace.
+/// Most hops of a trace, and of the path that a parent tells.
 pub const TRACE_HOPS_MAX: usize = 64;
+/// Most alternates of a refusal.
+pub const ALTERNATES_MAX: usize = 8;
 
 /// A feed of one stream over one link, numbered by the child who asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,13 +59,15 @@ pub enum Message {
         feed: FeedId,
         /// Why.
         reason: Refusal,
+        /// Nodes that carry the stream and may have room, best first.
+        alternates: Vec<NodeId>,
     },
     /// How the sender's own supply of that feed stands.
     Supply {
         /// Which feed.
         feed: FeedId,
-        /// Whether it flows.
-        supply: Supply,
+        /// How it stands.
+        report: Report,
     },
     /// The sender has begun or ceased to carry a stream.
     Carries {
@@ -87,7 +94,7 @@ pub enum Message {
         /// Origin first.
         hops: Vec<Hop>,
     },
-    /// The sender is about to stop.
+    /// The sender is about to stop: it goes on serving for a while, and its children look for another parent.
     Goodbye,
 }
 
@@ -127,6 +134,30 @@ pub struct Join {
     pub stream: StreamName,
     /// Where to go on; `None`: from the newest group on.
     pub resume: Option<Resume>,
+    /// How much of it.
+    pub mode: Mode,
+}
+
+/// How much of a stream a feed brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Only how far the parent is (a shadow).
+    Shadow,
+    /// All objects.
+    #[default]
+    Full,
+}
+
+/// A parent's account of its own supply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it flows.
+    pub supply: Supply,
+    /// The nodes that the stream passes, from the origin to the sender; empty where it is not known.
+    pub path: Arc<[NodeId]>,
+    /// How long the slowest node on that path takes to suspect its own parent. Who is further down waits at least as
+    /// long for a parent that lives, so that one failure makes one switch.
+    pub patience: Duration,
 }
 
 /// Why a join is refused.
@@ -138,8 +169,8 @@ pub enum Refusal {
     Circular,
 }
 
-/// State of a parent's own supply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// State of a parent's own supply, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Supply {
     /// It has a parent, or is the origin.
     Flowing,
@@ -253,22 +284,26 @@ fn to_wire(message: &Message) -> wire::Any {
                 timeline: resume.timeline,
                 layers: resume.layers.iter().map(|&(group, index)| wire::Point { group, index }).collect(),
             }),
+            shadow: join.mode == Mode::Shadow,
         }),
         Message::Leave(feed) => Any::Leave(wire::Leave { feed: feed.0 }),
-        Message::Refuse { feed, reason } => Any::Refuse(wire::Refuse {
+        Message::Refuse { feed, reason, alternates } => Any::Refuse(wire::Refuse {
             feed: feed.0,
             reason: match reason {
                 Refusal::Busy => 1,
                 Refusal::Circular => 2,
             },
+            alternates: alternates.iter().map(|id| id.0.to_vec()).collect(),
         }),
-        Message::Supply { feed, supply } => Any::Supply(wire::Supply {
+        Message::Supply { feed, report } => Any::Supply(wire::Supply {
             feed: feed.0,
-            supply: match supply {
+            supply: match report.supply {
                 Supply::Flowing => 1,
                 Supply::Repairing => 2,
                 Supply::Waiting => 3,
             },
+            path: report.path.iter().map(|id| id.0.to_vec()).collect(),
+            patience_us: u32::try_from(report.patience.as_micros()).unwrap_or(u32::MAX),
         }),
         Message::Carries { stream, yes } => Any::Carries(wire::Carries { stream: stream.as_str().into(), yes: *yes }),
         Message::Gap(gap) => Any::Gap(wire::Gap {
@@ -327,19 +362,25 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
             feed: FeedId(join.feed),
             stream: stream(&join.stream)?,
             resume: join.resume.map(resume).transpose()?,
+            mode: if join.shadow { Mode::Shadow } else { Mode::Full },
         }),
         Any::Leave(leave) => Message::Leave(FeedId(leave.feed)),
         Any::Refuse(refuse) => Message::Refuse {
             feed: FeedId(refuse.feed),
             reason: if refuse.reason == 2 { Refusal::Circular } else { Refusal::Busy },
+            alternates: node_ids(&refuse.alternates, ALTERNATES_MAX)?,
         },
         Any::Supply(supply) => Message::Supply {
             feed: FeedId(supply.feed),
-            supply: match supply.supply {
-                1 => Supply::Flowing,
-                2 => Supply::Repairing,
-                3 => Supply::Waiting,
-                _ => return Err(MessageError::Field("supply")),
+            report: Report {
+                supply: match supply.supply {
+                    1 => Supply::Flowing,
+                    2 => Supply::Repairing,
+                    3 => Supply::Waiting,
+                    _ => return Err(MessageError::Field("supply")),
+                },
+                path: node_ids(&supply.path, TRACE_HOPS_MAX)?.into(),
+                patience: Duration::from_micros(supply.patience_us.into()),
             },
         },
         Any::Carries(carries) => Message::Carries { stream: stream(&carries.stream)?, yes: carries.yes },
@@ -381,6 +422,13 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
 
 fn node_id(bytes: &[u8]) -> Result<NodeId, MessageError> {
     bytes.try_into().map(NodeId).map_err(|_| MessageError::Field("node id"))
+}
+
+fn node_ids(ids: &[Vec<u8>], most: usize) -> Result<Vec<NodeId>, MessageError> {
+    if ids.len() > most {
+        return Err(MessageError::Field("node ids"));
+    }
+    ids.iter().map(|id| node_id(id)).collect()
 }
 
 fn stream(name: &str) -> Result<StreamName, MessageError> {

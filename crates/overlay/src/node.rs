@@ -67,6 +67,8 @@ pub struct Config {
     pub transit: bool,
     /// Most children, over all streams.
     pub children_max: usize,
+    /// Bits per second that may leave for children; `None`: no limit.
+    pub egress_max_bps: Option<u64>,
 }
 
 /// The brain.
@@ -81,9 +83,8 @@ pub struct Node {
     own: Own,
     expire_at: Time,
     graph: Graph,
-    graph_stale: bool,
-    /// Shortest paths by set of origins, valid for `graph`.
-    distances: BTreeMap<Vec<NodeId>, Arc<Distances>>,
+    /// Shortest paths by origins and nodes left out, valid for `graph`.
+    distances: BTreeMap<(Vec<NodeId>, Vec<NodeId>), Arc<Distances>>,
     /// When routes are weighed anew.
     reroute_at: Time,
     streams: BTreeMap<StreamName, Stream>,
@@ -91,6 +92,8 @@ pub struct Node {
     feeds: BTreeMap<FeedId, StreamName>,
     next_feed: u64,
     traces: Traces,
+    /// The node is to stop: until when it serves children, `NEVER` after that was told.
+    drain_until: Option<Time>,
     counters: Counters,
 }
 
@@ -123,13 +126,13 @@ impl Node {
             table: Table::default(),
             expire_at: now + records::EXPIRE_INTERVAL,
             graph: Graph::default(),
-            graph_stale: true,
             distances: BTreeMap::new(),
             reroute_at: Time::NEVER,
             streams: BTreeMap::new(),
             feeds: BTreeMap::new(),
             next_feed: 1,
             traces: Traces::default(),
+            drain_until: None,
             counters: Counters::default(),
             config,
         };
@@ -147,6 +150,8 @@ impl Node {
             Input::Echo { link, nonce } => self.echo(link, nonce, now),
             Input::Transport { link, sent, lost, load } => self.transport(link, sent, lost, load, now),
             Input::Newer { feed, position } => self.newer(feed, position, now),
+            Input::Behind { feed, since, announced } => self.behind(feed, since, announced, now),
+            Input::Rate { stream, bps } => self.rate(&stream, bps),
             Input::Lacks { stream, resume } => self.lacks(&stream, resume, now),
             Input::Publish { stream, timeline } => self.publish(stream, timeline, now),
             Input::Withdraw(stream) => self.withdraw(&stream, now),
@@ -154,8 +159,10 @@ impl Node {
             Input::Unsubscribe(stream) => self.unsubscribe(&stream, now),
             Input::Neighbours(neighbours) => self.set_neighbours(neighbours, now),
             Input::Trace { ticket, stream } => self.trace_local(ticket, stream, now),
+            Input::Drain => self.drain(now),
             Input::Shutdown => self.shutdown(),
         }
+        self.drained(now);
     }
 
     /// Does what is due at `now`.
@@ -169,6 +176,7 @@ impl Node {
         }
         self.streams_due(now);
         self.traces.expire(now);
+        self.drained(now);
     }
 
     /// The next thing to do, until there is none.
@@ -181,7 +189,8 @@ impl Node {
         let contacts = self.contacts.values().map(|contact| contact.dial_at);
         let links = self.links.values().map(Link::due);
         let streams = self.streams.values().map(|stream| stream.check_at);
-        let rest = [self.own.due(), self.expire_at, self.reroute_at, self.traces.due()];
+        let drain = self.drain_until.unwrap_or(Time::NEVER);
+        let rest = [self.own.due(), self.expire_at, self.reroute_at, self.traces.due(), drain];
         contacts.chain(links).chain(streams).chain(rest).min().unwrap_or(Time::NEVER)
     }
 
@@ -210,7 +219,7 @@ impl Node {
 
     /// The graph changed: weigh the routes anew soon.
     fn graph_changed(&mut self, now: Time) {
-        self.graph_stale = true;
+        self.distances.clear();
         self.reroute_at = self.reroute_at.min(now + ROUTE_HOLD);
     }
 

@@ -30,3 +30,23 @@ pub struct Resume {
     /// (group, index) per layer.
     pub layers: [(u64, u32); LAYERS],
 }
+
+impl Resume {
+    /// Whether everything before `other` lies before this point too. Another timeline cannot be compared with, and counts
+    /// as covered.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.timeline != other.timeline || self.layers.iter().zip(other.layers).all(|(own, other)| *own >= other)
+    }
+
+    /// The further of both points, per layer; of two timelines the newer one.
+    pub fn max(self, other: Self) -> Self {
+        match self.timeline.cmp(&other.timeline) {
+            std::cmp::Ordering::Less => other,
+            std::cmp::Ordering::Greater => self,
+            std::cmp::Ordering::Equal => {
+                let layer = |layer: usize| self.layers[layer].max(other.layers[layer]);
+                Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
+            }
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! The records a node holds: the newest of each kind of each author, with digests to compare them with a neighbour's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, StreamName};
 use crate::message::{Aged, BUCKETS};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
 use crate::time::Time;
@@ -20,6 +20,8 @@ pub const RECORD_REFRESH: Duration = Duration::from_secs(1_200);
 pub struct Table {
     records: BTreeMap<(NodeId, RecordKind), Held>,
     authors: usize,
+    /// Who publishes each stream.
+    origins: BTreeMap<StreamName, BTreeSet<NodeId>>,
 }
 
 #[derive(Debug)]
@@ -69,10 +71,30 @@ impl Table {
             let age_us = u64::from(age_s) * 1_000_000;
             let signed_at = Time::from_micros(now.as_micros().saturating_sub(age_us));
             let older_s = (age_us.saturating_sub(now.as_micros()) / 1_000_000) as u32;
+            self.unlist(author, kind);
+            if let Facts::Streams(streams) = &record.facts {
+                for stream in streams {
+                    self.origins.entry(stream.name.clone()).or_default().insert(author);
+                }
+            }
             let fresh = self.records.insert((author, kind), Held { record, signed_at, older_s }).is_none();
             self.authors += usize::from(fresh && kind == RecordKind::Node);
         }
         offer
+    }
+
+    /// Forgets which streams an author's record told of.
+    fn unlist(&mut self, author: NodeId, kind: RecordKind) {
+        let Some(held) = self.records.get(&(author, kind)) else { return };
+        let Facts::Streams(streams) = &held.record.facts else { return };
+        for stream in streams {
+            if let Some(origins) = self.origins.get_mut(&stream.name) {
+                origins.remove(&author);
+                if origins.is_empty() {
+                    self.origins.remove(&stream.name);
+                }
+            }
+        }
     }
 
     /// Version held of an author's record.
@@ -93,10 +115,18 @@ impl Table {
         let alive =
             |held: &Held| now.since(held.signed_at) + Duration::from_secs(u64::from(held.older_s)) < RECORD_LIFETIME;
         self.records.retain(|_, held| alive(held));
-        let known: std::collections::BTreeSet<NodeId> = self.nodes().map(|(id, _)| id).collect();
+        let known: BTreeSet<NodeId> = self.nodes().map(|(id, _)| id).collect();
         self.records.retain(|(author, _), _| known.contains(author));
         self.authors = known.len();
-        self.records.len() != before
+        let gone = self.records.len() != before;
+        if gone {
+            let mut origins: BTreeMap<StreamName, BTreeSet<NodeId>> = BTreeMap::new();
+            for (author, stream) in self.streams() {
+                origins.entry(stream.name.clone()).or_default().insert(author);
+            }
+            self.origins = origins;
+        }
+        gone
     }
 
     /// One hash per bucket, independent of the order in which records came.
@@ -146,6 +176,17 @@ impl Table {
                 _ => &[],
             };
             streams.iter().map(|stream| (*author, stream))
+        })
+    }
+
+    /// Who publishes a stream, with what he tells of it, in the order of identities.
+    pub fn origins_of(&self, stream: &StreamName) -> impl Iterator<Item = (NodeId, &StreamFacts)> {
+        let authors = self.origins.get(stream).into_iter().flatten();
+        authors.filter_map(|author| {
+            let Facts::Streams(streams) = &self.records.get(&(*author, RecordKind::Streams))?.record.facts else {
+                return None;
+            };
+            streams.iter().find(|facts| facts.name == *stream).map(|facts| (*author, facts))
         })
     }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use levada_overlay::{FeedId, LinkId, Position, Resume, Route};
+use levada_overlay::pace::{Pace, Progress};
+use levada_overlay::{FeedId, Inflow, Input, LinkId, Mode, Position, Resume, Route, Time};
 
 /// Objects of a group.
 pub const GROUP_OBJECTS: u32 = 50;
@@ -19,12 +20,35 @@ pub(crate) struct Water {
     /// Old objects went, so what lies before the first one cannot be had back.
     trimmed: bool,
     pub(crate) route: Route,
-    /// Where each child's feed goes on; `None`: it starts with the newest group there is.
-    children: BTreeMap<(LinkId, FeedId), Option<Position>>,
-    /// Children whose resume points were compared with what is held.
-    compared: BTreeSet<(LinkId, FeedId)>,
-    /// Candidates whose first newer object was reported.
-    reported: Option<FeedId>,
+    children: BTreeMap<(LinkId, FeedId), Child>,
+    /// Feeds whose first newer object is to be reported.
+    armed: BTreeSet<FeedId>,
+    /// How far the parent of a node is that passes on nothing but shadows.
+    announced: Option<Resume>,
+    pace: Pace,
+    /// What the watched feed brought, and when it brought its newest.
+    fed: u64,
+    fed_at: Time,
+    /// When the pace is to be looked at next.
+    pub(crate) look_at: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Child {
+    mode: Mode,
+    /// Where its feed goes on; `None`: it starts with the newest group there is.
+    next: Option<Position>,
+    /// Its resume point was compared with what is held.
+    compared: bool,
+    /// How far this node is, as the child was told last.
+    told: Option<Resume>,
+}
+
+/// What is to be sent to a child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flow {
+    Object { link: LinkId, feed: FeedId, position: Position, bytes: u64 },
+    Front { link: LinkId, feed: FeedId, front: Resume },
 }
 
 /// What became of an object.
@@ -61,46 +85,105 @@ impl Water {
         Some(Resume { timeline: next.timeline, layers: [(next.group, next.index); 3] })
     }
 
+    /// How far this node is: what it holds, or, without objects, what its parent announced.
+    fn front(&self) -> Option<Resume> {
+        self.resume().or(self.announced)
+    }
+
+    fn inflow(&self, link: LinkId, feed: FeedId) -> Option<Inflow> {
+        self.route.inflows.iter().find(|inflow| inflow.link == link && inflow.feed == feed).copied()
+    }
+
     /// Gives the resume points of children that lie before everything held, once for each child.
     pub(crate) fn set_route(&mut self, route: Route) -> Vec<Resume> {
         let fed = |key: &(LinkId, FeedId)| route.children.iter().any(|child| (child.link, child.feed) == *key);
         self.children.retain(|key, _| fed(key));
-        self.compared.retain(fed);
+        if route.inflows.iter().any(|inflow| inflow.passed_on) {
+            self.held.clear();
+            self.trimmed = false;
+        } else {
+            self.announced = None;
+        }
         let first = self.held.keys().next().copied();
         let mut lacks = Vec::new();
         for child in &route.children {
-            let key = (child.link, child.feed);
             let start = child.resume.map(|resume| {
                 let (group, index) = resume.layers[0];
                 Position { timeline: resume.timeline, group, index }
             });
-            self.children.entry(key).or_insert(start);
+            let fed = Child { mode: child.mode, next: start, compared: child.mode == Mode::Shadow, told: None };
+            let fed = self.children.entry((child.link, child.feed)).or_insert(fed);
             // A log that is still empty cannot be compared with; the next route comes with its first object.
             let Some(first) = first else { continue };
             let missing = start.is_some_and(|start| start < first && start.timeline == first.timeline);
-            if self.compared.insert(key) && missing && !route.origin && !self.trimmed {
+            if !std::mem::replace(&mut fed.compared, true) && missing && !route.origin && !self.trimmed {
                 lacks.extend(child.resume);
             }
+        }
+        let was = |feed: FeedId| self.route.inflows.iter().any(|inflow| inflow.feed == feed && inflow.report);
+        let report = |feed: FeedId| route.inflows.iter().any(|inflow| inflow.feed == feed && inflow.report);
+        let newly: Vec<FeedId> = route.inflows.iter().map(|i| i.feed).filter(|f| report(*f) && !was(*f)).collect();
+        self.armed.retain(|feed| report(*feed));
+        self.armed.extend(newly);
+        if self.route.watch.map(|watch| watch.feed) != route.watch.map(|watch| watch.feed) {
+            (self.pace, self.fed, self.fed_at) = (Pace::default(), 0, Time::ZERO);
         }
         self.route = route;
         lacks
     }
 
-    pub(crate) fn arrive(&mut self, link: LinkId, feed: FeedId, position: Position, strictly: bool) -> Arrival {
-        let upstream = Some((link, feed));
-        if self.route.main != upstream && self.route.candidate != upstream {
+    pub(crate) fn arrive(
+        &mut self,
+        link: LinkId,
+        feed: FeedId,
+        position: Position,
+        strictly: bool,
+        now: Time,
+    ) -> Arrival {
+        if self.inflow(link, feed).is_none_or(|inflow| inflow.mode != Mode::Full) {
             return Arrival::NotWanted;
+        }
+        if self.route.watch.is_some_and(|watch| watch.feed == feed) {
+            self.fed += 1;
+            self.fed_at = now;
         }
         let newest = self.head().is_none_or(|head| position > head);
         if self.held.contains_key(&position) && strictly {
             return Arrival::Duplicate;
         }
-        let report = (newest || !strictly) && self.route.candidate == upstream && self.reported != Some(feed);
-        if report {
-            self.reported = Some(feed);
-        }
+        let report = (newest || !strictly) && self.armed.remove(&feed);
         self.insert(position);
         if newest || report { Arrival::Newest { report } } else { Arrival::Filled }
+    }
+
+    /// A shadow says how far its parent is. Gives the position that is to be reported, if any.
+    pub(crate) fn announce(&mut self, link: LinkId, feed: FeedId, front: Resume, now: Time) -> Option<Position> {
+        let inflow = self.inflow(link, feed).filter(|inflow| inflow.mode == Mode::Shadow)?;
+        if self.route.watch.is_some_and(|watch| watch.reference == Some(feed)) {
+            let progress = self.progress();
+            self.pace.announce(front, &progress, now);
+        }
+        let newer = self.front().is_none_or(|known| known.timeline < front.timeline || !known.covers(&front));
+        if !newer || !(inflow.passed_on || inflow.report) {
+            return None;
+        }
+        self.announced = Some(self.announced.map_or(front, |known| known.max(front)));
+        let (group, index) = front.layers[0];
+        self.armed.remove(&feed).then_some(Position { timeline: front.timeline, group, index })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress { held: self.resume(), at: self.fed_at, objects: self.fed }
+    }
+
+    /// Looks after the watched feed, and says when to look again.
+    pub(crate) fn look(&mut self, now: Time) -> Option<Input> {
+        self.look_at = None;
+        let watch = self.route.watch?;
+        let progress = self.progress();
+        let late = if self.fed > 0 { self.pace.check(&progress, watch.patience, now) } else { None };
+        self.look_at = Some(self.pace.due(&progress, watch.patience, now).max(now + Duration::from_millis(1)));
+        late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced })
     }
 
     pub(crate) fn insert(&mut self, position: Position) {
@@ -112,23 +195,32 @@ impl Water {
     }
 
     /// Takes what is now to be sent to the children.
-    pub(crate) fn flow(&mut self) -> Vec<(LinkId, FeedId, Position, u64)> {
+    pub(crate) fn flow(&mut self) -> Vec<Flow> {
         let mut out = Vec::new();
-        let Some(head) = self.head() else { return out };
-        let newest_group = Position { index: 0, ..head };
-        for (&(link, feed), next) in &mut self.children {
-            let mut from = next.unwrap_or(newest_group);
+        let front = self.front();
+        let head = self.head();
+        for (&(link, feed), child) in &mut self.children {
+            if child.mode == Mode::Shadow {
+                if let Some(front) = front.filter(|front| child.told != Some(*front)) {
+                    child.told = Some(front);
+                    out.push(Flow::Front { link, feed, front });
+                }
+                continue;
+            }
+            let Some(head) = head else { continue };
+            let newest_group = Position { index: 0, ..head };
+            let mut from = child.next.unwrap_or(newest_group);
             if from.timeline < head.timeline {
                 from = newest_group;
             }
             // A hole is being filled, so a feed goes as far as the log is whole.
-            for (&position, &payload) in self.held.range(from..) {
+            for (&position, &bytes) in self.held.range(from..) {
                 if position != from {
                     break;
                 }
-                out.push((link, feed, position, payload));
+                out.push(Flow::Object { link, feed, position, bytes });
                 from = successor(position);
-                *next = Some(from);
+                child.next = Some(from);
             }
         }
         out

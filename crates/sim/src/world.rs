@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use levada_overlay::{
-    Config, Credential, FeedId, Input, LinkId, Message, Neighbour, Node, NodeId, Output, Position, StreamName, Time,
+    Config, Credential, FeedId, Input, LinkId, Message, Neighbour, Node, NodeId, Output, Position, Resume, StreamName,
+    Time,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::checkers::{Copies, Delivery, Violation, find_loop};
 use crate::keys::HashKeys;
-use crate::water::{Arrival, OBJECT_INTERVAL, Water, payload, successor};
+use crate::water::{Arrival, Flow, OBJECT_INTERVAL, Water, payload, successor};
 
 /// How a world is made.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ enum Happening {
     Control { connection: u64, to: usize, bytes: Vec<u8> },
     Echo { connection: u64, to: usize, nonce: u64 },
     Object { connection: u64, to: usize, feed: FeedId, position: Position, bytes: u64 },
+    Front { connection: u64, to: usize, feed: FeedId, front: Resume },
+    Look { node: usize, stream: StreamName, lives: u64 },
     Closed { connection: u64, to: usize },
     Produce { node: usize, stream: StreamName, lives: u64 },
 }
@@ -180,6 +183,7 @@ impl World {
             http: None,
             transit: true,
             children_max: 1_000,
+            egress_max_bps: None,
         };
         self.nodes[node].brain = Some(Node::new(config, Box::new(HashKeys(id_of(node))), self.now));
         let near = self.wires.keys().filter_map(|&(a, b)| [(a, b), (b, a)].into_iter().find(|(a, _)| *a == node));
@@ -263,6 +267,12 @@ impl World {
         self.nodes[node].brain.as_ref()?.parent_of(stream).map(node_of)
     }
 
+    /// Why a node is fed as it is, for the message of a failed test.
+    pub fn explain(&mut self, node: usize, stream: &StreamName) -> String {
+        let now = self.now;
+        format!("{:#?}", self.nodes[node].brain.as_mut().and_then(|brain| brain.why(stream, now)))
+    }
+
     /// Age of the newest object at a node; `None` if it holds none.
     pub fn lateness(&self, node: usize, origin: usize, stream: &StreamName) -> Option<u64> {
         let at = self.nodes[node].water.get(stream)?.head()?;
@@ -337,6 +347,16 @@ impl World {
             Happening::Object { connection, to, feed, position, bytes } => {
                 if self.carries(connection, to) {
                     self.object(connection, to, feed, position, bytes);
+                }
+            }
+            Happening::Front { connection, to, feed, front } => {
+                if self.carries(connection, to) {
+                    self.front(connection, to, feed, front);
+                }
+            }
+            Happening::Look { node, stream, lives } => {
+                if self.nodes[node].lives == lives {
+                    self.look(node, &stream);
                 }
             }
             Happening::Closed { connection, to } => {
@@ -425,9 +445,9 @@ impl World {
                     self.later(delay + back, echo);
                 }
             }
-            Output::Join { link, mut join, backfill } => {
+            Output::Join { link, mut join, from_log } => {
                 let held = self.nodes[node].water.get(&join.stream).and_then(Water::resume);
-                join.resume = held.filter(|_| !backfill).or(join.resume);
+                join.resume = held.filter(|_| from_log).or(join.resume);
                 self.control(node, link, &Message::Join(join));
             }
             Output::Route { stream, route: Some(route) } => {
@@ -436,12 +456,13 @@ impl World {
                     self.input(node, Input::Lacks { stream: stream.clone(), resume });
                 }
                 self.flow(node, &stream);
+                self.look(node, &stream);
                 self.check_loops(node, &stream);
             }
             Output::Route { stream, route: None } => {
                 self.nodes[node].water.remove(&stream);
             }
-            Output::TraceAnswer { .. } | Output::Event(_) => {}
+            Output::TraceAnswer { .. } | Output::Drained | Output::Event(_) => {}
         }
     }
 
@@ -500,24 +521,65 @@ impl World {
     /// Sends on what the children of a node lack.
     fn flow(&mut self, node: usize, stream: &StreamName) {
         let Some(water) = self.nodes[node].water.get_mut(stream) else { return };
-        for (link, feed, position, bytes) in water.flow() {
-            let Some(to) = self.peer(link.0, node) else { continue };
-            self.objects_moved += 1;
-            if let Some(seen) = self.copies.sent(link.0, to, feed, position) {
-                self.violate("a link carries one copy", seen);
+        for flow in water.flow() {
+            match flow {
+                Flow::Object { link, feed, position, bytes } => {
+                    let Some(to) = self.peer(link.0, node) else { continue };
+                    self.objects_moved += 1;
+                    if let Some(seen) = self.copies.sent(link.0, to, feed, position) {
+                        self.violate("a link carries one copy", seen);
+                    }
+                    self.send(link.0, node, Happening::Object { connection: link.0, to, feed, position, bytes });
+                }
+                Flow::Front { link, feed, front } => {
+                    let Some(to) = self.peer(link.0, node) else { continue };
+                    if let Some(delay) = self.delay(node, to) {
+                        self.later(delay, Happening::Front { connection: link.0, to, feed, front });
+                    }
+                }
             }
-            self.send(link.0, node, Happening::Object { connection: link.0, to, feed, position, bytes });
+        }
+    }
+
+    fn front(&mut self, connection: u64, to: usize, feed: FeedId, front: Resume) {
+        let (link, now) = (LinkId(connection), self.now);
+        let of = |inflow: &levada_overlay::Inflow| inflow.link == link && inflow.feed == feed;
+        let found = self.nodes[to].water.iter_mut().find(|(_, water)| water.route.inflows.iter().any(of));
+        let Some((stream, water)) = found.map(|(stream, water)| (stream.clone(), water)) else { return };
+        if let Some(position) = water.announce(link, feed, front, now) {
+            self.input(to, Input::Newer { feed, position });
+        }
+        self.flow(to, &stream);
+        self.look(to, &stream);
+    }
+
+    /// Looks whether the watched feed of a stream keeps up, and sees to it that somebody looks again.
+    fn look(&mut self, node: usize, stream: &StreamName) {
+        let now = self.now;
+        let Some(water) = self.nodes[node].water.get_mut(stream) else { return };
+        let due = water.look_at.filter(|at| *at > now);
+        let news = water.look(now);
+        let next = water.look_at;
+        if let Some(at) = next
+            && due.is_none_or(|due| at < due)
+        {
+            let lives = self.nodes[node].lives;
+            self.at(at, Happening::Look { node, stream: stream.clone(), lives });
+        }
+        if let Some(news) = news {
+            self.input(node, news);
         }
     }
 
     fn object(&mut self, connection: u64, to: usize, feed: FeedId, position: Position, bytes: u64) {
         let link = LinkId(connection);
         let strictly = !self.settings.naive_commit;
+        let now = self.now;
         let node = &mut self.nodes[to];
-        let upstream = Some((link, feed));
-        let found = node.water.iter_mut().find(|(_, w)| w.route.main == upstream || w.route.candidate == upstream);
+        let of = |inflow: &levada_overlay::Inflow| inflow.link == link && inflow.feed == feed;
+        let found = node.water.iter_mut().find(|(_, water)| water.route.inflows.iter().any(of));
         let Some((stream, water)) = found.map(|(stream, water)| (stream.clone(), water)) else { return };
-        match water.arrive(link, feed, position, strictly) {
+        match water.arrive(link, feed, position, strictly, now) {
             Arrival::NotWanted => {}
             Arrival::Duplicate => self.duplicates += 1,
             arrival @ (Arrival::Newest { .. } | Arrival::Filled) => {

@@ -88,7 +88,14 @@ fn a_dead_relay_is_replaced_and_nothing_is_lost() {
         world.run_for(3 * SECOND);
         let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
         world.crash(carrier);
-        world.run_for(5 * SECOND);
+        let mut latest = 0;
+        for _ in 0..200 {
+            world.run_for(Duration::from_millis(5));
+            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
+        }
+        // Objects are 20 ms apart, and some are on their way at any time.
+        assert!(latest <= 25, "seed {seed}: {latest} objects behind");
+        world.run_for(4 * SECOND);
         assert_eq!(world.parent(3, &cam), Some(3 - carrier), "seed {seed}");
         assert!(
             world.lateness(3, 0, &cam).is_some_and(|late| late < 20),
@@ -173,7 +180,11 @@ fn random_worlds_hold_the_invariants() {
         world.run_for(30 * SECOND);
         for node in 1..nodes {
             let late = world.lateness(node, 0, &cam);
-            assert!(late.is_some_and(|late| late < 50), "seed {seed}: node {node} is behind by {late:?} objects");
+            let why = world.explain(node, &cam);
+            assert!(
+                late.is_some_and(|late| late < 50),
+                "seed {seed}: node {node} is behind by {late:?} objects: {why}"
+            );
         }
         assert_agreed(&mut world, nodes, seed);
         (1..nodes).for_each(|node| world.unsubscribe(node, &cam));

@@ -53,6 +53,13 @@ impl Driver {
                     self.brain.handle_input(Input::Trace { ticket, stream }, now);
                 }
             }
+            Ask::Why(stream, answer) => {
+                let _ = answer.send(self.brain.why(&stream, now));
+            }
+            Ask::Drain(done) => {
+                self.draining.push(done);
+                self.brain.handle_input(Input::Drain, now);
+            }
             // The loop takes this one itself.
             Ask::Shutdown(done) => drop(done),
         }

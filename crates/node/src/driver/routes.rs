@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use levada_overlay::{FeedId, LinkId, Resume, Route, StreamName};
+use levada_overlay::{FeedId, Inflow, LinkId, Mode, Resume, Route, StreamName};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::feed::{ChildFeed, ChildTarget, Feeds, Inlet};
-use crate::link::LinkHandle;
+use super::ToBrain;
+use crate::feed::{self, ChildFeed, ChildTarget, Feeds, Inlet, Watched};
+use crate::link::{LinkContext, LinkHandle};
 use crate::log::StreamLog;
 use crate::stats::Stats;
 
@@ -14,14 +18,18 @@ use crate::stats::Stats;
 pub(super) struct Water {
     feeds: Arc<Feeds>,
     stats: Arc<Stats>,
+    brain: mpsc::Sender<ToBrain>,
+    epoch: Instant,
     streams: HashMap<StreamName, Current>,
 }
 
-#[derive(Default)]
 struct Current {
     log: Arc<StreamLog>,
     published: bool,
-    upstream: Vec<(LinkId, FeedId)>,
+    inlets: HashMap<FeedId, (Inflow, Arc<Inlet>)>,
+    watched: Arc<Watched>,
+    /// Runs while there is something to watch.
+    watcher: Option<JoinSet<()>>,
     children: HashMap<(LinkId, FeedId), Child>,
 }
 
@@ -32,9 +40,34 @@ struct Child {
     compared: bool,
 }
 
+impl Current {
+    fn new(epoch: Instant) -> Self {
+        Self {
+            log: Arc::default(),
+            published: false,
+            inlets: HashMap::new(),
+            watched: Arc::new(Watched::new(epoch)),
+            watcher: None,
+            children: HashMap::new(),
+        }
+    }
+}
+
 impl Water {
-    pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<Stats>) -> Self {
-        Self { feeds, stats, streams: HashMap::new() }
+    pub(super) fn new(context: &LinkContext, epoch: Instant) -> Self {
+        let (feeds, stats) = (context.feeds.clone(), context.stats.clone());
+        Self { feeds, stats, brain: context.brain.clone(), epoch, streams: HashMap::new() }
+    }
+
+    fn current(&mut self, stream: &StreamName) -> &mut Current {
+        let epoch = self.epoch;
+        self.streams.entry(stream.clone()).or_insert_with(|| Current::new(epoch))
+    }
+
+    /// How much each stream takes that children are fed with, in bits per second.
+    pub(super) fn rates(&self) -> Vec<(StreamName, u64)> {
+        let fed = self.streams.iter().filter(|(_, current)| !current.children.is_empty());
+        fed.filter_map(|(name, current)| Some((name.clone(), current.log.bitrate()?))).collect()
     }
 
     pub(super) fn log(&self, stream: &StreamName) -> Option<&Arc<StreamLog>> {
@@ -43,7 +76,7 @@ impl Water {
 
     /// The log of a stream, made if need be.
     pub(super) fn open(&mut self, stream: &StreamName) -> Arc<StreamLog> {
-        self.streams.entry(stream.clone()).or_default().log.clone()
+        self.current(stream).log.clone()
     }
 
     pub(super) fn is_published(&self, stream: &StreamName) -> bool {
@@ -51,7 +84,7 @@ impl Water {
     }
 
     pub(super) fn publish(&mut self, stream: &StreamName) -> Arc<StreamLog> {
-        let current = self.streams.entry(stream.clone()).or_default();
+        let current = self.current(stream);
         current.published = true;
         current.log.clone()
     }
@@ -71,36 +104,79 @@ impl Water {
     ) -> Vec<Resume> {
         let Some(route) = route else {
             if let Some(gone) = self.streams.remove(stream) {
-                gone.upstream.iter().for_each(|(_, feed)| self.feeds.close(*feed));
+                gone.inlets.keys().for_each(|feed| self.feeds.close(*feed));
             }
             return Vec::new();
         };
-        let current = self.streams.entry(stream.clone()).or_default();
-        let upstream: Vec<_> = route.main.into_iter().chain(route.candidate).collect();
-        for (_, feed) in current.upstream.iter().filter(|feed| !upstream.contains(feed)) {
-            self.feeds.close(*feed);
+        let (feeds, stats, brain) = (self.feeds.clone(), self.stats.clone(), self.brain.clone());
+        let current = self.current(stream);
+        current.set_inflows(&route, &feeds);
+        current.set_watch(&route, brain);
+        current.set_children(&route, links, &stats)
+    }
+}
+
+impl Current {
+    fn set_inflows(&mut self, route: &Route, feeds: &Feeds) {
+        if route.inflows.iter().any(|inflow| inflow.passed_on) {
+            self.log.clear();
         }
-        for &(link, feed) in upstream.iter().filter(|feed| !current.upstream.contains(feed)) {
-            self.feeds.open(feed, Arc::new(Inlet::new(link, current.log.clone())));
+        let wanted = |feed: &FeedId| route.inflows.iter().find(|inflow| inflow.feed == *feed);
+        self.inlets.retain(|feed, (inflow, inlet)| {
+            let Some(now) = wanted(feed) else {
+                feeds.close(*feed);
+                return false;
+            };
+            if now.report != inflow.report {
+                inlet.report(now.report);
+            }
+            *inflow = *now;
+            true
+        });
+        for inflow in &route.inflows {
+            self.inlets.entry(inflow.feed).or_insert_with(|| {
+                let inlet = Arc::new(Inlet::new(inflow, self.log.clone(), self.watched.clone()));
+                feeds.open(inflow.feed, inlet.clone());
+                (*inflow, inlet)
+            });
         }
-        current.upstream = upstream;
-        current.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
+    }
+
+    fn set_watch(&mut self, route: &Route, brain: mpsc::Sender<ToBrain>) {
+        let target = route.watch.and_then(|watch| Some((watch, self.inlets.get(&watch.feed)?.1.clone())));
+        if target.is_none() {
+            self.watcher = None;
+        } else if self.watcher.is_none() {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(feed::watch(self.watched.clone(), brain));
+            self.watcher = Some(tasks);
+        }
+        self.watched.set(target);
+    }
+
+    /// Gives the resume points of children that lie before everything held, once for each child.
+    fn set_children(&mut self, route: &Route, links: &HashMap<LinkId, LinkHandle>, stats: &Arc<Stats>) -> Vec<Resume> {
+        self.children.retain(|key, _| route.children.iter().any(|child| (child.link, child.feed) == *key));
         let mut lacks = Vec::new();
         // A log that is still empty cannot be compared with; the next route comes with its first object.
-        let comparable = current.log.head().is_some();
+        let comparable = self.log.head().is_some();
         for child in &route.children {
             let Some(handle) = links.get(&child.link) else { continue };
-            let fed = current.children.entry((child.link, child.feed)).or_insert_with(|| {
+            let fed = self.children.entry((child.link, child.feed)).or_insert_with(|| {
                 let target = ChildTarget {
                     connection: handle.connection.clone(),
                     control: handle.control.clone(),
                     feed: child.feed,
                 };
-                let feed = ChildFeed::start(current.log.clone(), target, child.resume, self.stats.clone());
-                Child { _feed: feed, compared: false }
+                let log = self.log.clone();
+                let feed = match child.mode {
+                    Mode::Full => ChildFeed::start(log, target, child.resume, stats.clone()),
+                    Mode::Shadow => ChildFeed::shadow(log, &target),
+                };
+                Child { _feed: feed, compared: child.mode == Mode::Shadow }
             });
             if comparable && !std::mem::replace(&mut fed.compared, true) && !route.origin {
-                lacks.extend(child.resume.filter(|resume| current.log.begins_after(resume)));
+                lacks.extend(child.resume.filter(|resume| self.log.begins_after(resume)));
             }
         }
         lacks

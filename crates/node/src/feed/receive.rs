@@ -4,7 +4,7 @@
 //! counts change hands.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,10 +12,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use levada_media::object::{MAX_BODY, get_varint};
 use levada_media::{Layer, Object, ObjectError};
 use levada_overlay::message::Gap;
-use levada_overlay::{FeedId, Position};
+use levada_overlay::{FeedId, Inflow, Mode, Position, Resume};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::mpsc;
 
+use super::Watched;
 use crate::driver::ToBrain;
 use crate::log::{GroupId, Inserted, StreamLog};
 use crate::stats::Stats;
@@ -33,22 +34,55 @@ pub struct Feeds {
     inlets: Mutex<HashMap<FeedId, Arc<Inlet>>>,
 }
 
-/// Where the objects of a feed go.
+/// Where a feed goes.
 #[derive(Debug)]
 pub struct Inlet {
     /// The link it must come over.
     pub link: levada_overlay::LinkId,
     /// The log that takes its objects.
     pub log: Arc<StreamLog>,
+    /// Objects, or only how far the parent is.
+    mode: Mode,
+    /// A shadow that stands for the stream itself.
+    passed_on: bool,
+    watched: Arc<Watched>,
     /// The first object newer than everything held is still to be reported (the commit rule).
     report_newer: AtomicBool,
     open: AtomicBool,
+    objects: AtomicU64,
+    newest_at: Mutex<Option<Instant>>,
 }
 
 impl Inlet {
-    /// An inlet whose first newer object is to be reported.
-    pub fn new(link: levada_overlay::LinkId, log: Arc<StreamLog>) -> Self {
-        Self { link, log, report_newer: AtomicBool::new(true), open: AtomicBool::new(true) }
+    /// An inlet for a feed that was asked for.
+    pub fn new(inflow: &Inflow, log: Arc<StreamLog>, watched: Arc<Watched>) -> Self {
+        Self {
+            link: inflow.link,
+            log,
+            mode: inflow.mode,
+            passed_on: inflow.passed_on || inflow.report,
+            watched,
+            report_newer: AtomicBool::new(inflow.report),
+            open: AtomicBool::new(true),
+            objects: AtomicU64::new(0),
+            newest_at: Mutex::default(),
+        }
+    }
+
+    /// The next object newer than everything held is to be reported, or no longer.
+    pub fn report(&self, yes: bool) {
+        self.report_newer.store(yes, Ordering::Release);
+    }
+
+    /// When it brought its newest object, and how many it has brought.
+    pub fn brought(&self) -> (Option<Instant>, u64) {
+        let at = *self.newest_at.lock().unwrap_or_else(PoisonError::into_inner);
+        (at, self.objects.load(Ordering::Relaxed))
+    }
+
+    fn bring(&self, objects: u64, at: Instant) {
+        self.objects.fetch_add(objects, Ordering::Relaxed);
+        *self.newest_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 }
 
@@ -72,6 +106,19 @@ impl Feeds {
     /// Finds the inlet of a feed over a link.
     pub fn get(&self, feed: FeedId, link: levada_overlay::LinkId) -> Option<Arc<Inlet>> {
         self.inlets().get(&feed).filter(|inlet| inlet.link == link).cloned()
+    }
+
+    /// Takes note of how far a parent is. Gives what is to be reported to the brain.
+    pub fn front(&self, feed: FeedId, link: levada_overlay::LinkId, front: Resume) -> Option<ToBrain> {
+        let inlet = self.get(feed, link).filter(|inlet| inlet.mode == Mode::Shadow)?;
+        inlet.watched.announce(feed, front);
+        if !inlet.passed_on || !inlet.log.announce(front) {
+            return None;
+        }
+        inlet.log.wake();
+        let (group, index) = front.layers.into_iter().max().unwrap_or_default();
+        let position = Position { timeline: front.timeline, group, index };
+        inlet.report_newer.swap(false, Ordering::AcqRel).then_some(ToBrain::Newer { feed, position })
     }
 
     /// Takes note that a parent dropped part of a feed.
@@ -200,7 +247,9 @@ async fn take_objects(
         Stats::add(&stats.objects_in, 1);
         Stats::add(&stats.bytes_in, len as u64);
         let position = Position { timeline: target.group.0, group: target.group.1, index: object.index };
-        let inserting = target.inlet.log.insert_if(&target.inlet.open, target.group, object, Instant::now());
+        let now = Instant::now();
+        target.inlet.bring(1, now);
+        let inserting = target.inlet.log.insert_if(&target.inlet.open, target.group, object, now);
         let outcome = inserting.ok_or(ReceiveError::UnknownFeed)?;
         if outcome == Inserted::Duplicate {
             Stats::add(&stats.duplicates, 1);
@@ -224,6 +273,6 @@ fn header(block: &mut BytesMut, link: levada_overlay::LinkId, feeds: &Feeds) -> 
     block.advance(used);
     let layer = Layer::from_number(layer).ok_or(ReceiveError::Header)?;
     let feed = FeedId(feed);
-    let inlet = feeds.get(feed, link).ok_or(ReceiveError::UnknownFeed)?;
+    let inlet = feeds.get(feed, link).filter(|inlet| inlet.mode == Mode::Full).ok_or(ReceiveError::UnknownFeed)?;
     Ok(Some(Target { inlet, feed, group: (timeline, group), layer, ended: false }))
 }

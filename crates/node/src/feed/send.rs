@@ -41,6 +41,13 @@ pub struct ChildFeed {
 }
 
 impl ChildFeed {
+    /// Starts a task that tells how far the log is, without objects.
+    pub fn shadow(log: Arc<StreamLog>, target: &ChildTarget) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(super::shadow::tell_fronts(log, target.connection.clone(), target.feed));
+        Self { _tasks: tasks }
+    }
+
     /// Starts the tasks of all layers.
     pub fn start(log: Arc<StreamLog>, target: ChildTarget, resume: Option<Resume>, stats: Arc<Stats>) -> Self {
         let mut tasks = JoinSet::new();

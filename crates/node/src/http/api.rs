@@ -1,14 +1,15 @@
 //! The JSON API.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use levada_media::{Catalog, Codec, Kind};
 use levada_overlay::StreamName;
-use levada_overlay::node::view::{StreamState, View};
+use levada_overlay::node::view::{StreamState, View, WhyView};
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
@@ -30,6 +31,10 @@ impl Problem {
 
     pub(super) fn bad_request(error: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, error }
+    }
+
+    pub(super) fn forbidden(error: String) -> Self {
+        Self { status: StatusCode::FORBIDDEN, error }
     }
 
     pub(super) fn busy(error: String) -> Self {
@@ -75,6 +80,8 @@ pub struct StreamEntry {
     pub origins: Vec<String>,
     /// Name of the node that feeds this one.
     pub parent: Option<String>,
+    /// Name of the node that would take over.
+    pub backup: Option<String>,
     /// Names of the nodes that this one feeds.
     pub children: Vec<String>,
     /// Viewers of this node.
@@ -121,6 +128,7 @@ pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>,
             waiting: stream.waiting,
             origins: stream.origins,
             parent: stream.parent,
+            backup: stream.backup,
             children: stream.children,
             viewers,
             switches: stream.switches,
@@ -292,4 +300,27 @@ pub(super) async fn trace(State(rooms): State<Rooms>, Path(name): Path<String>) 
         .collect();
     let complete = hops.first().is_some_and(|first| known.origins.contains(&first.node));
     Ok(Json(Trace { stream: name, complete, hops }))
+}
+
+pub(super) async fn why(State(rooms): State<Rooms>, Path(name): Path<String>) -> Result<Json<WhyView>, Problem> {
+    let stream = StreamName::new(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let why = rooms.node.why(stream).await?;
+    why.map(Json).ok_or_else(|| Problem::not_found(format!("nobody publishes a stream \"{name}\"")))
+}
+
+/// Header that a request must carry that changes something: a page of another site cannot set it.
+pub const ACTION_HEADER: &str = "x-levada-action";
+
+/// Lets the children move, then stops the node. Answered when they have moved.
+pub(super) async fn drain(
+    State(rooms): State<Rooms>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    if !from.ip().to_canonical().is_loopback() || !headers.contains_key(ACTION_HEADER) {
+        return Err(Problem::forbidden("a node is drained from its own machine, with: levada drain URL".to_owned()));
+    }
+    rooms.node.drain().await;
+    rooms.node.request_stop();
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -10,17 +10,18 @@ fn samples() -> Vec<Message> {
     let id = NodeId([9; 32]);
     let hop = Hop { id, name: "porto".into(), rtt_us: 40, cost_us: 1_020, newest_age_us: Some(7) };
     let resume = Resume { timeline: 5, layers: [(1, 2), (3, 4), (5, 6)] };
+    let report = Report { supply: Supply::Repairing, path: vec![id].into(), patience: Duration::from_millis(60) };
     vec![
         Message::Hello(Hello { version: 1, version_min: 1 }),
         Message::Digest((0..BUCKETS as u64).collect()),
         Message::Listing { bucket: 3, entries: vec![(id, RecordKind::Links, Version { epoch: 1, seq: 2 })] },
         Message::Records(vec![Aged { body: Bytes::from_static(b"body"), signature: [1; 64], age_s: 9 }]),
-        Message::Join(Join { feed: FeedId(1), stream: name("cam1"), resume: Some(resume) }),
-        Message::Join(Join { feed: FeedId(2), stream: name("cam1"), resume: None }),
+        Message::Join(Join { feed: FeedId(1), stream: name("cam1"), resume: Some(resume), mode: Mode::Full }),
+        Message::Join(Join { feed: FeedId(2), stream: name("cam1"), resume: None, mode: Mode::Shadow }),
         Message::Leave(FeedId(3)),
-        Message::Refuse { feed: FeedId(4), reason: Refusal::Busy },
-        Message::Refuse { feed: FeedId(4), reason: Refusal::Circular },
-        Message::Supply { feed: FeedId(5), supply: Supply::Repairing },
+        Message::Refuse { feed: FeedId(4), reason: Refusal::Busy, alternates: vec![id] },
+        Message::Refuse { feed: FeedId(4), reason: Refusal::Circular, alternates: vec![] },
+        Message::Supply { feed: FeedId(5), report },
         Message::Carries { stream: name("cam1"), yes: true },
         Message::Gap(Gap { feed: FeedId(6), layer: 2, from: (1, 2), to: (3, 0) }),
         Message::Trace { id: 8, stream: name("cam1"), hops_left: 5 },

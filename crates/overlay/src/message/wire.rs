@@ -64,6 +64,8 @@ messages! {
         stream: String,
         #[prost(message, optional, tag = "3")]
         resume: Option<Resume>,
+        #[prost(bool, tag = "4")]
+        shadow: bool,
     }
     Resume {
         #[prost(uint64, tag = "1")]
@@ -86,12 +88,18 @@ messages! {
         feed: u64,
         #[prost(uint32, tag = "2")]
         reason: u32,
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        alternates: Vec<Vec<u8>>,
     }
     Supply {
         #[prost(uint64, tag = "1")]
         feed: u64,
         #[prost(uint32, tag = "2")]
         supply: u32,
+        #[prost(bytes = "vec", repeated, tag = "3")]
+        path: Vec<Vec<u8>>,
+        #[prost(uint32, tag = "4")]
+        patience_us: u32,
     }
     Carries {
         #[prost(string, tag = "1")]

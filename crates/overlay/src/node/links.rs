@@ -15,6 +15,8 @@ use crate::time::Time;
 /// Two links to one neighbour that come up within this time were dialled by both ends; a later one means that the
 /// neighbour lost the first. Tuned.
 const BOTH_DIALED_WINDOW: Duration = Duration::from_secs(2);
+/// Children of a node that is to stop get this long to find another parent. Tuned: a join around the world, twice.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Most links.
 const LINKS_MAX: usize = crate::record::LINKS_MAX;
 /// Most streams that a neighbour may say it carries.
@@ -29,7 +31,7 @@ pub(super) struct Link {
     up_since: Time,
     pub(super) estimator: Estimator,
     next_probe: Time,
-    heard_at: Time,
+    pub(super) heard_at: Time,
     /// A tree uses it.
     pub(super) in_use: bool,
     greeted: bool,
@@ -105,10 +107,10 @@ impl Node {
             return;
         };
         self.contact_down(link, &reason, now);
-        self.event(Event::LinkDown { peer: gone.name, reason });
+        self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces.link_down(link);
         self.own_links_changed(now);
-        self.streams_lose_link(link, now);
+        self.streams_lose_link(link, gone.peer, &gone.name, now);
     }
 
     /// Closes a link from this side.
@@ -143,8 +145,8 @@ impl Node {
             Message::Records(records) => self.records(link, records, now),
             Message::Join(join) => self.join_asked(link, join, now),
             Message::Leave(feed) => self.leave_asked(link, feed, now),
-            Message::Refuse { feed, reason } => self.refused(link, feed, reason, now),
-            Message::Supply { feed, supply } => self.supply(link, feed, supply, now),
+            Message::Refuse { feed, reason, alternates } => self.refused(link, feed, reason, alternates, now),
+            Message::Supply { feed, report } => self.supply(link, feed, report, now),
             Message::Carries { stream, yes } => self.carries(link, stream, yes, now),
             // The water acts upon gaps; routes do not.
             Message::Gap(_) => {}
@@ -175,7 +177,7 @@ impl Node {
     fn goodbye(&mut self, link: LinkId, now: Time) {
         if let Some(entry) = self.links.get_mut(&link) {
             entry.leaving = true;
-            self.reroute_at = now;
+            self.reconsider_all(now);
         }
     }
 
@@ -192,10 +194,12 @@ impl Node {
     }
 
     pub(super) fn transport(&mut self, link: LinkId, sent: u64, lost: u64, load: f64, now: Time) {
+        let limit = self.config.egress_max_bps.filter(|limit| *limit > 0);
+        let own_load = limit.map_or(0.0, |limit| self.egress_bps() as f64 / limit as f64);
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        entry.estimator.transport(sent, lost, load);
+        entry.estimator.transport(sent, lost, load.max(own_load));
         if entry.estimator.tell(now) {
             self.own_links_changed(now);
         }
@@ -242,6 +246,33 @@ impl Node {
 
     pub(super) fn send(&mut self, link: LinkId, message: Message) {
         self.emit(Output::Send { link, message });
+    }
+
+    /// The node is to stop soon: its children move while it still serves them.
+    pub(super) fn drain(&mut self, now: Time) {
+        if self.drain_until.is_some() {
+            return;
+        }
+        self.drain_until = Some(now + DRAIN_PATIENCE);
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.send(link, Message::Goodbye);
+        }
+        self.own_links_changed(now);
+        self.drained(now);
+    }
+
+    /// Tells once that the node may stop: nobody is fed any more who could be fed elsewhere, or time is up.
+    pub(super) fn drained(&mut self, now: Time) {
+        let Some(until) = self.drain_until.filter(|until| *until != Time::NEVER) else { return };
+        let elsewhere = |name: &StreamName, stream: &super::Stream| {
+            stream.published.is_none() || self.table.origins_of(name).any(|(author, _)| author != self.config.id)
+        };
+        let mut fed = self.streams.iter().filter(|(_, stream)| !stream.children.is_empty());
+        if now >= until || !fed.any(|(name, stream)| elsewhere(name, stream)) {
+            self.drain_until = Some(Time::NEVER);
+            self.emit(Output::Drained);
+        }
     }
 
     pub(super) fn shutdown(&mut self) {

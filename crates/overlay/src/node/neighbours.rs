@@ -21,6 +21,10 @@ const RETRY_JITTER: f64 = 0.25;
 /// meanwhile takes the place of the first, under the feet of what it carries. Tuned: a handshake on a busy machine.
 const HEAD_START: Duration = Duration::from_secs(1);
 
+/// The link to an adopted node is closed after no tree has used it for this long. Tuned: the node that it stands in for
+/// has been back for a while, or another one serves.
+const ADOPTED_IDLE: Duration = Duration::from_secs(60);
+
 /// A neighbour that this node shall have a link to.
 #[derive(Clone, Debug)]
 pub(super) struct Contact {
@@ -31,6 +35,10 @@ pub(super) struct Contact {
     pause: Duration,
     /// Why the last dial failed.
     pub(super) failure: Option<String>,
+    /// No neighbour by the topology, but dialled because a stream needed it.
+    pub(super) adopted: bool,
+    /// Since when no tree has used the link of an adopted node.
+    idle_since: Option<Time>,
 }
 
 impl Node {
@@ -38,7 +46,9 @@ impl Node {
         let own_name = self.name().to_owned();
         let mut wanted: BTreeMap<String, Neighbour> =
             neighbours.into_iter().filter(|n| n.name != own_name).map(|n| (n.name.clone(), n)).collect();
-        let gone: Vec<String> = self.contacts.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        let listed = self.contacts.iter().filter(|(_, contact)| !contact.adopted);
+        let gone: Vec<String> =
+            listed.map(|(name, _)| name).filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(link) = self.contacts.remove(&name).and_then(|contact| contact.link) {
                 self.hang_up(link, HangUp::Removed, now);
@@ -47,6 +57,7 @@ impl Node {
         for (name, contact) in &mut self.contacts {
             if let Some(neighbour) = wanted.remove(name) {
                 contact.neighbour = neighbour;
+                contact.adopted = false;
             }
         }
         for (name, neighbour) in wanted {
@@ -55,9 +66,49 @@ impl Node {
             let first = own_name < name || self.config.addresses.is_empty();
             let head_start = if first { Duration::ZERO } else { HEAD_START };
             let dial_at = if link.is_some() || neighbour.addresses.is_empty() { Time::NEVER } else { now + head_start };
-            self.contacts.insert(name, Contact { neighbour, link, dial_at, pause: RETRY_MIN, failure: None });
+            let contact =
+                Contact { neighbour, link, dial_at, pause: RETRY_MIN, failure: None, adopted: false, idle_since: None };
+            self.contacts.insert(name, contact);
         }
         self.dial_due(now);
+    }
+
+    /// Dials a node that is no neighbour. Tells whether it was not being dialled already.
+    pub(super) fn adopt_contact(&mut self, neighbour: Neighbour, now: Time) -> bool {
+        if let Some(known) = self.contacts.get_mut(&neighbour.name) {
+            // A neighbour that was lost: dial at once rather than after the pause, unless a dial is under way.
+            let idle = known.link.is_none() && known.dial_at != Time::NEVER;
+            known.dial_at = if idle { now } else { known.dial_at };
+            return idle;
+        }
+        let contact = Contact {
+            link: None,
+            dial_at: now,
+            pause: RETRY_MIN,
+            failure: None,
+            adopted: true,
+            idle_since: None,
+            neighbour: neighbour.clone(),
+        };
+        self.contacts.insert(neighbour.name, contact);
+        true
+    }
+
+    /// Closes links to adopted nodes that no tree has used for a while.
+    pub(super) fn release_adopted(&mut self, now: Time) {
+        let mut released = Vec::new();
+        for (name, contact) in self.contacts.iter_mut().filter(|(_, contact)| contact.adopted) {
+            let in_use = contact.link.and_then(|link| self.links.get(&link)).is_none_or(|link| link.in_use);
+            let since = if in_use { None } else { Some(*contact.idle_since.get_or_insert(now)) };
+            contact.idle_since = since;
+            if since.is_some_and(|since| now.since(since) >= ADOPTED_IDLE) {
+                released.push((name.clone(), contact.link));
+            }
+        }
+        for (name, link) in released {
+            self.contacts.remove(&name);
+            link.into_iter().for_each(|link| self.hang_up(link, HangUp::Removed, now));
+        }
     }
 
     pub(super) fn dial_due(&mut self, now: Time) {
@@ -69,6 +120,10 @@ impl Node {
 
     pub(super) fn dial_failed(&mut self, name: &str, reason: String, now: Time) {
         let jitter = self.rng.random_range(1.0 - RETRY_JITTER..1.0 + RETRY_JITTER);
+        if self.contacts.get(name).is_some_and(|contact| contact.adopted && contact.link.is_none()) {
+            // Whoever still needs it adopts it anew.
+            self.contacts.remove(name);
+        }
         if let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.link.is_none()) {
             contact.failure = Some(reason);
             contact.dial_at = now + contact.pause.mul_f64(jitter);
@@ -91,6 +146,11 @@ impl Node {
         let Some(contact) = self.contacts.values_mut().find(|contact| contact.link == Some(link)) else {
             return;
         };
+        if contact.adopted {
+            let name = contact.neighbour.name.clone();
+            self.contacts.remove(&name);
+            return;
+        }
         contact.link = None;
         contact.failure = Some(reason.to_owned());
         if !contact.neighbour.addresses.is_empty() {

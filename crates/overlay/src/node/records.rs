@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use crate::graph::{Distances, Graph, Vertex};
+use crate::graph::{Distances, Graph};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
+use crate::link::Told;
 use crate::message::{Aged, Message};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
 use crate::table::{Offer, RECORD_REFRESH, bucket_of};
@@ -21,6 +22,8 @@ pub(super) const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 const OWN_HOLD: Duration = Duration::from_millis(10);
 /// Least time between two records of one kind by one author. Tuned: "some records a second" in the worst case.
 const OWN_PAUSE: Duration = Duration::from_millis(200);
+/// What the links of a node that is about to stop cost: more than any way round it.
+const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
 /// Records in one message are gathered up to this many bytes.
 const BATCH_LEN: usize = 32 * 1024;
 
@@ -90,8 +93,14 @@ impl Node {
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_INTERVAL;
             if self.table.expire(now) {
+                self.graph = Graph::default();
+                for (id, node) in self.table.nodes() {
+                    self.graph.set_transit(id, node.transit);
+                    self.graph.set_links(id, self.table.links(id));
+                }
                 self.graph_changed(now);
             }
+            self.release_adopted(now);
         }
     }
 
@@ -99,7 +108,7 @@ impl Node {
         self.own.links_at = Time::NEVER;
         self.own.links_made = now;
         let facts = |link: &super::Link| {
-            let told = link.estimator.told()?;
+            let told = if self.drain_until.is_some() { LEAVING } else { link.estimator.told()? };
             let rtt_us = link.estimator.rtt()?.as_micros() as u32;
             Some(LinkFacts { peer: link.peer, out_us: told.out_us, in_us: told.in_us, rtt_us })
         };
@@ -130,6 +139,14 @@ impl Node {
             return;
         }
         self.counters.records_taken += 1;
+        match kind {
+            RecordKind::Node => {
+                let transit = self.table.node(author).is_some_and(|node| node.transit);
+                self.graph.set_transit(author, transit);
+            }
+            RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
+            RecordKind::Streams => {}
+        }
         self.graph_changed(now);
         let Some(aged) = self.table.aged(author, kind, now) else {
             return;
@@ -228,28 +245,12 @@ impl Node {
         debug_assert!(self.table.listing(bucket as usize).iter().all(|(id, ..)| bucket_of(*id) == bucket as usize));
     }
 
-    /// Shortest paths to all nodes from those who publish `stream`.
-    pub(super) fn distances(&mut self, stream: &StreamName) -> Arc<Distances> {
-        self.refresh_graph();
-        let published = self.table.streams().filter(|(_, facts)| facts.name == *stream);
-        let mut origins: Vec<NodeId> = published.map(|(author, _)| author).collect();
-        origins.sort_unstable();
+    /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there.
+    pub(super) fn distances(&mut self, stream: &StreamName, without: &[NodeId]) -> Arc<Distances> {
+        let origins: Vec<NodeId> = self.table.origins_of(stream).map(|(author, _)| author).collect();
         let graph = &self.graph;
-        self.distances
-            .entry(origins)
-            .or_insert_with_key(|origins| Arc::new(graph.distances(origins.iter().copied())))
-            .clone()
-    }
-
-    pub(super) fn refresh_graph(&mut self) {
-        if self.graph_stale {
-            self.graph_stale = false;
-            self.distances.clear();
-            let vertex = |(id, node): (NodeId, &'_ NodeFacts)| {
-                (id, Vertex { links: self.table.links(id), transit: node.transit })
-            };
-            self.graph = Graph::new(&self.table.nodes().map(vertex).collect());
-        }
+        let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
+        self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone()
     }
 
     /// Tells a new neighbour which streams this node carries.

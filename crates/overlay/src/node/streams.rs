@@ -2,50 +2,58 @@
 //!
 //! ```text
 //!              wanted, a path is known                first newer object
-//!   waiting ─────────────────────────────> joining ─────────────────────> fed
-//!      ^                                    │   ^                          │
-//!      └── no path, refused, out of patience┘   └── parent lost, or a ─────┘
-//!                                                   better one has lasted
+//!   waiting ─────────────────────────────> joining ─────────────────────> fed <────────────────┐
+//!      ^                                    │   ^                        │   │                 │ keeps up again
+//!      └── no path, refused, out of patience┘   └── parent lost, leaves, ┘   └─> suspected ────┤
+//!                                                   or a better one lasted         │           │
+//!                                                                  backup asked for what is    │
+//!                                                                  missing; it brings newer ───┴─> switched
 //! ```
 //!
 //! The commit rule keeps trees free of loops: a node commits to a new parent only upon receiving from it an object newer
 //! than everything it holds. A descendant's head never exceeds its ancestor's, so such an object cannot come from one's
 //! own descendant. Until then the old parent, if it lives, goes on feeding (make before break).
+//!
+//! [`choice`] ranks the neighbours, [`repair`] keeps a backup and decides who is dead, [`adopt`] turns to nodes that are
+//! no neighbours.
+
+mod adopt;
+mod choice;
+mod repair;
+mod why;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use super::links::Link;
-use crate::graph::Micros;
-use crate::id::StreamName;
-use crate::io::{ChildRoute, Event, LinkId, Output, Route};
-use crate::message::{FeedId, Join, Message, Refusal, Supply};
+use crate::id::{NodeId, StreamName};
+use crate::io::{Cause, ChildRoute, Event, Inflow, LinkId, Output, Route, Watch};
+use crate::message::{ALTERNATES_MAX, FeedId, Join, Message, Mode, Refusal, Report, Supply, TRACE_HOPS_MAX};
 use crate::position::{Position, Resume};
 use crate::time::Time;
 
-/// A parent that has not brought a newer object within this time is left for another one. Tuned: several round trips
-/// around the world for the joins further up.
+use repair::Suspicion;
+pub use why::{CandidateView, SwitchView, WhyView};
+
+/// A parent that said how it stands, but has not brought a newer object within this time, is left for another one.
+/// Tuned: several round trips around the world for the joins further up.
 const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 /// A parent that says it is repairing gets this long before children look elsewhere. Tuned.
 const REPAIR_PATIENCE: Duration = Duration::from_secs(1);
-/// A parent that refused, or ran out of patience, is not asked again for this long. Tuned.
+/// A parent that ran out of patience is not asked again for this long. Tuned.
 const RETRY: Duration = Duration::from_millis(500);
+/// A parent that refused is not asked again for this long. Tuned: its load does not change faster.
+const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// A parent that turned out not to be faster than the present one is not tried again for this long. Tuned.
 const NOT_FASTER: Duration = Duration::from_secs(30);
-/// Parents within this factor of the least metric are equal (DESIGN 3).
-const EQUAL_RATIO: f64 = 1.25;
-/// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
-const EQUAL_MAX_US: Micros = 20_000;
-/// A better parent must be better by this share (DESIGN 3) ...
-const BETTER_RATIO: f64 = 0.10;
-/// ... and by this many microseconds (DESIGN 3) ...
-const BETTER_MIN_US: Micros = 5_000;
-/// ... for this long (DESIGN 3); also the least time between two such moves.
-const BETTER_LASTS: Duration = Duration::from_secs(10);
 /// Most streams with state at a node; a join for one more is refused. Tuned: ten times what the issue asks for.
 const STREAMS_MAX: usize = 4_096;
+/// Share of the bandwidth that new feeds leave to those that go on elsewhere after a death. Tuned.
+const REPAIR_RESERVE: f64 = 0.1;
+/// Switches remembered per stream.
+const HISTORY: usize = 10;
 
 /// One stream at one node.
 #[derive(Debug, Default)]
@@ -54,72 +62,144 @@ pub(super) struct Stream {
     pub(super) published: Option<u64>,
     /// Local readers.
     pub(super) readers: u32,
+    /// The committed parent: it brought the newest object.
     pub(super) main: Option<Upstream>,
+    /// A parent that has been asked and has brought nothing newer yet.
     pub(super) candidate: Option<Upstream>,
+    /// The parent before, suspected: its feed stays open until the verdict.
+    pub(super) former: Option<Upstream>,
+    /// The parent that would take over: a shadow.
+    pub(super) backup: Option<Upstream>,
     pub(super) children: BTreeMap<LinkId, Child>,
+    /// Why `main` is suspected, and since when.
+    suspicion: Option<Suspicion>,
+    /// When `former` is given up.
+    verdict_at: Time,
     /// Links not to be asked before a time.
     avoid: BTreeMap<LinkId, Time>,
     /// Links that turned out not to be faster: not to be asked before a time, as long as the present parent flows.
     slower: BTreeMap<LinkId, Time>,
+    /// Links that are no use as a backup: not to be asked for a shadow before a time.
+    unfit: BTreeMap<LinkId, Time>,
     /// From where the log is to be filled, for a child that wants more than it holds.
     backfill: Option<Resume>,
+    /// The parent that was lost, while there is no other one.
+    lost: Option<Lost>,
+    /// The nodes above this one, from the origin down, as the last parent told.
+    ancestors: Arc<[NodeId]>,
+    /// Nodes that a busy one named in its stead.
+    alternates: Vec<NodeId>,
     better_since: Option<Time>,
     moved_at: Option<Time>,
+    backup_since: Time,
+    adopted_at: Option<Time>,
+    wanted_since: Option<Time>,
     waiting: bool,
+    /// Bits per second, as far as the driver told.
+    rate_bps: u64,
     pub(super) switches: u64,
+    history: VecDeque<Switch>,
     /// When to weigh again without any other cause.
     pub(super) check_at: Time,
 }
 
+/// A parent that is gone.
+#[derive(Clone, Debug)]
+struct Lost {
+    peer: NodeId,
+    name: String,
+    cause: Cause,
+}
+
+/// A change of parents.
+#[derive(Clone, Debug)]
+struct Switch {
+    at: Time,
+    from: Option<String>,
+    to: String,
+    cause: Cause,
+}
+
 /// A feed that this node asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Upstream {
     pub(super) link: LinkId,
     pub(super) feed: FeedId,
+    pub(super) mode: Mode,
+    cause: Cause,
     since: Time,
-    supply: Supply,
-    supply_since: Time,
+    /// What the parent told of its own supply; `None` until it has answered.
+    report: Option<Report>,
+    report_since: Time,
 }
 
 impl Upstream {
+    fn supply(&self) -> Supply {
+        self.report.as_ref().map_or(Supply::Flowing, |report| report.supply)
+    }
+
+    fn path(&self) -> &[NodeId] {
+        self.report.as_ref().map_or(&[], |report| &report.path)
+    }
+
     /// The parent has no supply of its own, or has tried for too long to get one back.
     fn is_dry(&self, now: Time) -> bool {
-        match self.supply {
+        match self.supply() {
             Supply::Flowing => false,
-            Supply::Repairing => now.since(self.supply_since) >= REPAIR_PATIENCE,
+            Supply::Repairing => now.since(self.report_since) >= REPAIR_PATIENCE,
             Supply::Waiting => true,
         }
     }
 }
 
 /// A neighbour that this node feeds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Child {
     pub(super) feed: FeedId,
+    pub(super) mode: Mode,
     resume: Option<Resume>,
-    told: Option<Supply>,
+    told: Option<Report>,
 }
 
 impl Stream {
-    fn wanted(&self) -> bool {
-        self.readers > 0 || !self.children.is_empty()
+    /// How much of the stream is needed here; `None` if nothing.
+    pub(super) fn wanted(&self) -> Option<Mode> {
+        let local = (self.readers > 0).then_some(Mode::Full);
+        local.into_iter().chain(self.children.values().map(|child| child.mode)).max()
     }
 
     /// Whether a child would find the stream here without a further join.
     pub(super) fn carries(&self) -> bool {
-        self.published.is_some() || self.main.is_some()
+        self.published.is_some() || self.main.as_ref().is_some_and(|main| main.mode == Mode::Full)
+    }
+
+    /// All feeds that have been asked for.
+    fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        [&self.main, &self.candidate, &self.former, &self.backup].into_iter().flatten()
+    }
+
+    fn upstreams_mut(&mut self) -> impl Iterator<Item = &mut Option<Upstream>> {
+        [&mut self.main, &mut self.candidate, &mut self.former, &mut self.backup].into_iter()
+    }
+
+    /// Whether objects come, or are about to come, over this link.
+    fn is_fed_by(&self, link: LinkId) -> bool {
+        let full = [&self.main, &self.candidate, &self.former].into_iter().flatten();
+        full.into_iter().any(|upstream| upstream.link == link && upstream.mode == Mode::Full)
     }
 
     /// Links that its tree uses.
     pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
-        let upstream = self.main.iter().chain(&self.candidate).map(|upstream| upstream.link);
-        upstream.chain(self.children.keys().copied())
+        self.upstreams().map(|upstream| upstream.link).chain(self.children.keys().copied())
     }
 
     pub(super) fn supply(&self) -> Supply {
         match (&self.main, &self.candidate) {
             _ if self.published.is_some() => Supply::Flowing,
-            (Some(main), _) => main.supply,
+            (Some(main), _) if self.suspicion.is_some() && self.former.is_none() => {
+                main.supply().max(Supply::Repairing)
+            }
+            (Some(main), _) => main.supply(),
             (None, Some(_)) => Supply::Repairing,
             (None, None) => Supply::Waiting,
         }
@@ -128,31 +208,48 @@ impl Stream {
     /// Where the child that is furthest behind wants to go on. A node that holds nothing of a stream yet joins from
     /// there, or its child would miss what lies between.
     fn earliest_resume(&self) -> Option<Resume> {
-        let wanted = self.children.values().filter_map(|child| child.resume);
+        let wanted = self.children.values().filter(|child| child.mode == Mode::Full).filter_map(|child| child.resume);
         wanted.reduce(earlier)
     }
 
-    fn route(&self) -> Route {
-        let children = self.children.iter();
+    fn route(&self, patience: Option<Duration>) -> Route {
+        let inflow = |upstream: &Upstream, report: bool| Inflow {
+            link: upstream.link,
+            feed: upstream.feed,
+            mode: upstream.mode,
+            report,
+            passed_on: false,
+        };
+        let main = self.main.iter().map(|main| Inflow { passed_on: main.mode == Mode::Shadow, ..inflow(main, false) });
+        let others = self.candidate.iter().chain(&self.former).map(|upstream| inflow(upstream, true));
+        let backup = self.backup.iter().map(|backup| inflow(backup, false));
+        let subject = self.main.as_ref().filter(|main| main.mode == Mode::Full && self.former.is_none());
+        let watch = subject.zip(patience).map(|(main, patience)| Watch {
+            feed: main.feed,
+            reference: self.backup.as_ref().map(|backup| backup.feed),
+            // Reported half way, so that there is time to ask whether the parent lives.
+            patience: patience / 2,
+        });
+        let children = self.children.iter().map(|(link, child)| ChildRoute {
+            link: *link,
+            feed: child.feed,
+            resume: child.resume,
+            mode: child.mode,
+        });
         Route {
             origin: self.published.is_some(),
-            main: self.main.map(|upstream| (upstream.link, upstream.feed)),
-            candidate: self.candidate.map(|upstream| (upstream.link, upstream.feed)),
-            children: children
-                .map(|(link, child)| ChildRoute { link: *link, feed: child.feed, resume: child.resume })
-                .collect(),
+            inflows: main.chain(others).chain(backup).collect(),
+            watch,
+            children: children.collect(),
         }
     }
-}
 
-/// A possible parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) link: LinkId,
-    /// Microseconds from the nearest origin through it to here.
-    pub(super) metric: Micros,
-    pub(super) hops: u16,
-    pub(super) carries: bool,
+    fn remember(&mut self, switch: Switch) {
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(switch);
+    }
 }
 
 impl Node {
@@ -186,23 +283,61 @@ impl Node {
         }
     }
 
+    /// The driver measured how much a stream takes.
+    pub(super) fn rate(&mut self, stream: &StreamName, bps: u64) {
+        if let Some(entry) = self.streams.get_mut(stream) {
+            entry.rate_bps = bps;
+        }
+    }
+
     /// A neighbour asks to be fed.
     pub(super) fn join_asked(&mut self, link: LinkId, join: Join, now: Time) {
-        let children: usize = self.streams.values().map(|stream| stream.children.len()).sum();
-        let known = self.streams.contains_key(&join.stream);
-        if children >= self.config.children_max || (!known && self.streams.len() >= STREAMS_MAX) {
-            self.send(link, Message::Refuse { feed: join.feed, reason: Refusal::Busy });
+        if let Err(reason) = self.admit(link, &join) {
+            let alternates = if reason == Refusal::Busy { self.alternates(&join.stream, link) } else { Vec::new() };
+            self.send(link, Message::Refuse { feed: join.feed, reason, alternates });
             return;
         }
         let entry = self.streams.entry(join.stream.clone()).or_default();
-        let feeds_us = |upstream: &Option<Upstream>| upstream.is_some_and(|upstream| upstream.link == link);
-        if feeds_us(&entry.main) || feeds_us(&entry.candidate) {
-            self.send(link, Message::Refuse { feed: join.feed, reason: Refusal::Circular });
-            return;
-        }
         // A second join over one link replaces the first: one copy is enough.
-        entry.children.insert(link, Child { feed: join.feed, resume: join.resume, told: None });
+        let child = Child { feed: join.feed, mode: join.mode, resume: join.resume, told: None };
+        entry.children.insert(link, child);
+        // Whom this node feeds cannot be ahead of it.
+        let shadow = |upstream: &mut Upstream| upstream.link == link && join.mode == Mode::Full;
+        let behind: Vec<Upstream> = entry.upstreams_mut().filter_map(|upstream| upstream.take_if(shadow)).collect();
+        behind.iter().for_each(|upstream| self.leave(upstream));
         self.reconsider(&join.stream, now);
+    }
+
+    /// Whether a child can be taken.
+    fn admit(&self, link: LinkId, join: &Join) -> Result<(), Refusal> {
+        let entry = self.streams.get(&join.stream);
+        if join.mode == Mode::Full && entry.is_some_and(|entry| entry.is_fed_by(link)) {
+            return Err(Refusal::Circular);
+        }
+        let replaces = entry.and_then(|entry| entry.children.get(&link)).map(|child| child.mode);
+        let children: usize = self.streams.values().map(|stream| stream.children.len()).sum();
+        let room = replaces.is_some() || children < self.config.children_max;
+        let known = entry.is_some() || self.streams.len() < STREAMS_MAX;
+        let rate = entry.map_or(0, |entry| entry.rate_bps);
+        let adds = if join.mode == Mode::Full && replaces != Some(Mode::Full) { rate } else { 0 };
+        let share = if join.resume.is_some() { 1.0 } else { 1.0 - REPAIR_RESERVE };
+        let limit = self.config.egress_max_bps.map(|limit| limit as f64 * share);
+        let carries = adds == 0 || limit.is_none_or(|limit| (self.egress_bps() + adds) as f64 <= limit);
+        if room && known && carries && self.drain_until.is_none() { Ok(()) } else { Err(Refusal::Busy) }
+    }
+
+    /// Bits per second that all full feeds to children take.
+    pub(super) fn egress_bps(&self) -> u64 {
+        let full = |stream: &Stream| stream.children.values().filter(|child| child.mode == Mode::Full).count() as u64;
+        self.streams.values().map(|stream| stream.rate_bps * full(stream)).sum()
+    }
+
+    /// Who else carries a stream: those that this node feeds, and its parent.
+    fn alternates(&self, stream: &StreamName, asker: LinkId) -> Vec<NodeId> {
+        let Some(stream) = self.streams.get(stream) else { return Vec::new() };
+        let full = stream.children.iter().filter(|(_, child)| child.mode == Mode::Full).map(|(link, _)| *link);
+        let links = full.chain(stream.main.iter().map(|main| main.link)).filter(|link| *link != asker);
+        links.filter_map(|link| self.links.get(&link)).map(|link| link.peer).take(ALTERNATES_MAX).collect()
     }
 
     pub(super) fn leave_asked(&mut self, link: LinkId, feed: FeedId, now: Time) {
@@ -216,44 +351,77 @@ impl Node {
         self.reconsider(&name, now);
     }
 
-    pub(super) fn refused(&mut self, link: LinkId, feed: FeedId, _reason: Refusal, now: Time) {
+    pub(super) fn refused(&mut self, link: LinkId, feed: FeedId, reason: Refusal, alternates: Vec<NodeId>, now: Time) {
         let Some(name) = self.feeds.get(&feed).cloned() else {
             return;
         };
+        let own_name = self.peer_name(link);
+        let peer = self.links.get(&link).map(|link| link.peer);
         let Some(stream) = self.streams.get_mut(&name) else {
             return;
         };
-        let is_it = |upstream: &Upstream| upstream.link == link && upstream.feed == feed;
-        if stream.candidate.as_ref().is_some_and(is_it) {
-            stream.candidate = None;
-        } else if stream.main.as_ref().is_some_and(is_it) {
-            stream.main = None;
+        let is_it = |upstream: &mut Upstream| upstream.link == link && upstream.feed == feed;
+        if stream.backup.take_if(is_it).is_some() {
+            stream.unfit.insert(link, now + REFUSED_RETRY);
+        } else if stream.candidate.take_if(is_it).is_some() || stream.former.take_if(is_it).is_some() {
+            stream.avoid.insert(link, now + REFUSED_RETRY);
+        } else if stream.main.take_if(is_it).is_some() {
+            stream.avoid.insert(link, now + REFUSED_RETRY);
+            stream.suspicion = None;
+            stream.lost = peer.map(|peer| Lost { peer, name: own_name, cause: Cause::Refused });
         } else {
             return;
         }
         self.feeds.remove(&feed);
-        stream.avoid.insert(link, now + RETRY);
+        if reason == Refusal::Busy {
+            stream.alternates = alternates;
+        }
         self.reconsider(&name, now);
     }
 
     /// A parent says how its own supply stands.
-    pub(super) fn supply(&mut self, link: LinkId, feed: FeedId, supply: Supply, now: Time) {
+    pub(super) fn supply(&mut self, link: LinkId, feed: FeedId, report: Report, now: Time) {
         let Some(name) = self.feeds.get(&feed).cloned() else {
             return;
         };
         let Some(stream) = self.streams.get_mut(&name) else {
             return;
         };
-        for upstream in stream.main.iter_mut().chain(&mut stream.candidate) {
-            if upstream.link == link && upstream.feed == feed && upstream.supply != supply {
-                upstream.supply = supply;
-                upstream.supply_since = now;
+        for upstream in stream.upstreams_mut().flatten() {
+            if upstream.link == link && upstream.feed == feed {
+                if upstream.report.as_ref().is_none_or(|before| before.supply != report.supply) {
+                    upstream.report_since = now;
+                }
+                upstream.report = Some(report.clone());
             }
+        }
+        // The same parent, asked anew, has replaced its old feed by the new one: there is no choice left to make.
+        let same = |main: &Upstream, candidate: &Upstream| main.link == candidate.link && candidate.feed == feed;
+        if let (Some(main), Some(candidate)) = (&stream.main, &stream.candidate)
+            && same(main, candidate)
+        {
+            let candidate = stream.candidate.take();
+            let carried = stream.carries();
+            let before = std::mem::replace(&mut stream.main, candidate);
+            let carries = stream.carries();
+            before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
+            if carried != carries {
+                self.tell_all_carried(&name, carries);
+            }
+        }
+        let main = self
+            .streams
+            .get_mut(&name)
+            .and_then(|stream| Some((stream.main.as_ref()?.report.as_ref()?.path.clone(), stream)));
+        if let Some((path, stream)) = main
+            && !path.is_empty()
+        {
+            stream.ancestors = path;
         }
         self.reconsider(&name, now);
     }
 
-    /// The commit rule is met: the candidate becomes the parent.
+    /// The commit rule is met: the feed brought an object newer than everything held.
     pub(super) fn newer(&mut self, feed: FeedId, position: Position, now: Time) {
         let Some(name) = self.feeds.get(&feed).cloned() else {
             return;
@@ -261,32 +429,70 @@ impl Node {
         let Some(stream) = self.streams.get_mut(&name) else {
             return;
         };
-        let Some(candidate) = stream.candidate.take_if(|candidate| candidate.feed == feed) else {
-            return;
-        };
-        let before = stream.main.replace(candidate);
-        if before.is_some_and(|before| before.link == candidate.link) {
-            // The same parent, from further back. It has replaced the old feed by the new one itself.
-            before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
-            return self.reconsider(&name, now);
-        }
-        stream.switches += 1;
-        stream.moved_at = Some(now);
-        stream.better_since = None;
-        self.counters.switches += 1;
-        let name_of = |link: LinkId| self.links.get(&link).map(|link| link.name.clone()).unwrap_or_default();
-        let event = Event::Committed {
-            stream: name.clone(),
-            parent: name_of(candidate.link),
-            before: before.map(|before| name_of(before.link)),
-            position,
-        };
-        self.event(event);
-        match before {
-            Some(before) => self.leave(before),
-            None => self.tell_all_carried(&name, true),
+        if stream.former.as_ref().is_some_and(|former| former.feed == feed) {
+            self.clear(&name);
+        } else if let Some(candidate) = stream.candidate.take_if(|candidate| candidate.feed == feed) {
+            self.commit(&name, candidate, position, now);
         }
         self.reconsider(&name, now);
+    }
+
+    fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let before = stream.main.replace(candidate.clone());
+        let full_now = candidate.mode == Mode::Full;
+        let full_before = before.as_ref().is_some_and(|before| before.mode == Mode::Full);
+        stream.alternates.clear();
+        if let Some(before) = &before
+            && before.link == candidate.link
+        {
+            // The same parent, for more or from further back. It has replaced the old feed by the new one itself.
+            self.feeds.remove(&before.feed);
+        } else if candidate.cause == Cause::Behind
+            && let (Some(before), Some(suspicion)) = (before.clone(), stream.suspicion.clone())
+        {
+            // The verdict on the old parent is still out; it may yet show that it is the faster one.
+            stream.verdict_at = suspicion.dead_at.max(now);
+            stream.former = Some(before);
+        } else {
+            let from = before.as_ref().map(|before| before.link);
+            self.switched(name, from, candidate.link, candidate.cause, Some(position), now);
+            before.iter().for_each(|before| self.leave(before));
+        }
+        if full_now != full_before {
+            self.tell_all_carried(name, full_now);
+        }
+    }
+
+    /// Notes that a stream has another parent for good.
+    fn switched(
+        &mut self,
+        name: &StreamName,
+        from: Option<LinkId>,
+        to: LinkId,
+        cause: Cause,
+        position: Option<Position>,
+        now: Time,
+    ) {
+        let (from, parent) = (from.map(|from| self.peer_name(from)), self.peer_name(to));
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let lost = stream.lost.take();
+        let cause = lost.as_ref().map_or(cause, |lost| lost.cause);
+        let before = from.or(lost.map(|lost| lost.name));
+        stream.better_since = None;
+        stream.suspicion = None;
+        stream.remember(Switch { at: now, from: before.clone(), to: parent.clone(), cause });
+        if before.is_some() {
+            stream.switches += 1;
+            stream.moved_at = Some(now);
+            self.counters.switches += 1;
+        }
+        let position = position.unwrap_or_default();
+        self.event(Event::Committed { stream: name.clone(), parent, before, cause, position });
+    }
+
+    pub(super) fn peer_name(&self, link: LinkId) -> String {
+        self.links.get(&link).map(|link| link.name.clone()).unwrap_or_default()
     }
 
     /// A child wants more than the log holds: the feed is asked for again from there, over the same link, and the parent
@@ -299,22 +505,33 @@ impl Node {
     }
 
     /// A link is gone, and with it every feed over it.
-    pub(super) fn streams_lose_link(&mut self, link: LinkId, now: Time) {
+    pub(super) fn streams_lose_link(&mut self, link: LinkId, peer: NodeId, peer_name: &str, now: Time) {
         let mut touched = Vec::new();
         for (name, stream) in &mut self.streams {
-            let lost = [stream.main.take_if(|up| up.link == link), stream.candidate.take_if(|up| up.link == link)];
-            for upstream in lost.iter().flatten() {
+            let carried = stream.carries();
+            let mut any = stream.children.remove(&link).is_some();
+            let lost_main = stream.main.as_ref().is_some_and(|main| main.link == link);
+            let gone: Vec<Upstream> =
+                stream.upstreams_mut().filter_map(|up| up.take_if(|upstream| upstream.link == link)).collect();
+            any |= !gone.is_empty();
+            for upstream in &gone {
                 self.feeds.remove(&upstream.feed);
             }
-            let lost_child = stream.children.remove(&link).is_some();
-            stream.avoid.remove(&link);
-            stream.slower.remove(&link);
-            if lost_child || lost.iter().any(Option::is_some) {
-                touched.push((name.clone(), lost[0].is_some() && stream.published.is_none()));
+            if lost_main {
+                stream.suspicion = None;
+                stream.lost = Some(Lost { peer, name: peer_name.to_owned(), cause: Cause::LinkLost });
+                // The one that was suspected is all there is; it proves itself anew.
+                stream.candidate = stream.candidate.take().or(stream.former.take());
+            }
+            for list in [&mut stream.avoid, &mut stream.slower, &mut stream.unfit] {
+                list.remove(&link);
+            }
+            if any {
+                touched.push((name.clone(), carried && !stream.carries()));
             }
         }
-        for (name, lost_main) in touched {
-            if lost_main {
+        for (name, lost_carried) in touched {
+            if lost_carried {
                 self.tell_all_carried(&name, false);
             }
             self.reconsider(&name, now);
@@ -342,123 +559,65 @@ impl Node {
             return;
         };
         stream.check_at = Time::NEVER;
-        stream.avoid.retain(|_, until| *until > now);
-        stream.slower.retain(|_, until| *until > now);
-        if stream.published.is_some() || !stream.wanted() {
+        for list in [&mut stream.avoid, &mut stream.slower, &mut stream.unfit] {
+            list.retain(|_, until| *until > now);
+        }
+        if stream.published.is_some() || stream.wanted().is_none() {
             stream.waiting = false;
             stream.backfill = None;
+            stream.wanted_since = None;
             self.leave_all(name);
         } else {
-            let ranking = self.ranking(name, now);
-            self.choose(name, &ranking, now);
+            stream.wanted_since.get_or_insert(now);
+            self.judge(name, now);
+            self.choose(name, now);
+            self.keep_backup(name, now);
         }
         self.settle(name, now);
     }
 
-    /// Possible parents, the preferred one first. All are strictly nearer to an origin than this node is (the loop-free
-    /// condition of RFC 5286, section 1.1), none is a child, none has just refused.
-    pub(super) fn ranking(&mut self, name: &StreamName, now: Time) -> Vec<Choice> {
-        let distances = self.distances(name);
-        let Some(stream) = self.streams.get(name) else {
-            return Vec::new();
-        };
-        let metric_of = |link: &Link| {
-            let peer = distances.get(link.peer)?;
-            let passes = peer.hops == 0 || self.table.node(link.peer).is_some_and(|node| node.transit);
-            passes.then(|| (peer, peer.metric + Micros::from(self.cost_from(link))))
-        };
-        let here = self.links.values().filter_map(|link| metric_of(link).map(|(_, metric)| metric)).min();
-        let dry = |id: LinkId| {
-            let upstream = stream.main.iter().chain(&stream.candidate).find(|upstream| upstream.link == id);
-            upstream.is_some_and(|upstream| upstream.is_dry(now))
-        };
-        // Failure moves are never damped: without a parent that flows, a slower one will do.
-        let flows = stream.main.is_some_and(|main| !main.is_dry(now));
-        let mut choices = Vec::new();
-        for (&id, link) in &self.links {
-            let tried = stream.avoid.contains_key(&id) || flows && stream.slower.contains_key(&id);
-            let barred = stream.children.contains_key(&id) || tried || link.leaving || dry(id);
-            let Some((peer, metric)) = metric_of(link).filter(|_| !barred) else {
-                continue;
-            };
-            if here.is_some_and(|here| peer.metric < here) {
-                let carries = peer.hops == 0 || link.carries.contains(name);
-                choices.push(Choice { link: id, metric, hops: peer.hops + 1, carries });
-            }
-        }
-        let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
-        let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
-        choices.sort_by_key(|choice| {
-            let preference = (choice.metric <= equal).then_some((!choice.carries, choice.hops));
-            (preference.is_none(), preference, choice.metric, choice.link)
-        });
-        choices
+    /// Asks a neighbour for a full feed, or a shadow where only shadows are needed, as a candidate.
+    fn join(&mut self, name: &StreamName, link: LinkId, cause: Cause, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let mode = stream.wanted().unwrap_or_default();
+        // The link has one feed: what the backup gave is part of what is asked for now.
+        let backup = stream.backup.take_if(|backup| backup.link == link);
+        backup.iter().for_each(|backup| drop(self.feeds.remove(&backup.feed)));
+        let candidate = self.upstream(name, link, mode, cause, now);
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        stream.check_at = stream.check_at.min(now + JOIN_PATIENCE);
+        let feed = candidate.feed;
+        stream.candidate = Some(candidate);
+        let backfill = stream.backfill.take();
+        let resume = backfill.or_else(|| stream.earliest_resume()).filter(|_| mode == Mode::Full);
+        // The route comes first: the driver must know the feed before its objects arrive.
+        self.emit_route(name);
+        let from_log = mode == Mode::Full && backfill.is_none();
+        let join = Join { feed, stream: name.clone(), resume, mode };
+        self.emit(Output::Join { link, join, from_log });
     }
 
-    fn choose(&mut self, name: &StreamName, ranking: &[Choice], now: Time) {
-        let Some(stream) = self.streams.get_mut(name) else {
-            return;
-        };
-        let eligible = |upstream: &Upstream| ranking.iter().find(|choice| choice.link == upstream.link).copied();
-        if let Some(candidate) = stream.candidate {
-            let in_patience = now.since(candidate.since) < JOIN_PATIENCE;
-            let alternative = ranking.iter().any(|choice| choice.link != candidate.link);
-            if eligible(&candidate).is_some() && (in_patience || !alternative && stream.main.is_none()) {
-                // The first look after patience has run out; later ones come with other causes.
-                if in_patience {
-                    stream.check_at = candidate.since + JOIN_PATIENCE;
-                }
-                return;
-            }
-            stream.candidate = None;
-            let fed = stream.main.is_some();
-            let (list, pause) = if fed { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
-            list.insert(candidate.link, now + pause);
-            stream.check_at = now + pause;
-            self.leave(candidate);
-            let rest: Vec<Choice> = ranking.iter().filter(|choice| choice.link != candidate.link).copied().collect();
-            return self.choose(name, &rest, now);
+    /// Asks a neighbour to tell how far it is.
+    fn join_shadow(&mut self, name: &StreamName, link: LinkId, now: Time) {
+        let backup = self.upstream(name, link, Mode::Shadow, Cause::First, now);
+        let join = Join { feed: backup.feed, stream: name.clone(), resume: None, mode: Mode::Shadow };
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.backup = Some(backup);
+            stream.backup_since = now;
         }
-        let target = match stream.main {
-            None => ranking.first().copied(),
-            Some(main) => match eligible(&main) {
-                None => ranking.first().copied(),
-                Some(current) if stream.backfill.is_some() => Some(current),
-                Some(current) => {
-                    if main.supply == Supply::Repairing {
-                        stream.check_at = main.supply_since + REPAIR_PATIENCE;
-                    }
-                    stream.better(current, ranking, now)
-                }
-            },
-        };
-        if let Some(target) = target {
-            self.join(name, target.link, now);
-        } else if let Some(until) = stream.avoid.values().min() {
-            stream.check_at = stream.check_at.min(*until);
-        }
+        self.emit_route(name);
+        self.emit(Output::Join { link, join, from_log: false });
     }
 
-    fn join(&mut self, name: &StreamName, link: LinkId, now: Time) {
+    fn upstream(&mut self, name: &StreamName, link: LinkId, mode: Mode, cause: Cause, now: Time) -> Upstream {
         let feed = FeedId(self.next_feed);
         self.next_feed += 1;
         self.feeds.insert(feed, name.clone());
         self.counters.joins += 1;
-        let upstream = Upstream { link, feed, since: now, supply: Supply::Flowing, supply_since: now };
-        if let Some(stream) = self.streams.get_mut(name) {
-            stream.candidate = Some(upstream);
-            stream.check_at = stream.check_at.min(now + JOIN_PATIENCE);
-        }
-        // The route comes first: the driver must know the feed before its objects arrive.
-        self.emit_route(name);
-        let Some(stream) = self.streams.get_mut(name) else { return };
-        let backfill = stream.backfill.take();
-        let resume = backfill.or_else(|| stream.earliest_resume());
-        let join = Join { feed, stream: name.clone(), resume };
-        self.emit(Output::Join { link, join, backfill: backfill.is_some() });
+        Upstream { link, feed, mode, cause, since: now, report: None, report_since: now }
     }
 
-    fn leave(&mut self, upstream: Upstream) {
+    fn leave(&mut self, upstream: &Upstream) {
         self.feeds.remove(&upstream.feed);
         self.send(upstream.link, Message::Leave(upstream.feed));
     }
@@ -467,12 +626,12 @@ impl Node {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        let had_main = stream.main.is_some() && stream.published.is_none();
-        let upstream = [stream.main.take(), stream.candidate.take()];
-        for upstream in upstream.into_iter().flatten() {
-            self.leave(upstream);
-        }
-        if had_main {
+        let carried = stream.carries() && stream.published.is_none();
+        stream.suspicion = None;
+        stream.lost = None;
+        let upstreams: Vec<Upstream> = stream.upstreams_mut().filter_map(Option::take).collect();
+        upstreams.iter().for_each(|upstream| self.leave(upstream));
+        if carried {
             self.tell_all_carried(name, false);
         }
     }
@@ -480,27 +639,31 @@ impl Node {
     /// Tells the driver the route, the children the supply, and forgets a stream that nobody here needs.
     fn settle(&mut self, name: &StreamName, now: Time) {
         self.emit_route(name);
+        let report = self.report(name);
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        if stream.published.is_none() && !stream.wanted() {
+        if stream.published.is_none() && stream.wanted().is_none() {
             self.streams.remove(name);
             self.emit(Output::Route { stream: name.clone(), route: None });
             return self.mark_use(now);
         }
-        let supply = stream.supply();
-        let news = stream.children.iter_mut().filter(|(_, child)| child.told != Some(supply));
-        let news: Vec<(LinkId, FeedId)> = news
+        let is_news = |told: &Report| {
+            let patience = report.patience > told.patience || report.patience * 2 < told.patience;
+            told.supply != report.supply || told.path != report.path || patience
+        };
+        let untold = stream.children.iter_mut().filter(|(_, child)| child.told.as_ref().is_none_or(is_news));
+        let news: Vec<(LinkId, FeedId)> = untold
             .map(|(link, child)| {
-                child.told = Some(supply);
+                child.told = Some(report.clone());
                 (*link, child.feed)
             })
             .collect();
-        let waiting = supply == Supply::Waiting;
+        let waiting = report.supply == Supply::Waiting;
         let begins_to_wait = waiting && !std::mem::replace(&mut stream.waiting, waiting);
         stream.waiting = waiting;
         for (link, feed) in news {
-            self.send(link, Message::Supply { feed, supply });
+            self.send(link, Message::Supply { feed, report: report.clone() });
         }
         if begins_to_wait {
             self.event(Event::Waiting { stream: name.clone() });
@@ -508,11 +671,27 @@ impl Node {
         self.mark_use(now);
     }
 
+    /// What the children are told.
+    fn report(&self, name: &StreamName) -> Report {
+        let stream = self.streams.get(name);
+        let published = stream.is_some_and(|stream| stream.published.is_some());
+        // While a verdict is out nothing has changed for those below.
+        let parent = stream.and_then(|stream| stream.former.as_ref().or(stream.main.as_ref()));
+        let above = parent.map_or(&[][..], Upstream::path);
+        let known = published || !above.is_empty() && above.len() < TRACE_HOPS_MAX;
+        let path = if known { above.iter().copied().chain([self.config.id]).collect() } else { Arc::default() };
+        let own = parent.filter(|_| !published).and_then(|parent| self.links.get(&parent.link));
+        let own = own.map_or(Duration::ZERO, |link| link.estimator.patience());
+        let told = parent.and_then(|parent| parent.report.as_ref()).map_or(Duration::ZERO, |report| report.patience);
+        let supply = stream.map_or(Supply::Waiting, Stream::supply);
+        Report { supply, path, patience: own.max(told) }
+    }
+
     fn emit_route(&mut self, name: &StreamName) {
-        if let Some(stream) = self.streams.get(name) {
-            let route = Some(stream.route());
-            self.emit(Output::Route { stream: name.clone(), route });
-        }
+        let Some(stream) = self.streams.get(name) else { return };
+        let main = stream.main.as_ref().and_then(|main| self.links.get(&main.link));
+        let route = Some(stream.route(main.map(|link| link.estimator.patience())));
+        self.emit(Output::Route { stream: name.clone(), route });
     }
 
     fn tell_all_carried(&mut self, stream: &StreamName, yes: bool) {
@@ -532,26 +711,5 @@ fn earlier(a: Resume, b: Resume) -> Resume {
             let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
             Resume { timeline: a.timeline, layers: std::array::from_fn(layer) }
         }
-    }
-}
-
-impl Stream {
-    /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis).
-    fn better(&mut self, current: Choice, ranking: &[Choice], now: Time) -> Option<Choice> {
-        let best = ranking.iter().min_by_key(|choice| (choice.metric, choice.link)).copied()?;
-        let gain = current.metric.saturating_sub(best.metric);
-        let least = BETTER_MIN_US.max((current.metric as f64 * BETTER_RATIO) as Micros);
-        if gain < least {
-            self.better_since = None;
-            return None;
-        }
-        let since = *self.better_since.get_or_insert(now);
-        let may_move = self.moved_at.map_or(since, |moved| since.max(moved)) + BETTER_LASTS;
-        if now < may_move {
-            self.check_at = self.check_at.min(may_move);
-            return None;
-        }
-        self.better_since = None;
-        Some(best)
     }
 }

@@ -56,7 +56,7 @@ impl Node {
     }
 
     fn trace(&mut self, asker: Asker, stream: StreamName, hops_left: u32, now: Time) {
-        let parent = self.streams.get(&stream).and_then(|entry| entry.main).map(|main| main.link);
+        let parent = self.streams.get(&stream).and_then(|entry| entry.main.as_ref()).map(|main| main.link);
         match parent {
             Some(parent) if hops_left > 1 && self.traces.open.len() < OPEN_MAX => {
                 let id = self.traces.next;

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::Node;
+pub use super::streams::{CandidateView, SwitchView, WhyView};
 use crate::id::{NodeId, StreamName};
-use crate::message::Supply;
+use crate::message::{Mode, Supply};
 
 /// A picture of the mesh as one node knows it.
 #[derive(Clone, Debug, Serialize)]
@@ -81,6 +82,8 @@ pub struct StreamView {
     pub state: StreamState,
     /// Name of the parent.
     pub parent: Option<String>,
+    /// Name of the parent that would take over.
+    pub backup: Option<String>,
     /// Names of the neighbours that this node feeds.
     pub children: Vec<String>,
     /// Local readers.
@@ -124,7 +127,7 @@ impl Node {
 
     /// The committed parent of a stream; checkers follow it to find loops.
     pub fn parent_of(&self, stream: &StreamName) -> Option<NodeId> {
-        let main = self.streams.get(stream)?.main?;
+        let main = self.streams.get(stream)?.main.as_ref().filter(|main| main.mode == Mode::Full)?;
         self.links.get(&main.link).map(|link| link.peer)
     }
 
@@ -134,8 +137,7 @@ impl Node {
     }
 
     fn node_views(&mut self) -> Vec<NodeView> {
-        self.refresh_graph();
-        let reach = self.graph.distances([self.config.id]);
+        let reach = self.graph.distances(&[self.config.id], &[]);
         let view = |(id, node): (NodeId, &crate::record::NodeFacts)| NodeView {
             name: node.credential.name.clone(),
             id: id.to_string(),
@@ -150,7 +152,6 @@ impl Node {
     }
 
     fn link_views(&mut self) -> Vec<LinkView> {
-        self.refresh_graph();
         let edges: Vec<_> = self.graph.edges().collect();
         let view = |(from, to, cost_us): (NodeId, NodeId, u32)| {
             let told = self.table.links(from).iter().find(|link| link.peer == to);
@@ -195,8 +196,7 @@ impl Node {
     }
 
     fn stream_views(&mut self) -> Vec<StreamView> {
-        self.refresh_graph();
-        let reach = self.graph.distances([self.config.id]);
+        let reach = self.graph.distances(&[self.config.id], &[]);
         let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
         for (author, facts) in self.table.streams() {
             // One whose origins cannot be reached now is still known: whoever wants it waits.
@@ -217,16 +217,20 @@ impl Node {
         let state = match stream {
             Some(stream) if stream.published.is_some() => StreamState::Published,
             Some(stream) if stream.readers > 0 => StreamState::Watched,
-            Some(stream) if !stream.children.is_empty() => StreamState::Passed,
+            Some(stream) if stream.wanted() == Some(Mode::Full) => StreamState::Passed,
             _ => StreamState::Idle,
         };
         StreamView {
             name: name.to_string(),
             origins,
             state,
-            parent: stream.and_then(|stream| stream.main).and_then(|main| link_name(main.link)),
+            parent: stream.and_then(|stream| stream.main.as_ref()).and_then(|main| link_name(main.link)),
+            backup: stream.and_then(|stream| stream.backup.as_ref()).and_then(|backup| link_name(backup.link)),
             children: stream
-                .map(|stream| stream.children.keys().filter_map(|link| link_name(*link)).collect())
+                .map(|stream| {
+                    let full = stream.children.iter().filter(|(_, child)| child.mode == Mode::Full);
+                    full.filter_map(|(link, _)| link_name(*link)).collect()
+                })
                 .unwrap_or_default(),
             readers: stream.map_or(0, |stream| stream.readers),
             waiting: stream.is_some_and(|stream| stream.supply() == Supply::Waiting),

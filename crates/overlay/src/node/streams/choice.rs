@@ -1,0 +1,288 @@
+//! Who should feed a stream: the neighbours in the order of preference, and when to change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Cause, JOIN_PATIENCE, Mode, NOT_FASTER, Node, REPAIR_PATIENCE, RETRY, Stream, Upstream};
+use crate::graph::{Distances, Micros};
+use crate::id::{NodeId, StreamName};
+use crate::io::LinkId;
+use crate::message::Supply;
+use crate::time::Time;
+
+/// Parents within this factor of the least metric are equal (DESIGN 3).
+const EQUAL_RATIO: f64 = 1.25;
+/// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
+const EQUAL_MAX_US: Micros = 20_000;
+/// A better parent must be better by this share (DESIGN 3) ...
+const BETTER_RATIO: f64 = 0.10;
+/// ... and by this many microseconds (DESIGN 3) ...
+const BETTER_MIN_US: Micros = 5_000;
+/// ... for this long (DESIGN 3); also the least time between two such moves.
+const BETTER_LASTS: Duration = Duration::from_secs(10);
+
+/// A possible parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) link: LinkId,
+    /// Microseconds from the nearest origin through it to here.
+    pub(super) metric: Micros,
+    pub(super) hops: u16,
+    pub(super) carries: bool,
+}
+
+/// Why a neighbour is no possible parent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lack {
+    #[error("it is fed by this node")]
+    Child,
+    #[error("it is about to stop")]
+    Leaving,
+    #[error("it knows no path to an origin")]
+    NoPath,
+    #[error("it passes nothing on")]
+    NoTransit,
+    #[error("it refused, or did not answer")]
+    Avoided,
+    #[error("it was not faster")]
+    Slower,
+    #[error("it has no supply of its own")]
+    Dry,
+    #[error("it is no nearer to an origin than this node")]
+    Farther,
+}
+
+impl Node {
+    /// Every neighbour with what it would cost, and what it lacks. A neighbour qualifies if it is strictly nearer to an
+    /// origin than this node is (the loop-free condition of RFC 5286, section 1.1).
+    pub(super) fn candidates(&mut self, name: &StreamName, now: Time) -> Vec<(LinkId, Result<Choice, Lack>)> {
+        let distances = self.distances(name, &[]);
+        let here = self.nearest(&distances);
+        let Some(stream) = self.streams.get(name) else { return Vec::new() };
+        let judged = self.links.keys().map(|&link| {
+            let choice = self.weigh(stream, name, link, &distances, now);
+            let nearer = |choice: Choice| {
+                let cost = self.links.get(&link).map_or(0, |link| Micros::from(self.cost_from(link)));
+                if here.is_some_and(|here| choice.metric - cost < here) { Ok(choice) } else { Err(Lack::Farther) }
+            };
+            (link, choice.and_then(nearer))
+        });
+        judged.collect()
+    }
+
+    /// Possible parents, the preferred one first.
+    pub(super) fn ranking(&mut self, name: &StreamName, now: Time) -> Vec<Choice> {
+        let candidates = self.candidates(name, now);
+        sorted(candidates.into_iter().filter_map(|(_, choice)| choice.ok()).collect())
+    }
+
+    /// Neighbours that have a path of their own to an origin, one that passes neither here nor through `failed`: they can
+    /// take over when it dies, even if they are further away than this node is now.
+    pub(super) fn detours(&mut self, name: &StreamName, failed: Option<NodeId>, now: Time) -> Vec<Choice> {
+        let without: Vec<NodeId> = failed.into_iter().chain([self.config.id]).collect();
+        let distances = self.distances(name, &without);
+        let Some(stream) = self.streams.get(name) else { return Vec::new() };
+        let choices = self.links.keys().filter_map(|&link| self.weigh(stream, name, link, &distances, now).ok());
+        sorted(choices.collect())
+    }
+
+    /// What a neighbour would cost, or what it lacks.
+    fn weigh(
+        &self,
+        stream: &Stream,
+        name: &StreamName,
+        id: LinkId,
+        distances: &Arc<Distances>,
+        now: Time,
+    ) -> Result<Choice, Lack> {
+        let link = self.links.get(&id).ok_or(Lack::NoPath)?;
+        // Failure moves are never damped: without a parent that flows, a slower one will do.
+        let flows = stream.main.as_ref().is_some_and(|main| !main.is_dry(now)) && stream.suspicion.is_none();
+        let dry = |upstream: &Upstream| upstream.link == id && upstream.is_dry(now);
+        if stream.children.get(&id).is_some_and(|child| child.mode == Mode::Full) {
+            return Err(Lack::Child);
+        }
+        if link.leaving {
+            return Err(Lack::Leaving);
+        }
+        let peer = distances.get(link.peer).ok_or(Lack::NoPath)?;
+        if peer.hops > 0 && !self.table.node(link.peer).is_some_and(|node| node.transit) {
+            return Err(Lack::NoTransit);
+        }
+        if stream.avoid.contains_key(&id) {
+            return Err(Lack::Avoided);
+        }
+        if flows && stream.slower.contains_key(&id) {
+            return Err(Lack::Slower);
+        }
+        if stream.upstreams().any(dry) {
+            return Err(Lack::Dry);
+        }
+        let metric = peer.metric + Micros::from(self.cost_from(link));
+        let carries = peer.hops == 0 || link.carries.contains(name);
+        Ok(Choice { link: id, metric, hops: peer.hops + 1, carries })
+    }
+
+    /// This node's own distance, in microseconds.
+    fn nearest(&self, distances: &Distances) -> Option<Micros> {
+        let metric =
+            |link: &super::super::Link| Some(distances.get(link.peer)?.metric + Micros::from(self.cost_from(link)));
+        self.links.values().filter_map(metric).min()
+    }
+
+    /// Who takes over for a parent that is gone, suspected, dry or about to leave: the backup, which is known to be well;
+    /// else whoever has a path of his own; else whoever qualifies. `not` is asked in no case.
+    pub(super) fn replacement(&mut self, name: &StreamName, not: Option<LinkId>, now: Time) -> Option<LinkId> {
+        let stream = self.streams.get(name)?;
+        let gone = stream.lost.as_ref().map(|lost| lost.peer);
+        let failed = gone.or_else(|| Some(self.links.get(&not?)?.peer));
+        let ready = |backup: &&Upstream| {
+            let link = self.links.get(&backup.link);
+            let answered = backup.report.is_some() && backup.supply() == Supply::Flowing;
+            let child = stream.children.get(&backup.link).is_some_and(|child| child.mode == Mode::Full);
+            answered && !child && !backup.path().contains(&self.config.id) && link.is_some_and(|link| !link.leaving)
+        };
+        let avoided = |link: &LinkId| stream.avoid.contains_key(link) || Some(*link) == not;
+        if let Some(backup) = stream.backup.as_ref().filter(ready).filter(|backup| !avoided(&backup.link)) {
+            return Some(backup.link);
+        }
+        let first =
+            |choices: Vec<Choice>| choices.into_iter().map(|choice| choice.link).find(|link| Some(*link) != not);
+        if failed.is_some()
+            && let Some(link) = first(self.detours(name, failed, now))
+        {
+            return Some(link);
+        }
+        let ranking = self.ranking(name, now);
+        first(ranking).or_else(|| first(self.detours(name, None, now)))
+    }
+
+    /// Keeps or changes the parent.
+    pub(super) fn choose(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get(name) else { return };
+        if stream.former.is_some() {
+            return;
+        }
+        if stream.candidate.is_some() && self.candidate_stays(name, now) {
+            return;
+        }
+        let Some(stream) = self.streams.get(name) else { return };
+        let Some(main) = stream.main.clone() else {
+            let cause = stream.lost.as_ref().map_or(Cause::First, |lost| lost.cause);
+            match self.replacement(name, None, now) {
+                Some(link) => self.join(name, link, cause, now),
+                None => self.adopt(name, now),
+            }
+            return self.look_again(name, now);
+        };
+        let leaving = self.links.get(&main.link).is_some_and(|link| link.leaving);
+        if leaving || main.is_dry(now) {
+            let cause = if leaving { Cause::Leaving } else { Cause::Dry };
+            match self.replacement(name, Some(main.link), now) {
+                Some(link) => self.join(name, link, cause, now),
+                None => self.adopt(name, now),
+            }
+            return self.look_again(name, now);
+        }
+        let wanted = stream.wanted().unwrap_or_default();
+        if stream.backfill.is_some() || main.mode != wanted {
+            return self.join(name, main.link, Cause::Again, now);
+        }
+        if main.supply() == Supply::Repairing
+            && let Some(stream) = self.streams.get_mut(name)
+        {
+            stream.check_at = stream.check_at.min(main.report_since + REPAIR_PATIENCE);
+        }
+        if self.streams.get(name).is_some_and(|stream| stream.suspicion.is_none())
+            && let Some(better) = self.better(name, &main, now)
+        {
+            self.join(name, better, Cause::Better, now);
+        }
+    }
+
+    /// Whether a candidate gets more time. One that does not is left.
+    fn candidate_stays(&mut self, name: &StreamName, now: Time) -> bool {
+        let Some(stream) = self.streams.get(name) else { return false };
+        let Some(candidate) = stream.candidate.clone() else { return false };
+        let same = stream.main.as_ref().is_some_and(|main| main.link == candidate.link);
+        let link = self.links.get(&candidate.link);
+        let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() + link.estimator.patience());
+        let patience = if candidate.report.is_some() || same { JOIN_PATIENCE } else { silent.min(JOIN_PATIENCE) };
+        let until = candidate.since + patience;
+        let well = link.is_some_and(|link| !link.leaving) && !candidate.is_dry(now);
+        let child = stream.children.get(&candidate.link).is_some_and(|child| child.mode == Mode::Full);
+        let enough = stream.wanted() <= Some(candidate.mode);
+        if well && !child && enough && (now < until || same) {
+            if let Some(stream) = self.streams.get_mut(name).filter(|_| now < until) {
+                stream.check_at = stream.check_at.min(until);
+            }
+            return true;
+        }
+        let fed = stream.main.is_some();
+        let not = candidate.link;
+        let other = self.replacement(name, Some(not), now).is_some();
+        let Some(stream) = self.streams.get_mut(name) else { return false };
+        if well && !child && enough && !other && !fed {
+            // There is nobody else to ask; the next cause to look comes by itself.
+            stream.check_at = stream.check_at.min(now + RETRY);
+            return true;
+        }
+        stream.candidate = None;
+        let slow = candidate.cause == Cause::Better;
+        let (list, pause) = if slow { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
+        if enough {
+            list.insert(not, now + pause);
+        }
+        stream.check_at = stream.check_at.min(now + pause);
+        self.leave(&candidate);
+        false
+    }
+
+    fn look_again(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if stream.candidate.is_none() {
+            let until = stream.avoid.values().min().copied().unwrap_or(now + RETRY);
+            stream.check_at = stream.check_at.min(until.min(now + RETRY));
+        }
+    }
+
+    /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis).
+    fn better(&mut self, name: &StreamName, main: &Upstream, now: Time) -> Option<LinkId> {
+        let distances = self.distances(name, &[]);
+        let link = self.links.get(&main.link)?;
+        let current = distances.get(link.peer).map(|peer| peer.metric + Micros::from(self.cost_from(link)));
+        let ranking = self.ranking(name, now);
+        let stream = self.streams.get_mut(name)?;
+        let best = ranking.iter().min_by_key(|choice| (choice.metric, choice.link)).copied();
+        let Some((best, current)) = best.filter(|best| best.link != main.link).zip(current) else {
+            stream.better_since = None;
+            return None;
+        };
+        let gain = current.saturating_sub(best.metric);
+        let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
+        if gain < least {
+            stream.better_since = None;
+            return None;
+        }
+        let since = *stream.better_since.get_or_insert(now);
+        let may_move = stream.moved_at.map_or(since, |moved| since.max(moved)) + BETTER_LASTS;
+        if now < may_move {
+            stream.check_at = stream.check_at.min(may_move);
+            return None;
+        }
+        stream.better_since = None;
+        Some(best.link)
+    }
+}
+
+/// In the order of preference: whoever is about as near as the nearest, and of those one that already carries the
+/// stream, then fewer hops.
+fn sorted(mut choices: Vec<Choice>) -> Vec<Choice> {
+    let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
+    let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
+    choices.sort_by_key(|choice| {
+        let preference = (choice.metric <= equal).then_some((!choice.carries, choice.hops));
+        (preference.is_none(), preference, choice.metric, choice.link)
+    });
+    choices
+}

@@ -1,0 +1,270 @@
+//! Repair in two stages (DESIGN 3): a backup parent that tells how far it is, and the verdict on a parent that does not
+//! keep up with it.
+//!
+//! ```text
+//! since        +T/2            +T                      2T            3T        (T: two round trips and the jitter)
+//!   │ late      │ reported,     │ nothing heard since:  │ it lives,    │ it has brought nothing newer than the
+//!   │           │ the parent    │ the backup is asked   │ but gives    │ backup meanwhile: dead, the backup is
+//!   │           │ is asked      │ for what is missing   │ no reason    │ the parent
+//! ```
+//!
+//! A parent that says it is repairing its own supply gets a second: one failure makes one switch. Between the first newer
+//! object of the backup and the verdict both feeds are open, and whichever brings the newest object is the parent in the
+//! sense of the commit rule, so no loop can close meanwhile.
+
+use std::time::Duration;
+
+use super::{Cause, Lost, Mode, NOT_FASTER, Node, REFUSED_RETRY, REPAIR_PATIENCE, RETRY, Stream};
+use crate::id::StreamName;
+use crate::io::{Event, LinkId, Output};
+use crate::message::{FeedId, Supply};
+use crate::time::Time;
+
+/// A parent that was found dead is not asked again for this long, unless there is no other. Tuned: its records and links
+/// are gone by then, or it lives.
+const DEAD_PAUSE: Duration = Duration::from_secs(10);
+/// A parent that lives, but has nothing for children, is asked anew after this silence (FEATURES 4.7).
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Another backup is chosen at most this often. Tuned.
+const BACKUP_HOLD: Duration = Duration::from_secs(10);
+/// A backup that is of no use is not asked again for this long. Tuned.
+const UNFIT_PAUSE: Duration = Duration::from_secs(30);
+
+/// The parent does not bring what it should.
+#[derive(Clone, Debug)]
+pub(super) struct Suspicion {
+    /// Since when something is missing.
+    since: Time,
+    /// When it was asked whether it lives.
+    asked_at: Time,
+    /// Another feed announced what is missing.
+    announced: bool,
+    /// When it is given up.
+    pub(super) dead_at: Time,
+    /// People were told.
+    told: bool,
+}
+
+impl Node {
+    /// The water says that a feed does not keep up, or does again.
+    pub(in crate::node) fn behind(&mut self, feed: FeedId, since: Option<Time>, announced: bool, now: Time) {
+        let Some(name) = self.feeds.get(&feed).cloned() else { return };
+        let Some(stream) = self.streams.get_mut(&name) else { return };
+        let Some(main) = stream.main.as_ref().filter(|main| main.feed == feed) else { return };
+        let link = main.link;
+        match (since, &mut stream.suspicion) {
+            (None, _) => self.recovered(&name, now),
+            (Some(_), Some(suspicion)) => suspicion.announced |= announced,
+            (Some(since), place @ None) => {
+                let dead_at = Time::NEVER;
+                *place = Some(Suspicion { since, asked_at: now, announced, dead_at, told: false });
+                if let Some(link_entry) = self.links.get_mut(&link) {
+                    let nonce = link_entry.estimator.probe(now);
+                    self.emit(Output::Probe { link, nonce });
+                }
+            }
+        }
+        self.reconsider(&name, now);
+    }
+
+    /// The suspected parent keeps up before another one brought anything newer.
+    fn recovered(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let told = stream.suspicion.take_if(|_| stream.former.is_none()).is_some_and(|suspicion| suspicion.told);
+        if let Some(candidate) = stream.candidate.take_if(|candidate| candidate.cause == Cause::Behind) {
+            self.feeds.remove(&candidate.feed);
+            self.join_shadow(name, candidate.link, now);
+        }
+        if told {
+            self.cleared(name);
+        }
+    }
+
+    /// The suspected parent brought an object that is newer than what the backup brought: it stays.
+    pub(super) fn clear(&mut self, name: &StreamName) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(former) = stream.former.take() else { return };
+        stream.suspicion = None;
+        let Some(hedge) = stream.main.replace(former) else { return };
+        self.feeds.remove(&hedge.feed);
+        // It goes on as the backup that it was.
+        self.join_shadow(name, hedge.link, hedge.since);
+        self.cleared(name);
+    }
+
+    fn cleared(&mut self, name: &StreamName) {
+        let main = self.streams.get(name).and_then(|stream| stream.main.as_ref()).map(|main| main.link);
+        if let Some(link) = main {
+            let parent = self.peer_name(link);
+            self.event(Event::Cleared { stream: name.clone(), parent });
+        }
+    }
+
+    /// Acts upon a suspicion whose time has come.
+    pub(super) fn judge(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if stream.former.is_some() {
+            if stream.verdict_at > now {
+                stream.check_at = stream.check_at.min(stream.verdict_at);
+                return;
+            }
+            return self.condemn(name, now);
+        }
+        let (Some(main), Some(suspicion)) = (&stream.main, &mut stream.suspicion) else { return };
+        let Some(link) = self.links.get(&main.link) else { return };
+        let own = link.estimator.patience();
+        let told = main.report.as_ref().map_or(Duration::ZERO, |report| report.patience);
+        let patience = own.max(told);
+        let lives = link.heard_at > suspicion.asked_at;
+        let repairing = main.supply() == Supply::Repairing;
+        let (hedge_at, dead_at) = match (lives, repairing) {
+            // The answer gets the time of a round trip.
+            (false, _) => ((suspicion.since + own).max(suspicion.asked_at + own / 2), suspicion.since + own * 3),
+            (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
+            // Merely silent, as the origin may be: it is asked anew, not left.
+            (true, false) if !suspicion.announced => (suspicion.since + ASK_AGAIN, Time::NEVER),
+            (true, false) => (suspicion.since + patience * 2, suspicion.since + patience * 3),
+        };
+        suspicion.dead_at = dead_at;
+        if now < hedge_at {
+            stream.check_at = stream.check_at.min(hedge_at);
+            return;
+        }
+        if !suspicion.told {
+            suspicion.told = true;
+            let parent = link.name.clone();
+            self.event(Event::Suspected { stream: name.clone(), parent });
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if stream.candidate.is_none() {
+            self.hedge(name, lives, now);
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        if now < dead_at {
+            stream.check_at = stream.check_at.min(dead_at);
+        } else if stream.candidate.is_some() {
+            // The candidate has not brought anything either, but it is the only hope.
+            self.condemn(name, now);
+        } else {
+            stream.check_at = stream.check_at.min(now + RETRY);
+        }
+    }
+
+    /// Asks somebody else for what the suspected parent does not bring.
+    fn hedge(&mut self, name: &StreamName, lives: bool, now: Time) {
+        let Some(stream) = self.streams.get(name) else { return };
+        let Some((main, suspicion)) = stream.main.as_ref().zip(stream.suspicion.as_ref()) else { return };
+        let (main_link, merely_silent) = (main.link, lives && !suspicion.announced);
+        if merely_silent {
+            // A lost request, or a feed that got stuck: the same parent, once in a while.
+            if main.since + ASK_AGAIN * 4 <= now && main.supply() == Supply::Flowing {
+                self.join(name, main_link, Cause::Again, now);
+            } else if let Some(stream) = self.streams.get_mut(name) {
+                stream.check_at = stream.check_at.min(now + ASK_AGAIN);
+            }
+            return;
+        }
+        match self.replacement(name, Some(main_link), now) {
+            Some(link) => self.join(name, link, Cause::Behind, now),
+            None => self.adopt(name, now),
+        }
+    }
+
+    /// The suspected parent is dead: whoever else feeds this node is the parent.
+    fn condemn(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let hedged = stream.former.take();
+        let (gone, stays) = match hedged {
+            Some(former) => (former, stream.main.as_ref().map(|main| main.link)),
+            None => match stream.main.take() {
+                Some(main) => (main, None),
+                None => return,
+            },
+        };
+        stream.suspicion = None;
+        let dead = self.links.get(&gone.link).map(|link| (link.peer, link.heard_at));
+        if let Some((peer, heard_at)) = dead {
+            // One that is alive was slower; one that is silent is not worth asking.
+            let silent = now.since(heard_at) > Duration::from_millis(150);
+            let pause = if silent { DEAD_PAUSE } else { NOT_FASTER };
+            let lost = Lost { peer, name: self.peer_name(gone.link), cause: Cause::Behind };
+            if let Some(stream) = self.streams.get_mut(name) {
+                let list = if silent { &mut stream.avoid } else { &mut stream.slower };
+                list.insert(gone.link, now + pause);
+                stream.lost = Some(lost);
+            }
+        }
+        self.leave(&gone);
+        match stays {
+            Some(link) => self.switched(name, Some(gone.link), link, Cause::Behind, None, now),
+            None => self.tell_all_carried(name, false),
+        }
+    }
+
+    /// Keeps a backup for a stream that is fed, and none for others.
+    pub(super) fn keep_backup(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get(name) else { return };
+        if stream.candidate.is_some() || stream.former.is_some() {
+            return;
+        }
+        let Some(main) = stream.main.as_ref().filter(|main| main.mode == Mode::Full) else {
+            return self.drop_backup(name, None, now);
+        };
+        let (main_link, main_peer) = (main.link, self.links.get(&main.link).map(|link| link.peer));
+        let fits = |stream: &Stream, link: LinkId| {
+            let child = stream.children.get(&link).is_some_and(|child| child.mode == Mode::Full);
+            link != main_link && !child && !stream.unfit.contains_key(&link) && !stream.avoid.contains_key(&link)
+        };
+        let mut current = None;
+        if let Some(backup) = &stream.backup {
+            let link = self.links.get(&backup.link);
+            let here = backup.path().contains(&self.config.id);
+            let stale = backup.supply() == Supply::Waiting && now.since(backup.report_since) > REFUSED_RETRY;
+            if !fits(stream, backup.link) || link.is_none_or(|link| link.leaving) || here || stale {
+                let pause = (here || stale).then_some(UNFIT_PAUSE);
+                self.drop_backup(name, pause, now);
+            } else {
+                let shares = main_peer.is_some_and(|peer| backup.path().contains(&peer));
+                current = Some((backup.link, shares, stream.backup_since + BACKUP_HOLD));
+            }
+        }
+        if let Some((_, _, held_until)) = current
+            && held_until > now
+        {
+            return;
+        }
+        let disjoint = self.detours(name, main_peer, now);
+        let any = if disjoint.is_empty() { self.detours(name, None, now) } else { Vec::new() };
+        let Some(stream) = self.streams.get(name) else { return };
+        let best = disjoint.iter().chain(&any).find(|choice| fits(stream, choice.link)).copied();
+        let chosen = match (current, best) {
+            (None, best) => best,
+            (Some((link, shares, _)), Some(best)) if best.link != link => {
+                let known = disjoint.iter().find(|choice| choice.link == link);
+                let worse = known.is_none_or(|known| known.metric * 4 > best.metric * 5 + 80_000);
+                let disjoint_now = disjoint.iter().any(|choice| choice.link == best.link);
+                (disjoint_now && (shares || worse)).then_some(best)
+            }
+            _ => None,
+        };
+        if let Some(choice) = chosen {
+            self.drop_backup(name, None, now);
+            self.join_shadow(name, choice.link, now);
+        }
+        if let Some(stream) = self.streams.get_mut(name)
+            && let Some(until) = stream.unfit.values().min()
+            && stream.backup.is_none()
+        {
+            stream.check_at = stream.check_at.min(*until);
+        }
+    }
+
+    fn drop_backup(&mut self, name: &StreamName, unfit_for: Option<Duration>, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(backup) = stream.backup.take() else { return };
+        if let Some(pause) = unfit_for {
+            stream.unfit.insert(backup.link, now + pause);
+        }
+        self.leave(&backup);
+    }
+}

@@ -1,0 +1,193 @@
+//! Whether a feed keeps up: with what a shadow announces, and with its own past.
+//!
+//! The water calls this for the feed that a [`crate::Route`] says to watch. It knows neither links nor parents; what to do
+//! about a feed that is late is the brain's.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::position::Resume;
+use crate::time::Time;
+
+/// Announcements remembered while the feed is behind; the oldest counts, so further ones may go.
+const ANNOUNCED_MAX: usize = 64;
+/// A feed is overdue after this many of its usual intervals ...
+const OVERDUE_INTERVALS: u32 = 4;
+/// ... and not before this time. Tuned: frames come in bursts of several objects.
+const OVERDUE_MIN: Duration = Duration::from_millis(80);
+/// A feed slower than this is never overdue: its origin has pauses.
+const INTERVAL_MAX: Duration = Duration::from_millis(250);
+/// The usual interval is measured over at least this time.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Pause between two looks at a feed that is late.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Lateness of one feed.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    announced: VecDeque<(Time, Resume)>,
+    window: Option<(Time, u64)>,
+    interval: Option<Duration>,
+    reported: Option<Reported>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reported {
+    at: Time,
+    announced: bool,
+}
+
+/// What a feed has brought.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// First objects missing in the log, per layer.
+    pub held: Option<Resume>,
+    /// When the feed brought its newest object.
+    pub at: Time,
+    /// Objects that it has brought.
+    pub objects: u64,
+}
+
+/// News for the brain: the fields of [`crate::Input::Behind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Since when something is missing; `None`: the feed keeps up again.
+    pub since: Option<Time>,
+    /// Whether another feed announced it.
+    pub announced: bool,
+}
+
+impl Pace {
+    /// A shadow says how far its parent is. Tells whether this is the first that is missing: whoever looks must look
+    /// earlier than he meant to.
+    pub fn announce(&mut self, front: Resume, progress: &Progress, now: Time) -> bool {
+        let known = |resume: &Resume| resume.covers(&front);
+        if progress.held.as_ref().is_some_and(known) || self.announced.back().is_some_and(|(_, last)| known(last)) {
+            return false;
+        }
+        let first = self.announced.is_empty();
+        if self.announced.len() < ANNOUNCED_MAX {
+            self.announced.push_back((now, front));
+        }
+        first
+    }
+
+    /// Looks whether there is news.
+    pub fn check(&mut self, progress: &Progress, patience: Duration, now: Time) -> Option<Late> {
+        if self.reported.is_none() {
+            self.measure(progress, now);
+        }
+        let covered = |(_, front): &(Time, Resume)| progress.held.is_none_or(|held| held.covers(front));
+        while self.announced.front().is_some_and(covered) {
+            self.announced.pop_front();
+        }
+        let late = self.announced.front().map(|(at, _)| *at).filter(|at| now.since(*at) >= patience);
+        let overdue = self.overdue_at(progress).is_some_and(|at| at <= now);
+        let news = match (self.reported, late) {
+            (None | Some(Reported { announced: false, .. }), Some(since)) => {
+                Late { since: Some(since), announced: true }
+            }
+            (None, None) if overdue => {
+                let since = progress.at + self.interval.unwrap_or_default();
+                Late { since: Some(since), announced: false }
+            }
+            (Some(reported), None) if self.announced.is_empty() && progress.at > reported.at && !overdue => {
+                Late { since: None, announced: reported.announced }
+            }
+            _ => return None,
+        };
+        self.reported = news.since.map(|_| Reported { at: now, announced: news.announced });
+        Some(news)
+    }
+
+    /// When to look next.
+    pub fn due(&self, progress: &Progress, patience: Duration, now: Time) -> Time {
+        if self.reported.is_some() {
+            return now + LOOK_AGAIN;
+        }
+        let late = self.announced.front().map_or(Time::NEVER, |(at, _)| *at + patience);
+        late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(now + WINDOW)
+    }
+
+    fn overdue_at(&self, progress: &Progress) -> Option<Time> {
+        let interval = self.interval.filter(|interval| *interval <= INTERVAL_MAX)?;
+        Some(progress.at + (interval * OVERDUE_INTERVALS).max(OVERDUE_MIN))
+    }
+
+    fn measure(&mut self, progress: &Progress, now: Time) {
+        let (since, before) = *self.window.get_or_insert((now, progress.objects));
+        let (elapsed, objects) = (now.since(since), progress.objects.saturating_sub(before));
+        if elapsed >= WINDOW {
+            self.window = Some((now, progress.objects));
+            if let Some(interval) = elapsed.checked_div(u32::try_from(objects).unwrap_or(u32::MAX)) {
+                self.interval = Some(interval);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(30);
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1_000)
+    }
+
+    fn front(index: u32) -> Resume {
+        Resume { timeline: 1, layers: [(5, index), (5, 0), (5, 0)] }
+    }
+
+    fn held(index: u32, ms: u64) -> Progress {
+        Progress { held: Some(front(index)), at: at(ms), objects: u64::from(index) }
+    }
+
+    #[test]
+    fn a_feed_that_keeps_up_is_no_news() {
+        let mut pace = Pace::default();
+        for n in 1..200_u32 {
+            let now = u64::from(n) * 20;
+            // The shadow is 5 ms ahead of the feed.
+            pace.announce(front(n), &held(n - 1, now - 15), at(now));
+            assert_eq!(pace.check(&held(n, now + 5), PATIENCE, at(now + 5)), None);
+        }
+        assert!(pace.announced.is_empty());
+    }
+
+    #[test]
+    fn what_was_announced_and_does_not_come_is_reported_once_and_then_that_it_came() {
+        let mut pace = Pace::default();
+        pace.announce(front(2), &held(1, 0), at(10));
+        pace.announce(front(3), &held(1, 0), at(30));
+        assert_eq!(pace.due(&held(1, 0), PATIENCE, at(30)), at(40));
+        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(39)), None);
+        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(40)), Some(Late { since: Some(at(10)), announced: true }));
+        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(50)), None);
+        assert_eq!(pace.check(&held(2, 55), PATIENCE, at(56)), None, "one is still missing");
+        assert_eq!(pace.check(&held(3, 58), PATIENCE, at(59)), Some(Late { since: None, announced: true }));
+    }
+
+    #[test]
+    fn a_feed_without_a_shadow_is_compared_with_its_own_past() {
+        let mut pace = Pace::default();
+        for n in 1..100_u32 {
+            assert_eq!(pace.check(&held(n, u64::from(n) * 20), PATIENCE, at(u64::from(n) * 20)), None);
+        }
+        let last = held(99, 1_980);
+        assert_eq!(pace.check(&last, PATIENCE, at(2_059)), None);
+        let late = pace.check(&last, PATIENCE, at(2_100)).expect("four intervals passed");
+        assert!(!late.announced && late.since.is_some_and(|since| since <= at(2_010)), "{late:?}");
+        let back = pace.check(&held(100, 2_110), PATIENCE, at(2_111));
+        assert_eq!(back, Some(Late { since: None, announced: false }));
+    }
+
+    #[test]
+    fn another_timeline_tells_nothing_about_this_one() {
+        let mut pace = Pace::default();
+        let other = Resume { timeline: 2, layers: [(9, 9); 3] };
+        pace.announce(other, &held(1, 0), at(10));
+        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(100)), None);
+    }
+}
