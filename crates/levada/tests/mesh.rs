@@ -178,7 +178,8 @@ async fn nodes_start_in_any_order_and_live_without_the_bootstrapper() {
     until("the relay is back without a bootstrapper", async || {
         let map: serde_json::Value = mesh.get("pop", "/api/v1/map").await.unwrap_or_default();
         let neighbours = map["neighbours"].as_array().cloned().unwrap_or_default();
-        neighbours.iter().any(|neighbour| neighbour["name"] == "relay" && neighbour["up"] == true)
+        let back = neighbours.iter().any(|neighbour| neighbour["name"] == "relay" && neighbour["up"] == true);
+        back && mesh.path_of("pop", "card").await.len() >= 2
     })
     .await;
     let bytes = record(viewer, Duration::from_secs(3)).await;
