@@ -250,8 +250,11 @@ impl Node {
 
     /// The node is to stop soon: its children move while it still serves them.
     pub(super) fn drain(&mut self, now: Time) {
-        if self.drain_until.is_some() {
-            return;
+        match self.drain_until {
+            // Asked again after it was told.
+            Some(Time::NEVER) => return self.emit(Output::Drained),
+            Some(_) => return,
+            None => {}
         }
         self.drain_until = Some(now + DRAIN_PATIENCE);
         let links: Vec<LinkId> = self.links.keys().copied().collect();

@@ -409,15 +409,7 @@ impl Node {
                 self.tell_all_carried(&name, carries);
             }
         }
-        let main = self
-            .streams
-            .get_mut(&name)
-            .and_then(|stream| Some((stream.main.as_ref()?.report.as_ref()?.path.clone(), stream)));
-        if let Some((path, stream)) = main
-            && !path.is_empty()
-        {
-            stream.ancestors = path;
-        }
+        self.note_ancestors(&name);
         self.reconsider(&name, now);
     }
 
@@ -435,6 +427,15 @@ impl Node {
             self.commit(&name, candidate, position, now);
         }
         self.reconsider(&name, now);
+    }
+
+    /// Remembers who is above the parent: one of them is asked when it dies and nobody else can give the stream.
+    fn note_ancestors(&mut self, name: &StreamName) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let path = stream.main.as_ref().and_then(|main| main.report.as_ref()).map(|report| report.path.clone());
+        if let Some(path) = path.filter(|path| !path.is_empty()) {
+            stream.ancestors = path;
+        }
     }
 
     fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
@@ -462,6 +463,7 @@ impl Node {
         if full_now != full_before {
             self.tell_all_carried(name, full_now);
         }
+        self.note_ancestors(name);
     }
 
     /// Notes that a stream has another parent for good.
