@@ -29,6 +29,8 @@ pub const BRAIN_QUEUE: usize = 4_096;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause between two measurements of how much streams take.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for links to close when the node stops.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Time for goodbyes to leave when the node stops.
 const GOODBYE_GRACE: Duration = Duration::from_millis(200);
 
@@ -164,9 +166,15 @@ impl Driver {
                 output => self.carry_out(output),
             }
         }
+        // Neighbours dial again as soon as their link is closed.
+        self.endpoint.set_server_config(None);
         tokio::time::sleep(GOODBYE_GRACE).await;
         closing.iter().for_each(|(link, reason)| link.close(*reason));
-        self.endpoint.wait_idle().await;
+        let reason = levada_overlay::HangUp::Shutdown;
+        self.endpoint.close(reason.code().into(), reason.to_string().as_bytes());
+        if tokio::time::timeout(CLOSE_GRACE, self.endpoint.wait_idle()).await.is_err() {
+            tracing::debug!("some links did not close in time");
+        }
         // The asker may have given up waiting.
         let _ = done.send(());
     }
