@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use levada_overlay::{FeedId, LinkId, Position, Resume, Route};
 
+use crate::held::Held;
+
 /// Objects of a group.
 pub const GROUP_OBJECTS: u32 = 50;
 /// Time between two objects.
 pub const OBJECT_INTERVAL: Duration = Duration::from_millis(20);
 /// Objects kept: 200 s, longer than any outage that is simulated, so that every loss is somebody's fault.
-const KEEP: usize = 10_000;
+pub(crate) const KEEP: usize = 10_000;
 
 /// The log of one stream at one node.
 #[derive(Debug, Default)]
 pub(crate) struct Water {
-    held: BTreeMap<Position, u64>,
+    pub(crate) held: Held,
     /// Old objects went, so what lies before the first one cannot be had back.
     trimmed: bool,
     pub(crate) route: Route,
     /// Where each child's feed goes on; `None`: it starts with the newest group there is.
-    children: BTreeMap<(LinkId, FeedId), Option<Position>>,
+    pub(crate) children: BTreeMap<(LinkId, FeedId), Option<Position>>,
     /// Children whose resume points were compared with what is held.
     compared: BTreeSet<(LinkId, FeedId)>,
     /// Candidates whose first newer object was reported.
@@ -41,6 +43,16 @@ pub(crate) fn payload(position: Position) -> u64 {
     position.timeline.wrapping_mul(31) ^ (position.group << 20) ^ u64::from(position.index)
 }
 
+/// An object that opens a group is this many times as long as another one. Tuned: what x264 makes of talking heads.
+const KEY_FACTOR: u64 = 8;
+
+/// Bytes of an object: groups of one second at an even rate, the first object the longest.
+pub(crate) fn length(position: Position, bitrate: u64) -> u64 {
+    let group = bitrate / 8 * u64::from(GROUP_OBJECTS) * OBJECT_INTERVAL.as_millis() as u64 / 1_000;
+    let unit = group / (u64::from(GROUP_OBJECTS) - 1 + KEY_FACTOR);
+    if position.index == 0 { KEY_FACTOR * unit } else { unit }
+}
+
 /// The position after this one in the same broadcast.
 pub(crate) fn successor(position: Position) -> Position {
     if position.index + 1 < GROUP_OBJECTS {
@@ -52,7 +64,7 @@ pub(crate) fn successor(position: Position) -> Position {
 
 impl Water {
     pub(crate) fn head(&self) -> Option<Position> {
-        self.held.keys().next_back().copied()
+        self.held.last()
     }
 
     /// One layer stands for all three.
@@ -66,7 +78,7 @@ impl Water {
         let fed = |key: &(LinkId, FeedId)| route.children.iter().any(|child| (child.link, child.feed) == *key);
         self.children.retain(|key, _| fed(key));
         self.compared.retain(fed);
-        let first = self.held.keys().next().copied();
+        let first = self.held.first();
         let mut lacks = Vec::new();
         for child in &route.children {
             let key = (child.link, child.feed);
@@ -92,7 +104,7 @@ impl Water {
             return Arrival::NotWanted;
         }
         let newest = self.head().is_none_or(|head| position > head);
-        if self.held.contains_key(&position) && strictly {
+        if self.held.contains(position) && strictly {
             return Arrival::Duplicate;
         }
         let report = (newest || !strictly) && self.route.candidate == upstream && self.reported != Some(feed);
@@ -104,7 +116,7 @@ impl Water {
     }
 
     pub(crate) fn insert(&mut self, position: Position) {
-        self.held.insert(position, payload(position));
+        self.held.insert(position);
         while self.held.len() > KEEP {
             self.held.pop_first();
             self.trimmed = true;
@@ -112,9 +124,8 @@ impl Water {
     }
 
     /// Takes what is now to be sent to the children.
-    pub(crate) fn flow(&mut self) -> Vec<(LinkId, FeedId, Position, u64)> {
-        let mut out = Vec::new();
-        let Some(head) = self.head() else { return out };
+    pub(crate) fn flow(&mut self, out: &mut Vec<(LinkId, FeedId, Position, u64)>) {
+        let Some(head) = self.head() else { return };
         let newest_group = Position { index: 0, ..head };
         for (&(link, feed), next) in &mut self.children {
             let mut from = next.unwrap_or(newest_group);
@@ -122,15 +133,11 @@ impl Water {
                 from = newest_group;
             }
             // A hole is being filled, so a feed goes as far as the log is whole.
-            for (&position, &payload) in self.held.range(from..) {
-                if position != from {
-                    break;
-                }
-                out.push((link, feed, position, payload));
-                from = successor(position);
+            for _ in 0..self.held.whole_from(from) {
+                out.push((link, feed, from, payload(from)));
+                from = successor(from);
                 *next = Some(from);
             }
         }
-        out
     }
 }
