@@ -6,6 +6,7 @@ mod demo;
 mod play;
 mod query;
 mod serve;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Map(args) => query::map(&args).await?,
         Command::Trace(args) => query::trace(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
+        Command::Sim(args) => return sim::sim(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

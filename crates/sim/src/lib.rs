@@ -4,6 +4,7 @@
 //! The water is modelled as a set of numbered objects per node and stream, which obeys routes as the real one does; the
 //! brains are the real ones. Control messages go through the real codec, unless a large world asks for speed.
 
+mod action;
 pub mod checkers;
 mod clock;
 mod held;
@@ -11,12 +12,16 @@ mod keys;
 mod link;
 mod queue;
 pub mod report;
+mod run;
+pub mod scenario;
 pub mod topology;
 pub mod units;
 mod water;
 mod world;
 
+pub use action::Action;
 pub use checkers::Violation;
 pub use link::{Burst, Impairment};
+pub use run::run;
 pub use water::{GROUP_OBJECTS, OBJECT_INTERVAL};
 pub use world::{Settings, World};

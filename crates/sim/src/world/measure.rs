@@ -111,6 +111,27 @@ impl World {
         }
     }
 
+    /// Takes over what the checks at the end found.
+    pub(crate) fn add_invariants(&self, measures: &mut crate::report::Measures) {
+        measures.violations = self.violations.len() as u64;
+        measures.loops = self.loops;
+        measures.lost = self.delivery.lost;
+        measures.doubled = self.delivery.doubled;
+        measures.events = self.events;
+        measures.trace = format!("{:016x}", self.trace);
+    }
+
+    /// Streams that a node reads.
+    pub fn subscriptions(&self, node: usize) -> Vec<StreamName> {
+        let reads = self.nodes[node].streams.iter().zip(&self.streams).filter(|(local, _)| local.subscribed);
+        reads.map(|(_, stream)| stream.clone()).collect()
+    }
+
+    /// Whether a node runs and does not stand still.
+    pub fn works(&self, node: usize) -> bool {
+        self.nodes[node].works()
+    }
+
     /// The measures so far, over the time since they began.
     pub fn measures(&mut self, over: Duration) -> crate::report::Measures {
         let truth = self.truth();
