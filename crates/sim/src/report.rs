@@ -64,6 +64,8 @@ pub struct Measures {
     pub path_stretch_worst: f64,
     /// Share of the long-haul cost of shortest-path trees that is saved.
     pub long_haul_saving: f64,
+    /// The same against trees that are shortest with the overlay's allowance of 1 ms a hop.
+    pub long_haul_saving_hops: f64,
     /// Bytes of records that a node sends a second, as a mean.
     pub record_bytes_per_s: f64,
     /// That of the busiest node.

@@ -148,6 +148,9 @@ pub enum Topology {
         degree: String,
         /// The file of measurements.
         cities: String,
+        /// Most jitter of a link.
+        #[serde(deserialize_with = "units::de_duration", default = "usual_jitter_max")]
+        jitter_max: Duration,
     },
     /// A file of the Topology Zoo.
     Gml {
@@ -159,6 +162,10 @@ pub enum Topology {
         /// Each with what it does.
         links: Vec<Link>,
     },
+}
+
+fn usual_jitter_max() -> Duration {
+    Duration::from_millis(5)
 }
 
 /// A link of an explicit topology.
@@ -293,7 +300,7 @@ impl Topology {
             Self::Ring { nodes, link } => plain(*nodes, topology::ring(*nodes), link),
             Self::Full { nodes, link } => plain(*nodes, topology::full(*nodes), link),
             Self::Random { nodes, degree, link } => plain(*nodes, topology::random(*nodes, *degree, &mut rng), link),
-            Self::Geographic { nodes, degree, cities } => {
+            Self::Geographic { nodes, degree, cities, jitter_max } => {
                 let path = find(cities, beside)?;
                 let bytes = std::fs::read(&path)
                     .map_err(|error| ScenarioError::Topology { path: path.clone(), reason: error.to_string() })?;
@@ -303,7 +310,7 @@ impl Topology {
                 let bounds = bounds.filter(|(least, most)| 0 < *least && least <= most);
                 let bounds =
                     bounds.ok_or_else(|| ScenarioError::Senseless(format!("degree {degree:?}; write \"6-10\"")))?;
-                (*nodes, cities.mesh(*nodes, bounds, &mut rng))
+                (*nodes, cities.mesh(*nodes, bounds, *jitter_max, &mut rng))
             }
             Self::Gml { file } => {
                 let path = find(file, beside)?;

@@ -19,11 +19,16 @@ pub(crate) struct Costs {
     stretch_max: f64,
     long_haul_us: u64,
     spt_long_haul_us: u64,
+    /// The same for paths that are shortest with an allowance for each hop.
+    hop_spt_long_haul_us: u64,
     hops: u64,
 }
 
 /// Paths shorter than this are left out of the greatest stretch: a detour of a millisecond harms nobody.
 const STRETCH_FROM_US: u64 = 10_000;
+
+/// What the overlay allows for a hop (DESIGN 3).
+const HOP_US: u64 = 1_000;
 
 impl Costs {
     /// Looks at the tree of one stream: who reads, and who is fed by whom.
@@ -34,8 +39,10 @@ impl Costs {
         readers: &[NodeIndex],
         parent: impl Fn(NodeIndex) -> Option<NodeIndex>,
     ) {
-        let (distance, before) = shortest(truth, origins);
-        let (mut in_tree, mut in_spt) = (vec![false; truth.len()], vec![false; truth.len()]);
+        let (distance, before) = shortest(truth, origins, 0);
+        let (_, hop_before) = shortest(truth, origins, HOP_US);
+        let mut in_tree = vec![false; truth.len()];
+        let (mut in_spt, mut in_hop_spt) = (in_tree.clone(), in_tree.clone());
         for &reader in readers.iter().filter(|reader| !origins.contains(reader)) {
             let Some(way) = way(truth, origins, reader, &parent) else { continue };
             let Some(shortest_us) = distance[reader as usize].filter(|us| *us > 0) else { continue };
@@ -52,14 +59,8 @@ impl Costs {
                     self.long_haul_us += us;
                 }
             }
-            let mut node = reader;
-            while let Some((previous, us)) = before[node as usize] {
-                if std::mem::replace(&mut in_spt[node as usize], true) {
-                    break;
-                }
-                self.spt_long_haul_us += us;
-                node = previous;
-            }
+            self.spt_long_haul_us += climb(&before, reader, &mut in_spt);
+            self.hop_spt_long_haul_us += climb(&hop_before, reader, &mut in_hop_spt);
         }
     }
 
@@ -85,6 +86,24 @@ impl Costs {
     pub(crate) fn long_haul_saving(&self) -> f64 {
         1.0 - self.long_haul_us as f64 / self.spt_long_haul_us.max(1) as f64
     }
+
+    /// The same against paths that are shortest with the overlay's allowance for hops.
+    pub(crate) fn long_haul_saving_hops(&self) -> f64 {
+        1.0 - self.long_haul_us as f64 / self.hop_spt_long_haul_us.max(1) as f64
+    }
+}
+
+/// The delay of all edges above a node that are not yet in the tree, which it joins.
+fn climb(before: &[Option<(NodeIndex, u64)>], from: NodeIndex, in_tree: &mut [bool]) -> u64 {
+    let (mut node, mut sum) = (from, 0);
+    while let Some((previous, us)) = before[node as usize] {
+        if std::mem::replace(&mut in_tree[node as usize], true) {
+            break;
+        }
+        sum += us;
+        node = previous;
+    }
+    sum
 }
 
 /// The edges from an origin down to a node, from the node up: the lower end of each, and its delay.
@@ -108,9 +127,10 @@ fn way(
     Some(way)
 }
 
-/// Dijkstra's algorithm: the distance of each node, and the node before it with the delay from there.
+/// Dijkstra's algorithm, with an allowance for each hop: the distance of each node, and the node before it with the delay
+/// from there.
 #[expect(clippy::type_complexity, reason = "two columns of one table")]
-fn shortest(truth: &Truth, origins: &[NodeIndex]) -> (Vec<Option<u64>>, Vec<Option<(NodeIndex, u64)>>) {
+fn shortest(truth: &Truth, origins: &[NodeIndex], hop_us: u64) -> (Vec<Option<u64>>, Vec<Option<(NodeIndex, u64)>>) {
     let mut distance = vec![None; truth.len()];
     let mut before = vec![None; truth.len()];
     let mut heap = BinaryHeap::new();
@@ -123,7 +143,7 @@ fn shortest(truth: &Truth, origins: &[NodeIndex]) -> (Vec<Option<u64>>, Vec<Opti
             continue;
         }
         for &(to, us) in &truth[node as usize] {
-            let next = so_far + us;
+            let next = so_far + us + hop_us;
             if distance[to as usize].is_none_or(|known| next < known) {
                 distance[to as usize] = Some(next);
                 before[to as usize] = Some((node, us));

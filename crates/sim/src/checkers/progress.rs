@@ -41,6 +41,8 @@ struct Reader {
     catching_up: Option<Time>,
     /// Until when the consequence of a failure is watched, and the greatest lateness so far.
     watch: Option<(Time, f64)>,
+    /// The player stands still: by how much it has been late at most.
+    stalled_us: f64,
 }
 
 impl Reader {
@@ -81,6 +83,7 @@ impl Progress {
             cut_off: false,
             catching_up: None,
             watch: None,
+            stalled_us: 0.0,
         });
         let late_us = reader.late_us(now);
         let counts = reader.counts();
@@ -102,8 +105,14 @@ impl Progress {
             reader.usual_us += UP * (way_us - reader.usual_us).min(UP_MAX_US);
         }
         if counts {
-            Self::count(&mut self.stalls, &mut self.stalled_ms, late_us);
             self.late_ms_max = self.late_ms_max.max(late_us / 1e3);
+            if late_us > PLAYER_BUFFER_US {
+                self.stalls += u64::from(reader.stalled_us == 0.0);
+                self.stalled_ms += (late_us - reader.stalled_us.max(PLAYER_BUFFER_US)).max(0.0) / 1e3;
+                reader.stalled_us = reader.stalled_us.max(late_us);
+            } else {
+                reader.stalled_us = 0.0;
+            }
         }
         if let Some((until, worst)) = &mut reader.watch {
             *worst = worst.max(late_us);
@@ -111,13 +120,6 @@ impl Progress {
                 self.interruptions.push(*worst / 1e3);
                 reader.watch = None;
             }
-        }
-    }
-
-    fn count(stalls: &mut u64, stalled_ms: &mut f64, late_us: f64) {
-        if late_us > PLAYER_BUFFER_US {
-            *stalls += 1;
-            *stalled_ms += (late_us - PLAYER_BUFFER_US) / 1e3;
         }
     }
 
@@ -163,7 +165,8 @@ impl Progress {
                 self.interruptions.push(worst.max(late_us) / 1e3);
             }
             if counts {
-                Self::count(&mut self.stalls, &mut self.stalled_ms, late_us);
+                self.stalls += u64::from(late_us > PLAYER_BUFFER_US && reader.stalled_us == 0.0);
+                self.stalled_ms += (late_us - reader.stalled_us.max(PLAYER_BUFFER_US)).max(0.0) / 1e3;
                 self.late_ms_max = self.late_ms_max.max(late_us / 1e3);
             }
             let given_up = reader.catching_up.is_none_or(|since| now.since(since) > REUNION);

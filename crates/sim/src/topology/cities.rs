@@ -17,8 +17,6 @@ const ENTRY_LEN: usize = 16;
 const CITY_DELAY_US: std::ops::RangeInclusive<u64> = 200..=1_000;
 /// An even distribution from 0 to J has a standard deviation of J / sqrt(12).
 const JITTER_OF_DEVIATION: f64 = 3.464;
-/// Jitter is at most this share of the delay: measurements over days hold changes of routes, which are no jitter.
-const JITTER_MAX_SHARE: f64 = 0.25;
 /// Share of a node's links that lead far away.
 const FAR_SHARE: f64 = 0.3;
 /// Nearest nodes among which a node picks its near neighbours.
@@ -48,8 +46,9 @@ impl Cities {
     }
 
     /// Places nodes in cities left to chance and links each to near and far ones, so that all is connected and the degree
-    /// lies between the bounds.
-    pub fn mesh(&self, nodes: usize, degree: (usize, usize), rng: &mut SmallRng) -> Mesh {
+    /// lies between the bounds. Jitter is as measured, but at most `jitter_max`: measurements over days hold changes of
+    /// routes, which are no jitter.
+    pub fn mesh(&self, nodes: usize, degree: (usize, usize), jitter_max: Duration, rng: &mut SmallRng) -> Mesh {
         let at: Vec<usize> = (0..nodes).map(|_| rng.random_range(0..self.count)).collect();
         let mut links: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); nodes];
         let join = |links: &mut Vec<BTreeSet<usize>>, a: usize, b: usize| {
@@ -90,7 +89,7 @@ impl Cities {
         for (a, others) in links.iter().enumerate() {
             for &b in others.range(a + 1..) {
                 mesh.links.push((a, b));
-                mesh.impairments.push(self.link(at[a], at[b], rng));
+                mesh.impairments.push(self.link(at[a], at[b], jitter_max, rng));
             }
         }
         mesh
@@ -100,7 +99,7 @@ impl Cities {
         if a == b { 0 } else { self.rtt_us[a * self.count + b].0 }
     }
 
-    fn link(&self, a: usize, b: usize, rng: &mut SmallRng) -> [Impairment; 2] {
+    fn link(&self, a: usize, b: usize, jitter_max: Duration, rng: &mut SmallRng) -> [Impairment; 2] {
         if a == b {
             let delay = Duration::from_micros(rng.random_range(CITY_DELAY_US));
             let impairment = Impairment::new(delay, delay / 10);
@@ -111,7 +110,7 @@ impl Cities {
             // Both directions of a round trip vary by themselves.
             let jitter = f64::from(deviation) / 2.0_f64.sqrt() * JITTER_OF_DEVIATION;
             let one_way = f64::from(mean) / 2.0;
-            let jitter = jitter.min(one_way * JITTER_MAX_SHARE);
+            let jitter = jitter.min(jitter_max.as_micros() as f64).min(one_way / 2.0);
             let delay = (one_way - jitter / 2.0).max(100.0);
             Impairment::new(Duration::from_micros(delay as u64), Duration::from_micros(jitter as u64))
         })
@@ -138,7 +137,7 @@ mod tests {
         let entry = |(a, b): (u32, u32)| [1, 20_000 * a.abs_diff(b) + 3_000, 9, 500].map(u32::to_le_bytes).concat();
         let bytes: Vec<u8> = (0..20).flat_map(|a| (0..20).map(move |b| (a, b))).flat_map(entry).collect();
         let cities = Cities::parse(&bytes).unwrap();
-        let mesh = cities.mesh(300, (6, 10), &mut SmallRng::seed_from_u64(1));
+        let mesh = cities.mesh(300, (6, 10), Duration::from_millis(5), &mut SmallRng::seed_from_u64(1));
         let mut links = vec![Vec::new(); 300];
         for &(a, b) in &mesh.links {
             links[a].push(b);

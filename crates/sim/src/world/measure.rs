@@ -3,6 +3,10 @@
 use super::*;
 use crate::checkers::{Clean, Truth, differing};
 
+/// Looks at the records of all nodes after quiet, until they agree, and the pause between two.
+const AGREEMENT_TRIES: usize = 50;
+const AGREEMENT_PAUSE: Duration = Duration::from_millis(100);
+
 impl World {
     /// Excuses readers that no origin can reach, and takes the excuse back.
     pub(super) fn connectivity_changed(&mut self) {
@@ -72,8 +76,22 @@ impl World {
         self.progress.restart();
     }
 
-    /// After quiet: nodes that are connected hold the same records.
+    /// After quiet: nodes that are connected hold the same records. A change that is still on its way gets its time.
     pub fn check_agreement(&mut self) {
+        let mut differing = self.differing();
+        for _ in 0..AGREEMENT_TRIES {
+            if differing.is_none() {
+                return;
+            }
+            self.run_for(AGREEMENT_PAUSE);
+            differing = self.differing();
+        }
+        if let Some((a, b)) = differing {
+            self.violate("connected nodes agree after quiet", format!("the records of nodes {a} and {b} differ"));
+        }
+    }
+
+    fn differing(&self) -> Option<(NodeIndex, NodeIndex)> {
         let truth = self.truth();
         let mut component = vec![u32::MAX; self.nodes.len()];
         for node in self.node_indices().filter(|node| self.nodes[*node as usize].works()) {
@@ -87,9 +105,7 @@ impl World {
             let brain = entry.brain.as_ref().filter(|_| entry.works())?;
             Some((node, component[node as usize], brain.records_digest()))
         };
-        if let Some((a, b)) = differing(self.node_indices().filter_map(digest)) {
-            self.violate("connected nodes agree after quiet", format!("the records of nodes {a} and {b} differ"));
-        }
+        differing(self.node_indices().filter_map(digest))
     }
 
     /// Everybody leaves; then nothing may be left. Takes `grace` for the leaves to get around, and as long again to watch.
@@ -177,6 +193,7 @@ impl World {
             path_stretch: self.costs.path_stretch(),
             path_stretch_worst: self.costs.stretch_max(),
             long_haul_saving: self.costs.long_haul_saving(),
+            long_haul_saving_hops: self.costs.long_haul_saving_hops(),
             record_bytes_per_s: record_mean,
             record_bytes_per_s_busiest: record_max,
             control_messages: self.traffic.messages,
