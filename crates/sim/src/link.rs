@@ -247,3 +247,74 @@ impl Wire {
         lost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    fn wire(change: &str) -> (Wire, SmallRng) {
+        let mut impairment = Impairment::default();
+        impairment.change(change).unwrap();
+        (Wire::new(impairment), SmallRng::seed_from_u64(1))
+    }
+
+    fn lost_of(wire: &mut Wire, rng: &mut SmallRng, packets: u32) -> Vec<bool> {
+        (0..packets).map(|n| wire.datagram(Time::from_micros(u64::from(n) * 10_000), 100, rng).is_none()).collect()
+    }
+
+    #[test]
+    fn loss_is_what_was_asked_for() {
+        let (mut wire, mut rng) = wire("loss=5%");
+        let lost = lost_of(&mut wire, &mut rng, 20_000).into_iter().filter(|lost| *lost).count();
+        assert!((900..1_100).contains(&lost), "{lost}");
+        let counts = wire.take_counts(Duration::from_secs(1));
+        assert_eq!((counts.sent, counts.lost), (20_000, lost as u64));
+    }
+
+    #[test]
+    fn bursts_come_together() {
+        let (mut wire, mut rng) = wire("burst=1%,20%,100%");
+        let lost = lost_of(&mut wire, &mut rng, 50_000);
+        let share = lost.iter().filter(|lost| **lost).count() as f64 / 50_000.0;
+        // Bad for enter / (enter + leave) of the time.
+        assert!((0.04..0.056).contains(&share), "{share}");
+        let pairs = lost.windows(2).filter(|pair| pair[0]).count() as f64;
+        let again = lost.windows(2).filter(|pair| pair[0] && pair[1]).count() as f64 / pairs;
+        assert!((0.75..0.85).contains(&again), "{again}");
+    }
+
+    #[test]
+    fn streams_pay_for_loss_with_time() {
+        let (mut clean, mut rng) = wire("delay=20ms");
+        let rtt = Duration::from_millis(40);
+        assert_eq!(clean.stream(Time::ZERO, 1_000, rtt, &mut rng), Time::from_micros(20_000));
+        let (mut lossy, mut rng) = wire("delay=20ms loss=100%");
+        let at = lossy.stream(Time::ZERO, 1_000, rtt, &mut rng);
+        assert_eq!(at, Time::from_micros(20_000 + u64::from(ROUNDS_MAX) * 60_000));
+    }
+
+    #[test]
+    fn a_rate_makes_a_queue_that_overflows() {
+        let (mut wire, mut rng) = wire("delay=1ms rate=8Mbit/s queue=10kB");
+        let at = |n: u64| Some(Time::from_micros(1_000 + n * 1_000));
+        // A thousand bytes take a millisecond.
+        (1..=10).for_each(|n| assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), at(n)));
+        assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), None);
+        assert_eq!(wire.datagram(Time::from_micros(5_000), 1_000, &mut rng), at(11));
+    }
+
+    #[test]
+    fn order_is_kept_unless_asked_otherwise() {
+        let disordered = |change: &str| {
+            let (mut wire, mut rng) = wire(change);
+            let at: Vec<Time> = (0..1_000)
+                .map(|n| wire.stream(Time::from_micros(n * 1_000), 100, Duration::from_millis(20), &mut rng))
+                .collect();
+            at.windows(2).filter(|pair| pair[0] > pair[1]).count()
+        };
+        assert_eq!(disordered("jitter=9ms"), 0);
+        assert!(disordered("jitter=9ms reorder=true") > 100);
+    }
+}
