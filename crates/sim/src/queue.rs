@@ -12,6 +12,8 @@ use levada_overlay::Time;
 const SLOT_BITS: u32 = 8;
 /// Slots of the wheel, a power of two; one second in all, the longest common pause between probes.
 const SLOTS: usize = 4096;
+/// Space for this many events is kept in an empty slot. Tuned.
+const SPACE_KEPT: usize = 64;
 
 struct Entry<T> {
     at: u64,
@@ -101,6 +103,10 @@ impl<T> Queue<T> {
             if near == Some(next) {
                 let index = next as usize % SLOTS;
                 self.occupied[index / 64] &= !(1 << (index % 64));
+                // A storm fills slots as no later time does: their space goes when their turn is over.
+                if self.present.capacity() > SPACE_KEPT {
+                    self.present = Vec::new();
+                }
                 std::mem::swap(&mut self.present, &mut self.slots[index]);
             }
             while self.far.peek().is_some_and(|entry| entry.at >> SLOT_BITS == next) {

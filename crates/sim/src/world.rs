@@ -468,8 +468,15 @@ impl World {
         for field in [self.now.as_micros() ^ kind << 60, what, about] {
             self.trace = (self.trace.rotate_left(5) ^ field).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
+        if self.written.is_some() {
+            self.write_down(&format_args!("{happening:?}"));
+        }
+    }
+
+    /// Adds a line to the events in words, if they are wanted.
+    fn write_down(&mut self, what: &std::fmt::Arguments<'_>) {
         if let Some(to) = &mut self.written
-            && writeln!(to, "{} {happening:?}", self.now).is_err()
+            && writeln!(to, "{} {what}", self.now).is_err()
         {
             self.written = None;
         }

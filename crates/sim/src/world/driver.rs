@@ -68,7 +68,10 @@ impl World {
                 self.local(node, index).water = None;
                 self.switches.forget(node, Some(index));
             }
-            Output::Event(Event::Committed { stream, parent, .. }) => {
+            Output::Event(Event::Committed { stream, parent, before, position }) => {
+                self.write_down(&format_args!(
+                    "n{node} takes {stream} from {parent}, {before:?} before, at {position}"
+                ));
                 let index = self.intern(&stream);
                 if let Some(parent) = named(&parent) {
                     self.switches.committed(node, index, parent, self.now);
