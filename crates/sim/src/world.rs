@@ -75,7 +75,8 @@ impl Settings {
 #[derive(Default)]
 struct Local {
     water: Option<Box<Water>>,
-    subscribed: bool,
+    /// Somebody reads it here, since then.
+    subscribed: Option<Time>,
     published: Option<Publication>,
 }
 
@@ -364,9 +365,10 @@ impl World {
     /// A reader at this node.
     pub fn subscribe(&mut self, node: usize, stream: &StreamName) {
         let index = self.intern(stream);
-        let runs = self.runs(node);
+        let (runs, now) = (self.runs(node), self.now);
         let local = self.local(node as NodeIndex, index);
-        if runs && !std::mem::replace(&mut local.subscribed, true) {
+        if runs && local.subscribed.is_none() {
+            local.subscribed = Some(now);
             self.input(node as NodeIndex, Input::Subscribe(stream.clone()));
         }
     }
@@ -375,7 +377,7 @@ impl World {
     pub fn unsubscribe(&mut self, node: usize, stream: &StreamName) {
         let index = self.intern(stream);
         let node = node as NodeIndex;
-        if std::mem::take(&mut self.local(node, index).subscribed) {
+        if self.local(node, index).subscribed.take().is_some() {
             self.delivery.forget(node, Some(index));
             self.progress.forget(node, Some(index));
             self.input(node, Input::Unsubscribe(stream.clone()));

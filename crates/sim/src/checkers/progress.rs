@@ -59,6 +59,8 @@ impl Reader {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     readers: PerNode<Reader>,
+    /// Since when each node has had a way to an origin, in truth.
+    ways: PerNode<Time>,
     /// Milliseconds, one a failure and affected reader.
     interruptions: Vec<f64>,
     pub(crate) stalls: u64,
@@ -133,6 +135,8 @@ impl Progress {
 
     /// Whether a way to any origin is left, in truth.
     pub(crate) fn connected(&mut self, node: NodeIndex, stream: StreamIndex, connected: bool, now: Time) {
+        let way = self.ways.place(node, stream);
+        *way = connected.then(|| way.unwrap_or(now));
         let Some(reader) = self.readers.get_mut(node, stream) else { return };
         if !connected {
             self.excused += u64::from(reader.watch.take().is_some());
@@ -143,6 +147,11 @@ impl Progress {
         }
     }
 
+    /// Whether a reader that began at `since` should have something by now.
+    pub(crate) fn is_overdue(&self, node: NodeIndex, stream: StreamIndex, since: Time, now: Time) -> bool {
+        self.ways.get(node, stream).is_some_and(|way| now.since(since.max(*way)) > REUNION)
+    }
+
     /// A reader left.
     pub(crate) fn forget(&mut self, node: NodeIndex, stream: Option<StreamIndex>) {
         self.readers.remove(node, stream);
@@ -150,8 +159,8 @@ impl Progress {
 
     /// The warm-up is over: count from here.
     pub(crate) fn restart(&mut self) {
-        let readers = std::mem::take(&mut self.readers);
-        *self = Self { readers, ..Self::default() };
+        let (readers, ways) = (std::mem::take(&mut self.readers), std::mem::take(&mut self.ways));
+        *self = Self { readers, ways, ..Self::default() };
         self.readers.iter_mut().for_each(|(.., reader)| reader.watch = None);
     }
 

@@ -140,7 +140,7 @@ impl World {
                 if bytes != payload(position) {
                     self.violate("objects arrive as they were sent", format!("{position} at node {to}"));
                 }
-                if self.local(to, stream).subscribed {
+                if self.local(to, stream).subscribed.is_some() {
                     if let Some(seen) = self.delivery.arrived(to, stream, position, bytes) {
                         self.violate("subscribers receive every object once and in order", seen);
                     }

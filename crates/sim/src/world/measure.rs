@@ -46,7 +46,8 @@ impl World {
     }
 
     fn readers(&self, stream: StreamIndex) -> Vec<NodeIndex> {
-        let reads = |node: &SimNode| node.streams.get(usize::from(stream)).is_some_and(|local| local.subscribed);
+        let reads =
+            |node: &SimNode| node.streams.get(usize::from(stream)).is_some_and(|local| local.subscribed.is_some());
         self.node_indices().filter(|node| reads(&self.nodes[*node as usize])).collect()
     }
 
@@ -139,7 +140,7 @@ impl World {
 
     /// Streams that a node reads.
     pub fn subscriptions(&self, node: usize) -> Vec<StreamName> {
-        let reads = self.nodes[node].streams.iter().zip(&self.streams).filter(|(local, _)| local.subscribed);
+        let reads = self.nodes[node].streams.iter().zip(&self.streams).filter(|(local, _)| local.subscribed.is_some());
         reads.map(|(_, stream)| stream.clone()).collect()
     }
 
@@ -150,15 +151,14 @@ impl World {
 
     /// The measures so far, over the time since they began.
     pub fn measures(&mut self, over: Duration) -> crate::report::Measures {
-        let truth = self.truth();
         let mut starved = 0;
         for stream in 0..self.streams.len() as StreamIndex {
-            let reached = reachable(&truth, &self.origins(stream));
-            let starves = |node: &NodeIndex| {
-                let works = self.nodes[*node as usize].works() && reached[*node as usize];
-                works && self.water(*node, stream).is_none_or(|water| water.head().is_none())
-            };
-            starved += self.readers(stream).iter().filter(|node| starves(node)).count() as u64;
+            for node in self.readers(stream) {
+                let since = self.nodes[node as usize].streams[usize::from(stream)].subscribed;
+                let empty = self.water(node, stream).is_none_or(|water| water.head().is_none());
+                let starves = empty && self.progress.is_overdue(node, stream, since.unwrap_or(self.now), self.now);
+                starved += u64::from(starves);
+            }
         }
         self.progress.finish(self.now, starved);
         let (interruptions, p50, p99, max) = self.progress.interruptions();
