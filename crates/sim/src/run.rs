@@ -161,14 +161,14 @@ impl Run<'_> {
         if let Some(churn) = &self.scenario.churn {
             // Failures are independent of each other: a Poisson process.
             let per_second = churn.fail_per_minute * self.world.nodes() as f64 / 60.0;
-            let mut at_s = 0.0;
-            while per_second > 0.0 {
-                at_s += -(1.0 - self.rng.random::<f64>()).ln() / per_second;
-                if at_s >= self.scenario.duration.as_secs_f64() {
-                    break;
-                }
-                self.plan(begin + Duration::from_secs_f64(at_s), Planned::Fail);
+            let mut pause_s = || -(1.0 - self.rng.random::<f64>()).ln() / per_second;
+            let mut at_s = pause_s();
+            let mut times = Vec::new();
+            while at_s < self.scenario.duration.as_secs_f64() {
+                times.push(at_s);
+                at_s += pause_s();
             }
+            times.into_iter().for_each(|at_s| self.plan(begin + Duration::from_secs_f64(at_s), Planned::Fail));
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The small scenarios of examples/sim/, and what scenarios promise: the same seed gives the same bytes, broken
 //! expectations are told, and what cannot be run says why.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path, PathBuf};
 
 use levada_sim::report::Outcome;
