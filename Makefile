@@ -9,7 +9,7 @@ help:
 	@echo 'make test   everything that must hold: units, properties, simulation, real ffmpeg, real browser'
 	@echo 'make lint   formatting, clippy, types of the page, licences (where cargo-deny is installed)'
 	@echo 'make web    rebuild the page (web/dist) from its sources'
-	@echo 'make sim    the simulator with many seeds (SEEDS=200)'
+	@echo 'make sim    the large scenarios of examples/sim, ten seeds each (SEEDS=10), and random worlds with many (WORLDS=200)'
 	@echo 'make bench  joins, muxing, forwarding: figures for this machine'
 
 demo:
@@ -42,7 +42,9 @@ web/node_modules: web/package-lock.json
 	@touch web/node_modules
 
 sim:
-	LEVADA_SIM_SEEDS=$(or $(SEEDS),200) $(CARGO) test --release --package levada-sim -- --nocapture
+	LEVADA_SIM_SEEDS=$(or $(WORLDS),200) $(CARGO) test --release --package levada-sim
+	$(CARGO) build --release --package levada
+	@SEEDS=$(or $(SEEDS),10) tools/sim.sh target/release/levada
 
 bench:
 	$(CARGO) bench --package levada-media --bench mux

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     /// Run a whole mesh on this machine: bootstrapper, two origins, five relays, two PoPs
     Demo(DemoArgs),
+    /// Run a scenario in a virtual world: many nodes, links and faults, in seconds and always the same for one seed
+    Sim(SimArgs),
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +208,24 @@ pub(crate) struct DemoArgs {
     /// Another video to publish
     #[arg(long)]
     pub(crate) clip: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// The scenario (TOML); examples/sim/ has some
+    pub(crate) scenario: PathBuf,
+    /// Seed of everything left to chance
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Run with this many seeds, one after the other
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seeds: u64,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write every event to this file; it becomes long
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// Parses `250ms`, `20s`, `5m`, `24h`, `7d`.

@@ -6,6 +6,7 @@ mod demo;
 mod play;
 mod query;
 mod serve;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Why(args) => query::why(&args).await?,
         Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
+        Command::Sim(args) => return sim::sim(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

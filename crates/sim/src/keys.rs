@@ -20,11 +20,14 @@ impl Keys for HashKeys {
 }
 
 fn signature(author: NodeId, message: &[u8]) -> [u8; 64] {
-    let hash = author
-        .0
-        .iter()
-        .chain(message)
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    // FNV-1a, eight bytes at a step.
+    let mix = |hash: u64, bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0100_0000_01b3).rotate_left(29)
+    };
+    let start = author.0.chunks(8).fold(0xcbf2_9ce4_8422_2325_u64, mix);
+    let hash = message.chunks(8).fold(start ^ message.len() as u64, mix);
     let mut out = [0; 64];
     out[..8].copy_from_slice(&hash.to_be_bytes());
     out

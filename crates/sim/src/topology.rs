@@ -1,6 +1,12 @@
 //! Shapes of meshes: pairs of node numbers.
 
+mod cities;
+mod gml;
+
 use rand::seq::SliceRandom as _;
+
+pub use cities::{Cities, Mesh};
+pub use gml::parse as parse_gml;
 
 /// 0 - 1 - 2 - …
 pub fn line(nodes: usize) -> Vec<(usize, usize)> {

@@ -6,35 +6,38 @@ use std::time::Duration;
 use levada_overlay::pace::{Pace, Progress};
 use levada_overlay::{FeedId, Inflow, Input, LinkId, Mode, Position, Resume, Route, Time};
 
+use crate::held::Held;
+
 /// Objects of a group.
 pub const GROUP_OBJECTS: u32 = 50;
 /// Time between two objects.
 pub const OBJECT_INTERVAL: Duration = Duration::from_millis(20);
 /// Objects kept: 200 s, longer than any outage that is simulated, so that every loss is somebody's fault.
-const KEEP: usize = 10_000;
+pub(crate) const KEEP: usize = 10_000;
 
 /// The log of one stream at one node.
 #[derive(Debug, Default)]
 pub(crate) struct Water {
-    held: BTreeMap<Position, u64>,
+    pub(crate) held: Held,
     /// Old objects went, so what lies before the first one cannot be had back.
     trimmed: bool,
     pub(crate) route: Route,
-    children: BTreeMap<(LinkId, FeedId), Child>,
+    pub(crate) children: BTreeMap<(LinkId, FeedId), Child>,
     /// Feeds whose first newer object is to be reported.
     armed: BTreeSet<FeedId>,
     /// How far the parent of a node is that passes on nothing but shadows.
     announced: Option<Resume>,
     pace: Pace,
-    /// What the watched feed brought, and when it brought its newest.
+    /// What the watched feed brought, and when it brought its newest, by the node's own clock.
     fed: u64,
     fed_at: Time,
-    /// When the pace is to be looked at next.
+    /// When somebody looks next, by the world's clock.
     pub(crate) look_at: Option<Time>,
 }
 
-#[derive(Debug)]
-struct Child {
+/// A child that is fed.
+#[derive(Debug, Default)]
+pub(crate) struct Child {
     mode: Mode,
     /// Where its feed goes on; `None`: it starts with the newest group there is.
     next: Option<Position>,
@@ -65,6 +68,16 @@ pub(crate) fn payload(position: Position) -> u64 {
     position.timeline.wrapping_mul(31) ^ (position.group << 20) ^ u64::from(position.index)
 }
 
+/// An object that opens a group is this many times as long as another one. Tuned: what x264 makes of talking heads.
+const KEY_FACTOR: u64 = 8;
+
+/// Bytes of an object: groups of one second at an even rate, the first object the longest.
+pub(crate) fn length(position: Position, bitrate: u64) -> u64 {
+    let group = bitrate / 8 * u64::from(GROUP_OBJECTS) * OBJECT_INTERVAL.as_millis() as u64 / 1_000;
+    let unit = group / (u64::from(GROUP_OBJECTS) - 1 + KEY_FACTOR);
+    if position.index == 0 { KEY_FACTOR * unit } else { unit }
+}
+
 /// The position after this one in the same broadcast.
 pub(crate) fn successor(position: Position) -> Position {
     if position.index + 1 < GROUP_OBJECTS {
@@ -76,7 +89,7 @@ pub(crate) fn successor(position: Position) -> Position {
 
 impl Water {
     pub(crate) fn head(&self) -> Option<Position> {
-        self.held.keys().next_back().copied()
+        self.held.last()
     }
 
     /// One layer stands for all three.
@@ -90,6 +103,12 @@ impl Water {
         self.resume().or(self.announced)
     }
 
+    /// The link of the committed parent.
+    pub(crate) fn parent(&self) -> Option<LinkId> {
+        let committed = |inflow: &&Inflow| inflow.mode == Mode::Full && !inflow.report;
+        self.route.inflows.iter().find(committed).map(|inflow| inflow.link)
+    }
+
     fn inflow(&self, link: LinkId, feed: FeedId) -> Option<Inflow> {
         self.route.inflows.iter().find(|inflow| inflow.link == link && inflow.feed == feed).copied()
     }
@@ -99,12 +118,12 @@ impl Water {
         let fed = |key: &(LinkId, FeedId)| route.children.iter().any(|child| (child.link, child.feed) == *key);
         self.children.retain(|key, _| fed(key));
         if route.inflows.iter().any(|inflow| inflow.passed_on) {
-            self.held.clear();
+            self.held = Held::default();
             self.trimmed = false;
         } else {
             self.announced = None;
         }
-        let first = self.held.keys().next().copied();
+        let first = self.held.first();
         let mut lacks = Vec::new();
         for child in &route.children {
             let start = child.resume.map(|resume| {
@@ -148,7 +167,7 @@ impl Water {
             self.fed_at = now;
         }
         let newest = self.head().is_none_or(|head| position > head);
-        if self.held.contains_key(&position) && strictly {
+        if self.held.contains(position) && strictly {
             return Arrival::Duplicate;
         }
         let report = (newest || !strictly) && self.armed.remove(&feed);
@@ -157,37 +176,48 @@ impl Water {
     }
 
     /// A shadow says how far its parent is. Gives the position that is to be reported, if any.
-    pub(crate) fn announce(&mut self, link: LinkId, feed: FeedId, front: Resume, now: Time) -> Option<Position> {
-        let inflow = self.inflow(link, feed).filter(|inflow| inflow.mode == Mode::Shadow)?;
+    /// And whether it is the first object that is missing: somebody must look.
+    pub(crate) fn announce(
+        &mut self,
+        link: LinkId,
+        feed: FeedId,
+        front: Resume,
+        now: Time,
+    ) -> (Option<Position>, bool) {
+        let Some(inflow) = self.inflow(link, feed).filter(|inflow| inflow.mode == Mode::Shadow) else {
+            return (None, false);
+        };
+        let mut missing = false;
         if self.route.watch.is_some_and(|watch| watch.reference == Some(feed)) {
             let progress = self.progress();
-            self.pace.announce(front, &progress, now);
+            missing = self.pace.announce(front, &progress, now);
         }
         let newer = self.front().is_none_or(|known| known.timeline < front.timeline || !known.covers(&front));
         if !newer || !(inflow.passed_on || inflow.report) {
-            return None;
+            return (None, missing);
         }
         self.announced = Some(self.announced.map_or(front, |known| known.max(front)));
         let (group, index) = front.layers[0];
-        self.armed.remove(&feed).then_some(Position { timeline: front.timeline, group, index })
+        let position = Position { timeline: front.timeline, group, index };
+        (self.armed.remove(&feed).then_some(position), missing)
     }
 
     fn progress(&self) -> Progress {
         Progress { held: self.resume(), at: self.fed_at, objects: self.fed }
     }
 
-    /// Looks after the watched feed, and says when to look again.
-    pub(crate) fn look(&mut self, now: Time) -> Option<Input> {
-        self.look_at = None;
-        let watch = self.route.watch?;
+    /// Looks after the watched feed: news for the brain, and after what pause to look again.
+    pub(crate) fn look(&mut self, now: Time) -> (Option<Input>, Option<Duration>) {
+        let Some(watch) = self.route.watch.filter(|_| self.fed > 0) else { return (None, None) };
         let progress = self.progress();
-        let late = if self.fed > 0 { self.pace.check(&progress, watch.patience, now) } else { None };
-        self.look_at = Some(self.pace.due(&progress, watch.patience, now).max(now + Duration::from_millis(1)));
-        late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced })
+        let late = self.pace.check(&progress, watch.patience, now);
+        let pause = self.pace.due(&progress, watch.patience, now).since(now).max(Duration::from_millis(1));
+        let news = late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced });
+        (news, Some(pause))
     }
 
     pub(crate) fn insert(&mut self, position: Position) {
-        self.held.insert(position, payload(position));
+        self.held.insert(position);
         while self.held.len() > KEEP {
             self.held.pop_first();
             self.trimmed = true;
@@ -195,10 +225,11 @@ impl Water {
     }
 
     /// Takes what is now to be sent to the children.
-    pub(crate) fn flow(&mut self) -> Vec<Flow> {
-        let mut out = Vec::new();
-        let front = self.front();
-        let head = self.head();
+    pub(crate) fn flow(&mut self, out: &mut Vec<Flow>) {
+        if self.children.is_empty() {
+            return;
+        }
+        let (front, head) = (self.front(), self.head());
         for (&(link, feed), child) in &mut self.children {
             if child.mode == Mode::Shadow {
                 if let Some(front) = front.filter(|front| child.told != Some(*front)) {
@@ -214,15 +245,11 @@ impl Water {
                 from = newest_group;
             }
             // A hole is being filled, so a feed goes as far as the log is whole.
-            for (&position, &bytes) in self.held.range(from..) {
-                if position != from {
-                    break;
-                }
-                out.push(Flow::Object { link, feed, position, bytes });
-                from = successor(position);
+            for _ in 0..self.held.whole_from(from) {
+                out.push(Flow::Object { link, feed, position: from, bytes: payload(from) });
+                from = successor(from);
                 child.next = Some(from);
             }
         }
-        out
     }
 }

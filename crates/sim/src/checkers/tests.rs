@@ -1,0 +1,131 @@
+//! Negative controls: each checker can fail.
+
+use std::time::Duration;
+
+use levada_overlay::{FeedId, LinkId, Message, Position, Time};
+
+use super::*;
+use crate::held::position;
+use crate::water::{OBJECT_INTERVAL, Water, payload};
+
+const INTERVAL_US: u64 = OBJECT_INTERVAL.as_micros() as u64;
+
+fn at(us: u64) -> Time {
+    Time::from_micros(us)
+}
+
+#[test]
+fn a_second_copy_is_seen() {
+    let mut copies = Copies::default();
+    let mut sent = |number, feed| copies.sent(3, 1, FeedId(feed), position(1, number));
+    assert_eq!((sent(0, 1), sent(1, 1), sent(0, 2)), (None, None, None));
+    assert!(sent(1, 1).is_some());
+}
+
+#[test]
+fn losses_doubles_and_other_bytes_are_seen() {
+    let mut delivery = Delivery::default();
+    let mut take = |number| delivery.arrived(1, 0, position(1, number), payload(position(1, number)));
+    assert_eq!((take(0), take(1)), (None, None));
+    assert!(take(1).is_some(), "taken twice");
+    assert!(take(5).is_some(), "three are missing");
+    assert!(delivery.arrived(1, 0, position(1, 6), 0).is_some(), "other bytes");
+    assert_eq!((delivery.lost, delivery.doubled, delivery.delivered), (3, 1, 3));
+    delivery.excuse(1, 0);
+    assert_eq!(delivery.arrived(1, 0, position(1, 90), payload(position(1, 90))), None);
+}
+
+#[test]
+fn a_loop_is_seen() {
+    let parents = [Some(1), Some(2), Some(0), Some(0), None];
+    assert!(find_loop(0, |node| parents[node as usize]).is_some());
+    assert!(find_loop(3, |node| parents[node as usize]).is_some());
+    assert!(find_loop(4, |node| parents[node as usize]).is_none());
+}
+
+#[test]
+fn disagreement_and_leftovers_are_seen() {
+    let nodes = |digest| [(0, 0, vec![1]), (1, 1, vec![9]), (2, 0, vec![digest])].into_iter();
+    assert_eq!(differing(nodes(1)), None, "other components may differ");
+    assert_eq!(differing(nodes(2)), Some((0, 2)));
+    assert!(Clean::begin(5).end(5, &[]).is_none());
+    assert!(Clean::begin(5).end(6, &[]).is_some());
+    assert!(Clean::begin(5).end(5, &[(1, 0)]).is_some());
+}
+
+#[test]
+fn overflow_is_seen() {
+    let mut bounds = Bounds::default();
+    let mut water = Water::default();
+    water.children.insert((LinkId(1), FeedId(1)), crate::water::Child::default());
+    assert!(bounds.routed(0, &water, 1).is_none());
+    assert!(bounds.routed(0, &water, 0).is_some());
+    assert!(bounds.connected(0, 6, 2).is_none() && bounds.connected(0, 7, 2).is_some());
+    assert!(bounds.waits(0, 1_000).is_none() && bounds.waits(0, u64::MAX).is_some());
+}
+
+/// 0 feeds 1, which feeds 2 and 3; 1 dies, 2 moves, and 3 moves although its parent only had to repair.
+#[test]
+fn switches_are_laid_at_the_door_of_failures() {
+    let mut switches = Switches::default();
+    [(1, 0), (2, 1), (3, 2)].iter().for_each(|&(node, parent)| switches.committed(node, 0, parent, at(0)));
+    let affected = switches.failed(at(10), |parent, _| parent == 1);
+    assert_eq!(affected, [(2, 0), (3, 0)]);
+    switches.committed(2, 0, 0, at(20));
+    switches.committed(3, 0, 0, at(30));
+    switches.committed(1, 0, 0, at(40));
+    let found = switches.consequences();
+    assert_eq!((found.failures, found.subtrees, found.affected, found.switches), (1, 1, 2, 2));
+    switches.committed(3, 0, 2, at(60_000_000));
+    assert_eq!(switches.optimising, 1, "long after the failure");
+}
+
+/// A steady stream with a hole of 700 ms, after which everything comes at once.
+#[test]
+fn an_interruption_and_a_stall_are_measured() {
+    let mut progress = Progress::default();
+    let play = |progress: &mut Progress, from: u64, to: u64| {
+        for number in from..to {
+            let made = number * INTERVAL_US;
+            let hole = 10_000_000..10_700_000;
+            let arrives = if hole.contains(&(made + 30_000)) { hole.end } else { made + 30_000 };
+            progress.arrived(1, 0, at(made), at(arrives));
+        }
+    };
+    play(&mut progress, 0, 499);
+    progress.failed(1, 0, at(10_000_000));
+    play(&mut progress, 499, 1_200);
+    progress.finish(at(1_200 * INTERVAL_US + 30_000), 0);
+    let (count, p50, ..) = progress.interruptions();
+    assert_eq!((count, progress.stalls, progress.behind), (1, 1, 0));
+    assert!((680.0..=720.0).contains(&p50), "{p50}");
+    assert!((180.0..=220.0).contains(&progress.stalled_ms), "{}", progress.stalled_ms);
+}
+
+#[test]
+fn who_gets_nothing_is_behind_unless_cut_off() {
+    let behind = |cut_off: bool| {
+        let mut progress = Progress::default();
+        (0..200).for_each(|number| progress.arrived(1, 0, at(number * INTERVAL_US), at(number * INTERVAL_US)));
+        progress.connected(1, 0, !cut_off, at(5_000_000));
+        progress.finish(at(60_000_000), 0);
+        (progress.behind, progress.stalls)
+    };
+    assert_eq!(behind(false), (1, 1));
+    assert_eq!(behind(true), (0, 0));
+}
+
+#[test]
+fn records_are_counted_and_media_are_not() {
+    let mut traffic = Traffic::default();
+    traffic.sent(1, &Message::Digest(vec![0; 64]), 600);
+    traffic.sent(1, &Message::Goodbye, 48);
+    assert_eq!(traffic.per_second(2, Duration::from_secs(10)), (30.0, 60.0));
+}
+
+#[test]
+fn quantiles_are_nearest_ranks() {
+    let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
+    assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&[], 0.5)), (50.0, 99.0, 0.0));
+    assert_eq!(position(1, 51), Position { timeline: 1, group: 1, index: 1 });
+}

@@ -1,0 +1,320 @@
+//! What a link does to packets: delay, jitter, loss, rate, cuts. One [`Impairment`] describes one direction; the lab on
+//! real sockets reads the same description.
+//!
+//! Streams of QUIC are reliable and ordered, so a lost packet costs them time; datagrams are simply lost. What is sent into
+//! a cut waits for the probe timeout of the sender (RFC 9002, section 6.2).
+
+use std::time::Duration;
+
+use levada_overlay::Time;
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+use serde::Deserialize;
+
+use crate::units;
+
+/// Payload of a packet, in bytes: a QUIC packet of 1,280 to 1,452 bytes without its headers, rounded.
+const PACKET_LEN: u64 = 1_200;
+/// A lost packet comes one and a half round trips late: three later packets tell of it (RFC 9002, section 6.1.1), that takes
+/// a round trip, and the copy takes half of one.
+const RETRANSMIT_RTTS: f64 = 1.5;
+/// Copies of a packet that may be lost in a row; what is left after that arrives.
+const ROUNDS_MAX: u32 = 16;
+
+/// One direction of a link.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Impairment {
+    /// One-way delay of every packet.
+    #[serde(deserialize_with = "units::de_duration")]
+    pub delay: Duration,
+    /// Each packet takes up to this much longer, evenly distributed. Order is kept.
+    #[serde(deserialize_with = "units::de_duration")]
+    pub jitter: Duration,
+    /// Whether jitter may change the order of packets.
+    pub reorder: bool,
+    /// Share of packets that are lost, each for itself.
+    #[serde(deserialize_with = "units::de_share")]
+    pub loss: f64,
+    /// Losses in bursts, besides the others.
+    pub burst: Option<Burst>,
+    /// Bits a second; without it, any number.
+    #[serde(deserialize_with = "units::de_rate_maybe")]
+    pub rate: Option<u64>,
+    /// Bytes that wait where the rate is the limit; more are dropped.
+    #[serde(deserialize_with = "units::de_bytes")]
+    pub queue: u64,
+}
+
+impl Default for Impairment {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(10),
+            jitter: Duration::ZERO,
+            reorder: false,
+            loss: 0.0,
+            burst: None,
+            rate: None,
+            queue: 250_000,
+        }
+    }
+}
+
+/// The model of Gilbert (1960) and Elliott (1963): a link is well or badly off, and changes state from packet to packet.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    /// Chance, at each packet, that a bad time begins.
+    #[serde(deserialize_with = "units::de_share")]
+    pub enter: f64,
+    /// Chance, at each packet, that it ends.
+    #[serde(deserialize_with = "units::de_share")]
+    pub leave: f64,
+    /// Share of packets that are lost in a bad time.
+    #[serde(deserialize_with = "units::de_share")]
+    pub loss: f64,
+}
+
+impl Impairment {
+    /// Nothing but delay and jitter.
+    pub fn new(delay: Duration, jitter: Duration) -> Self {
+        Self { delay, jitter, ..Self::default() }
+    }
+
+    /// Mean time of a packet that meets no queue.
+    pub fn mean_delay(&self) -> Duration {
+        self.delay + self.jitter / 2
+    }
+
+    /// Changes what `text` names: `delay=80ms loss=5% rate=20Mbit/s`.
+    pub fn change(&mut self, text: &str) -> Result<(), String> {
+        for part in text.split_whitespace() {
+            let (key, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form delay=80ms"))?;
+            match key {
+                "delay" => self.delay = units::duration(value)?,
+                "jitter" => self.jitter = units::duration(value)?,
+                "reorder" => {
+                    self.reorder = value.parse().map_err(|_| format!("reorder={value} is not true or false"))?
+                }
+                "loss" => self.loss = units::share(value)?,
+                "rate" if value == "none" => self.rate = None,
+                "rate" => self.rate = Some(units::rate(value)?),
+                "queue" => self.queue = units::bytes(value)?,
+                "burst" => self.burst = Burst::parse(value)?,
+                _ => {
+                    return Err(format!(
+                        "{key:?} is nothing that a link has; there are delay, jitter, reorder, loss, burst, rate, queue"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Burst {
+    /// Parses `enter,leave,loss`, for example `0.1%,20%,50%`, or `none`.
+    fn parse(text: &str) -> Result<Option<Self>, String> {
+        if text == "none" {
+            return Ok(None);
+        }
+        let shares: Vec<f64> = text.split(',').map(units::share).collect::<Result<_, _>>()?;
+        match shares[..] {
+            [enter, leave, loss] => Ok(Some(Self { enter, leave, loss })),
+            _ => Err(format!("{text:?} is not of the form enter,leave,loss")),
+        }
+    }
+}
+
+/// One direction of a link at work.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) impairment: Impairment,
+    /// Since when nothing passes.
+    pub(crate) cut_since: Option<Time>,
+    /// A bad time, in the sense of [`Burst`].
+    bad: bool,
+    /// When the last byte that waits for its turn has left.
+    busy_until: Time,
+    /// Packets keep their order: the latest arrival so far.
+    last_at: Time,
+    /// Packets and bytes sent and packets lost since they were last asked for.
+    sent: u64,
+    lost: u64,
+    bytes: u64,
+}
+
+/// What the sending transport counted.
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    /// Share of the rate in use; 0 where there is none.
+    pub(crate) load: f64,
+}
+
+impl Wire {
+    pub(crate) fn new(impairment: Impairment) -> Self {
+        Self {
+            impairment,
+            cut_since: None,
+            bad: false,
+            busy_until: Time::ZERO,
+            last_at: Time::ZERO,
+            sent: 0,
+            lost: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether the transport's counts say anything: a link that loses nothing has nothing to tell.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.impairment.loss > 0.0 || self.impairment.burst.is_some() || self.impairment.rate.is_some() || self.lost > 0
+    }
+
+    /// Sends a datagram of one packet. `None`: it was lost.
+    pub(crate) fn datagram(&mut self, now: Time, len: u64, rng: &mut SmallRng) -> Option<Time> {
+        let fits = self.enqueue(now, len, false);
+        let lost = !fits || self.cut_since.is_some() || self.loses(rng);
+        self.sent += 1;
+        self.lost += u64::from(lost);
+        if lost {
+            return None;
+        }
+        Some(self.arrival(now, false, rng))
+    }
+
+    /// Sends `len` bytes of a stream over a link that is not cut; gives when the last of them is there.
+    pub(crate) fn stream(&mut self, now: Time, len: u64, rtt: Duration, rng: &mut SmallRng) -> Time {
+        // What overflows the queue is sent once more. Congestion control holds back what comes after it.
+        let dropped = !self.enqueue(now, len, true);
+        let mut at = self.arrival(now, !self.impairment.reorder, rng);
+        let mut packets = len.div_ceil(PACKET_LEN).max(1);
+        self.sent += packets;
+        let mut rounds = u32::from(dropped);
+        self.lost += u64::from(dropped);
+        if self.impairment.loss > 0.0 || self.impairment.burst.is_some() {
+            while packets > 0 && rounds < ROUNDS_MAX {
+                packets = (0..packets).filter(|_| self.loses(rng)).count() as u64;
+                self.lost += packets;
+                self.sent += packets;
+                rounds += u32::from(packets > 0);
+            }
+        }
+        if rounds > 0 {
+            at = at + rtt.mul_f64(RETRANSMIT_RTTS * f64::from(rounds));
+        }
+        at
+    }
+
+    /// What was counted since the last call.
+    pub(crate) fn take_counts(&mut self, over: Duration) -> Counts {
+        let bits = std::mem::take(&mut self.bytes) as f64 * 8.0;
+        let load = self.impairment.rate.map_or(0.0, |rate| (bits / over.as_secs_f64() / rate as f64).min(1.0));
+        Counts { sent: std::mem::take(&mut self.sent), lost: std::mem::take(&mut self.lost), load }
+    }
+
+    /// Takes a turn at the bottleneck; `false` if the queue is full. What is reliable gets its turn all the same.
+    fn enqueue(&mut self, now: Time, len: u64, reliable: bool) -> bool {
+        self.bytes += len;
+        let Some(rate) = self.impairment.rate else { return true };
+        let waiting = self.busy_until.since(now).as_secs_f64() * rate as f64 / 8.0;
+        let fits = waiting + len as f64 <= self.impairment.queue as f64;
+        if fits || reliable {
+            self.busy_until = self.busy_until.max(now) + Duration::from_secs_f64(len as f64 * 8.0 / rate as f64);
+        }
+        fits
+    }
+
+    fn arrival(&mut self, now: Time, ordered: bool, rng: &mut SmallRng) -> Time {
+        let start = if self.impairment.rate.is_some() { self.busy_until.max(now) } else { now };
+        let jitter_us = self.impairment.jitter.as_micros() as u64;
+        let jitter = if jitter_us > 0 { rng.random_range(0..=jitter_us) } else { 0 };
+        let mut at = start + self.impairment.delay + Duration::from_micros(jitter);
+        if ordered {
+            at = at.max(self.last_at);
+            self.last_at = at;
+        }
+        at
+    }
+
+    fn loses(&mut self, rng: &mut SmallRng) -> bool {
+        let mut lost = self.impairment.loss > 0.0 && rng.random::<f64>() < self.impairment.loss;
+        if let Some(burst) = self.impairment.burst {
+            let change = if self.bad { burst.leave } else { burst.enter };
+            self.bad ^= rng.random::<f64>() < change;
+            lost |= self.bad && rng.random::<f64>() < burst.loss;
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    fn wire(change: &str) -> (Wire, SmallRng) {
+        let mut impairment = Impairment::default();
+        impairment.change(change).unwrap();
+        (Wire::new(impairment), SmallRng::seed_from_u64(1))
+    }
+
+    fn lost_of(wire: &mut Wire, rng: &mut SmallRng, packets: u32) -> Vec<bool> {
+        (0..packets).map(|n| wire.datagram(Time::from_micros(u64::from(n) * 10_000), 100, rng).is_none()).collect()
+    }
+
+    #[test]
+    fn loss_is_what_was_asked_for() {
+        let (mut wire, mut rng) = wire("loss=5%");
+        let lost = lost_of(&mut wire, &mut rng, 20_000).into_iter().filter(|lost| *lost).count();
+        assert!((900..1_100).contains(&lost), "{lost}");
+        let counts = wire.take_counts(Duration::from_secs(1));
+        assert_eq!((counts.sent, counts.lost), (20_000, lost as u64));
+    }
+
+    #[test]
+    fn bursts_come_together() {
+        let (mut wire, mut rng) = wire("burst=1%,20%,100%");
+        let lost = lost_of(&mut wire, &mut rng, 50_000);
+        let share = lost.iter().filter(|lost| **lost).count() as f64 / 50_000.0;
+        // Bad for enter / (enter + leave) of the time.
+        assert!((0.04..0.056).contains(&share), "{share}");
+        let pairs = lost.windows(2).filter(|pair| pair[0]).count() as f64;
+        let again = lost.windows(2).filter(|pair| pair[0] && pair[1]).count() as f64 / pairs;
+        assert!((0.75..0.85).contains(&again), "{again}");
+    }
+
+    #[test]
+    fn streams_pay_for_loss_with_time() {
+        let (mut clean, mut rng) = wire("delay=20ms");
+        let rtt = Duration::from_millis(40);
+        assert_eq!(clean.stream(Time::ZERO, 1_000, rtt, &mut rng), Time::from_micros(20_000));
+        let (mut lossy, mut rng) = wire("delay=20ms loss=100%");
+        let at = lossy.stream(Time::ZERO, 1_000, rtt, &mut rng);
+        assert_eq!(at, Time::from_micros(20_000 + u64::from(ROUNDS_MAX) * 60_000));
+    }
+
+    #[test]
+    fn a_rate_makes_a_queue_that_overflows() {
+        let (mut wire, mut rng) = wire("delay=1ms rate=8Mbit/s queue=10kB");
+        let at = |n: u64| Some(Time::from_micros(1_000 + n * 1_000));
+        // A thousand bytes take a millisecond.
+        (1..=10).for_each(|n| assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), at(n)));
+        assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), None);
+        assert_eq!(wire.datagram(Time::from_micros(5_000), 1_000, &mut rng), at(11));
+    }
+
+    #[test]
+    fn order_is_kept_unless_asked_otherwise() {
+        let disordered = |change: &str| {
+            let (mut wire, mut rng) = wire(change);
+            let at: Vec<Time> = (0..1_000)
+                .map(|n| wire.stream(Time::from_micros(n * 1_000), 100, Duration::from_millis(20), &mut rng))
+                .collect();
+            at.windows(2).filter(|pair| pair[0] > pair[1]).count()
+        };
+        assert_eq!(disordered("jitter=9ms"), 0);
+        assert!(disordered("jitter=9ms reorder=true") > 100);
+    }
+}
