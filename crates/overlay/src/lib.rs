@@ -11,6 +11,7 @@
 //!            └ streams  parent, candidate, children        (node/streams: join, commit, leave)
 //! ```
 
+pub mod anchor;
 pub mod credential;
 pub mod graph;
 pub mod id;
@@ -23,10 +24,12 @@ pub mod record;
 pub mod table;
 pub mod time;
 
+pub use anchor::Anchor;
 pub use credential::Credential;
 pub use id::{NameError, NodeId, StreamName, check_node_name};
 pub use io::{Asker, ChildRoute, Event, HangUp, Input, LinkId, Neighbour, Output, Route};
 pub use message::{FeedId, Message};
 pub use node::{Config, Keys, Node};
 pub use position::{Position, Resume};
+pub use record::StreamFacts;
 pub use time::Time;

@@ -148,7 +148,7 @@ impl Node {
             Input::Transport { link, sent, lost, load } => self.transport(link, sent, lost, load, now),
             Input::Newer { feed, position } => self.newer(feed, position, now),
             Input::Lacks { stream, resume } => self.lacks(&stream, resume, now),
-            Input::Publish { stream, timeline } => self.publish(stream, timeline, now),
+            Input::Publish(facts) => self.publish(facts, now),
             Input::Withdraw(stream) => self.withdraw(&stream, now),
             Input::Subscribe(stream) => self.subscribe(stream, now),
             Input::Unsubscribe(stream) => self.unsubscribe(&stream, now),

@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// Position of an object. Ordered lexicographically, which is the order of production.
+/// Position of an object. Totally ordered over all origins of a stream, lexicographically in the order of the fields:
+/// the commit rule then admits a change from one origin to another, and no loop (docs/decisions.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Grows each time an origin starts the stream anew.
-    pub timeline: u64,
-    /// Grows by one with every point where decoding can start.
+    /// Stamp of the group: Unix time in milliseconds at which it began, as its origin has it; ascends in a timeline.
     pub group: u64,
+    /// Identity of one broadcast of one encoder.
+    pub timeline: u64,
     /// Counts the objects of the group, over all layers, from 0.
     pub index: u32,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.timeline, self.group, self.index)
+        write!(f, "{}@{}:{}", self.group, self.timeline, self.index)
     }
 }
 
@@ -27,6 +28,6 @@ pub const LAYERS: usize = 3;
 pub struct Resume {
     /// The timeline that all layers are in.
     pub timeline: u64,
-    /// (group, index) per layer.
+    /// (group, index) per layer. (g + 1, 0) is the beginning of whatever comes after g.
     pub layers: [(u64, u32); LAYERS],
 }

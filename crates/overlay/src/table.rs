@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, StreamName};
 use crate::message::{Aged, BUCKETS};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
 use crate::time::Time;
@@ -147,6 +147,20 @@ impl Table {
             };
             streams.iter().map(|stream| (*author, stream))
         })
+    }
+
+    /// Those who publish a stream, and what they would tell of it now, by the age of their records. Ages are cut down to
+    /// whole seconds where they travel, so nobody's stamps are thought to be further on than they are.
+    pub fn origins_of(&self, name: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
+        let of_stream = |((author, _), held): (&(NodeId, RecordKind), &Held)| match &held.record.facts {
+            Facts::Streams(streams) => {
+                let facts = streams.iter().find(|stream| stream.name == *name)?.clone();
+                let age = Duration::from_secs(u64::from(held.older_s)) + now.since(held.signed_at);
+                Some((*author, facts.aged(age)))
+            }
+            _ => None,
+        };
+        self.records.iter().filter_map(of_stream).collect()
     }
 
     /// Number of records held.

@@ -11,5 +11,5 @@ mod water;
 mod world;
 
 pub use checkers::Violation;
-pub use water::{GROUP_OBJECTS, OBJECT_INTERVAL};
+pub use water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
 pub use world::{Settings, World};

@@ -9,6 +9,8 @@ use levada_overlay::{FeedId, LinkId, Position, Resume, Route};
 pub const GROUP_OBJECTS: u32 = 50;
 /// Time between two objects.
 pub const OBJECT_INTERVAL: Duration = Duration::from_millis(20);
+/// Milliseconds that a group lasts; stamps of groups are this far apart.
+pub const GROUP_MS: u64 = GROUP_OBJECTS as u64 * OBJECT_INTERVAL.as_millis() as u64;
 /// Objects kept: 200 s, longer than any outage that is simulated, so that every loss is somebody's fault.
 const KEEP: usize = 10_000;
 
@@ -46,7 +48,7 @@ pub(crate) fn successor(position: Position) -> Position {
     if position.index + 1 < GROUP_OBJECTS {
         Position { index: position.index + 1, ..position }
     } else {
-        Position { group: position.group + 1, index: 0, ..position }
+        Position { group: position.group + GROUP_MS, index: 0, ..position }
     }
 }
 
@@ -118,7 +120,8 @@ impl Water {
         let newest_group = Position { index: 0, ..head };
         for (&(link, feed), next) in &mut self.children {
             let mut from = next.unwrap_or(newest_group);
-            if from.timeline < head.timeline {
+            // Another broadcast took over: its group is newer than all that the child can hold.
+            if from.timeline != head.timeline && from < newest_group {
                 from = newest_group;
             }
             // A hole is being filled, so a feed goes as far as the log is whole.

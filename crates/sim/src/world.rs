@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use levada_overlay::{
-    Config, Credential, FeedId, Input, LinkId, Message, Neighbour, Node, NodeId, Output, Position, StreamName, Time,
+    Config, Credential, FeedId, Input, LinkId, Message, Neighbour, Node, NodeId, Output, Position, StreamFacts,
+    StreamName, Time,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -226,9 +227,10 @@ impl World {
     /// Begins a broadcast.
     pub fn publish(&mut self, node: usize, stream: &StreamName) {
         let timeline = self.now.as_micros();
-        self.nodes[node].published.insert(stream.clone(), Position { timeline, group: 0, index: 0 });
+        let first = Position { group: timeline / 1_000, timeline, index: 0 };
+        self.nodes[node].published.insert(stream.clone(), first);
         self.nodes[node].water.entry(stream.clone()).or_default();
-        self.input(node, Input::Publish { stream: stream.clone(), timeline });
+        self.input(node, Input::Publish(StreamFacts::new(stream.clone(), timeline)));
         let lives = self.nodes[node].lives;
         self.later(Duration::ZERO, Happening::Produce { node, stream: stream.clone(), lives });
     }
@@ -267,7 +269,9 @@ impl World {
     pub fn lateness(&self, node: usize, origin: usize, stream: &StreamName) -> Option<u64> {
         let at = self.nodes[node].water.get(stream)?.head()?;
         let source = self.nodes[origin].water.get(stream)?.head()?;
-        let count = |position: Position| position.group * u64::from(crate::GROUP_OBJECTS) + u64::from(position.index);
+        let count = |position: Position| {
+            position.group / crate::GROUP_MS * u64::from(crate::GROUP_OBJECTS) + u64::from(position.index)
+        };
         (at.timeline == source.timeline).then(|| count(source).saturating_sub(count(at)))
     }
 

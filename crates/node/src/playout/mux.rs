@@ -36,9 +36,9 @@ pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<
         Stats::add(&stats.delivered, cursor.read - read);
         Stats::add(&stats.lost, cursor.lost - lost);
         match step {
-            FrameStep::Objects((timeline, _)) => {
+            FrameStep::Objects(id) => {
                 for object in &objects {
-                    if let Err(error) = shaper.take(timeline, object) {
+                    if let Err(error) = shaper.take(id.timeline, object) {
                         tracing::warn!(error, "an object cannot be played");
                     }
                 }

@@ -110,10 +110,8 @@ impl Node {
     fn author_streams(&mut self, now: Time) {
         self.own.streams_at = Time::NEVER;
         self.own.streams_made = now;
-        let published = |(name, stream): (&StreamName, &super::Stream)| {
-            Some(StreamFacts { name: name.clone(), timeline: stream.published? })
-        };
-        let streams = self.streams.iter().filter_map(published).collect();
+        let published = |stream: &super::Stream| Some(stream.published.as_ref()?.told(now));
+        let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).collect();
         self.author(Facts::Streams(streams), now);
     }
 

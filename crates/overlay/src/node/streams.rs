@@ -12,7 +12,6 @@
 //! than everything it holds. A descendant's head never exceeds its ancestor's, so such an object cannot come from one's
 //! own descendant. Until then the old parent, if it lives, goes on feeding (make before break).
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::id::StreamName;
 use crate::io::{ChildRoute, Event, LinkId, Output, Route};
 use crate::message::{FeedId, Join, Message, Refusal, Supply};
 use crate::position::{Position, Resume};
+use crate::record::StreamFacts;
 use crate::time::Time;
 
 /// A parent that has not brought a newer object within this time is left for another one. Tuned: several round trips
@@ -50,8 +50,8 @@ const STREAMS_MAX: usize = 4_096;
 /// One stream at one node.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Timeline under which this node publishes it.
-    pub(super) published: Option<u64>,
+    /// What this node tells of it, if it publishes it.
+    pub(super) published: Option<Published>,
     /// Local readers.
     pub(super) readers: u32,
     pub(super) main: Option<Upstream>,
@@ -69,6 +69,21 @@ pub(super) struct Stream {
     pub(super) switches: u64,
     /// When to weigh again without any other cause.
     pub(super) check_at: Time,
+}
+
+/// A stream that this node publishes.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    facts: StreamFacts,
+    /// When its stamps were as `facts` says.
+    at: Time,
+}
+
+impl Published {
+    /// What a record says that is signed at `now`.
+    pub(super) fn told(&self, now: Time) -> StreamFacts {
+        self.facts.clone().aged(now.since(self.at))
+    }
 }
 
 /// A feed that this node asked for.
@@ -156,11 +171,15 @@ pub(super) struct Choice {
 }
 
 impl Node {
-    pub(super) fn publish(&mut self, stream: StreamName, timeline: u64, now: Time) {
-        self.streams.entry(stream.clone()).or_default().published = Some(timeline);
+    pub(super) fn publish(&mut self, facts: StreamFacts, now: Time) {
+        let stream = facts.name.clone();
+        let entry = self.streams.entry(stream.clone()).or_default();
+        let before = entry.published.replace(Published { facts, at: now });
         self.own_streams_changed(now);
-        self.reconsider(&stream, now);
-        self.tell_all_carried(&stream, true);
+        if before.is_none() {
+            self.reconsider(&stream, now);
+            self.tell_all_carried(&stream, true);
+        }
     }
 
     pub(super) fn withdraw(&mut self, stream: &StreamName, now: Time) {
@@ -523,16 +542,14 @@ impl Node {
     }
 }
 
-/// The point from which both can be served. Of two broadcasts the newer one counts.
+/// The point from which both can be served. Of two broadcasts the one that is further on counts.
 fn earlier(a: Resume, b: Resume) -> Resume {
-    match a.timeline.cmp(&b.timeline) {
-        Ordering::Greater => a,
-        Ordering::Less => b,
-        Ordering::Equal => {
-            let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
-            Resume { timeline: a.timeline, layers: std::array::from_fn(layer) }
-        }
+    if a.timeline == b.timeline {
+        let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
+        return Resume { timeline: a.timeline, layers: std::array::from_fn(layer) };
     }
+    let reach = |resume: &Resume| (resume.layers.into_iter().max(), resume.timeline);
+    if reach(&a) >= reach(&b) { a } else { b }
 }
 
 impl Stream {

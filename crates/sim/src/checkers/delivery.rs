@@ -41,8 +41,8 @@ impl Delivery {
         self.last.insert(key, position);
         let last = last?;
         let expected = successor(last);
-        // A broadcast that began anew goes on at its own beginning.
-        let fits = position == expected || position.timeline > last.timeline;
+        // A broadcast that began anew, or that of another origin, goes on at the beginning of a group.
+        let fits = position == expected || position.timeline != last.timeline && position.index == 0;
         (!fits).then(|| format!("node {node} got {position} of {stream} where {expected} was due"))
     }
 
