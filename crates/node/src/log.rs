@@ -363,23 +363,24 @@ impl State {
         self.groups.iter().find(|group| group.id.timeline != timeline && group.id.group >= from)
     }
 
-    /// Walks back through the newest timeline to the last group that is whole in the layer, and over what is not.
+    /// Walks back through the newest timeline to the last group that is whole in the layer, over what is not, and on to
+    /// the oldest hole that may yet be filled.
     fn resume(&self) -> Option<Resume> {
         let timeline = self.groups.back()?.id.timeline;
         let point = |layer: Layer| {
             let mut at = None;
+            let mut whole = false;
             let mut after: Option<&Group> = None;
             for group in self.groups.iter().rev().filter(|group| group.id.timeline == timeline) {
-                let done = group.is_done(layer);
-                let hole = after.is_some_and(|after| self.is_missing(after, group.id.group + 1, Some(layer)));
-                if done && (hole || at.is_none()) {
-                    return (group.id.group + 1, 0);
-                }
-                if let Some(at) = at.filter(|_| done) {
-                    return at;
-                }
                 let next = group.layers[layer as usize].last().map_or(0, |last| last + 1);
-                at = Some((group.id.group, next));
+                let hole = after.is_some_and(|after| self.is_missing(after, group.id.group + 1, Some(layer)));
+                let done = group.is_done(layer);
+                if hole && done || done && at.is_none() {
+                    at = Some((group.id.group + 1, 0));
+                } else if !done && (hole || !whole) {
+                    at = Some((group.id.group, next));
+                }
+                whole |= done;
                 after = Some(group);
             }
             // What was asked for from before the first group held may have yet to come.

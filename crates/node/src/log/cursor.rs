@@ -177,6 +177,11 @@ impl FrameCursor {
         Self::default()
     }
 
+    /// Starts at the beginning of a group, or of whatever comes after that stamp.
+    pub fn at(group: GroupId) -> Self {
+        Self { group: Some(group), ..Self::default() }
+    }
+
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> FrameStep {
         let state = log.state();
