@@ -65,7 +65,7 @@ impl Encoder {
 
 fn mesh() -> Mesh {
     let mut mesh = Mesh::new(&["r1", "r2"], &[("pen", "r1"), ("leaf", "r2"), ("r1", "r2")]);
-    ["r1", "r2"].iter().for_each(|name| mesh.start(name, &["-vv"]));
+    ["r1", "r2"].iter().for_each(|name| mesh.start(name, &[]));
     mesh
 }
 
@@ -167,8 +167,7 @@ async fn viewers_of_a_shared_timeline_see_nothing_of_the_death_of_an_origin() {
     let bytes = recording.await.unwrap();
     let frames = check_recording(&mesh.path("out.ts"), &bytes);
     assert!(frames > 25 * 9, "{frames} frames");
-    let (one, two) = (mesh.status("r1").await, mesh.status("r2").await);
-    assert_eq!(one.objects_lost, 0, "{one:?} {two:?}");
+    assert_eq!(mesh.status("r1").await.objects_lost, 0);
 }
 
 /// Encoders, timestamps and pictures of their own: the change is a discontinuity at a group's beginning, and players go on.
@@ -183,13 +182,8 @@ async fn viewers_of_independent_origins_go_on_after_the_death_of_one() {
     let recording = tokio::spawn(record(mesh.view("r1", "cam").await, Duration::from_secs(12)));
     kill_the_origin_in_use(&mesh, &mut first, &mut second).await;
     let bytes = recording.await.unwrap();
-    let (one, two) = (mesh.status("r1").await, mesh.status("r2").await);
-    if one.objects_lost > 0 {
-        eprintln!("STATUS {one:?}\nSTATUS {two:?}\nLEAF {}", mesh.log("leaf"));
-    }
     let path = mesh.path("out.ts");
     std::fs::write(&path, &bytes).unwrap();
-    std::fs::copy(&path, "/tmp/wtg-out.ts").unwrap();
     let name = path.to_str().unwrap();
     let (_, complaints) = tool("ffmpeg", &["-v", "warning", "-xerror", "-i", name, "-f", "null", "-"]);
     assert_eq!(complaints, "");
@@ -199,6 +193,5 @@ async fn viewers_of_independent_origins_go_on_after_the_death_of_one() {
     assert!(times.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] < 0.5), "{times:?}");
     // Twelve seconds less what the failure was noticed in and the group that the other origin had begun.
     assert!(times.len() > 25 * 7, "{} frames", times.len());
-    let (one, two) = (mesh.status("r1").await, mesh.status("r2").await);
-    assert_eq!(one.objects_lost, 0, "{one:?} {two:?}");
+    assert_eq!(mesh.status("r1").await.objects_lost, 0);
 }

@@ -29,6 +29,10 @@ pub const OBJECTS_MAX: u32 = 32_768;
 /// How far an index may run ahead of the objects held; bounds what one object can make the log allocate.
 const AHEAD_MAX: usize = 8_192;
 
+/// Furthest that a parent may say to have dropped ahead of what is held, in milliseconds. Tuned: longer than any outage
+/// after which there is anything to wait for.
+const DROPPED_AHEAD_MS: u64 = 3_600_000;
+
 /// Name of a group, in the order of [`Position`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId {
@@ -179,10 +183,10 @@ impl StreamLog {
         for group in state.groups.iter_mut().filter(|group| group.id.group < to) {
             group.done[layer as usize] = true;
         }
-        // A stamp beyond what is held would call missing groups dropped that are only late.
-        let newest = state.groups.back().map_or(0, |group| group.id.group);
+        // A stamp far beyond what is held would call everything dropped that is late, for ever.
+        let bound = state.groups.back().map_or(0, |group| group.id.group.saturating_add(DROPPED_AHEAD_MS));
         let dropped = &mut state.dropped[layer as usize];
-        *dropped = (*dropped).max(to.min(newest));
+        *dropped = (*dropped).max(to.min(bound));
     }
 
     /// Lets the readers look again.
@@ -227,8 +231,9 @@ impl StreamLog {
     pub fn begins_after(&self, resume: &Resume) -> bool {
         let state = self.state();
         let timeline = resume.timeline;
-        // Of a timeline that is not held the child gets the newer groups of another one.
-        let Some(first) = state.groups.iter().find(|group| group.id.timeline == timeline) else { return false };
+        let Some(first) = state.groups.iter().find(|group| group.id.timeline == timeline) else {
+            return state.begins_after_foreign(resume);
+        };
         let Some(group) = resume.layers.iter().map(|(group, _)| *group).min() else { return false };
         if state.evicted.is_some_and(|evicted| GroupId { group, timeline } <= evicted) {
             return false;
@@ -353,6 +358,17 @@ impl State {
         self.groups.binary_search_by_key(&id, |group| group.id)
     }
 
+    /// The same for a timeline that is not held: the child gets all groups of another one that are newer.
+    fn begins_after_foreign(&self, resume: &Resume) -> bool {
+        let from = beyond(resume);
+        let asked = self.begins.is_some_and(|begins| begins.timeline == resume.timeline && beyond(&begins) <= from);
+        let lacks = |group: &Group| {
+            let went = |evicted: GroupId| group.previous.is_some_and(|previous| previous <= evicted.group);
+            self.is_missing(group, from, None) && !self.evicted.is_some_and(went)
+        };
+        !asked && self.next_foreign(resume.timeline, from).is_some_and(lacks)
+    }
+
     /// The next group held of the same timeline.
     fn next_of(&self, id: GroupId) -> Option<&Group> {
         self.groups.iter().find(|group| group.id.timeline == id.timeline && group.id.group > id.group)
@@ -399,6 +415,11 @@ impl State {
         let dropped = layer.map_or(0, |layer| self.dropped[layer as usize]);
         group.previous.is_some_and(|previous| previous >= from.max(dropped))
     }
+}
+
+/// The least stamp of a group, of whatever timeline, that is newer than all that lies before a resume point.
+fn beyond(resume: &Resume) -> u64 {
+    resume.layers.iter().map(|(group, index)| group + u64::from(*index > 0)).max().unwrap_or(0)
 }
 
 impl Group {

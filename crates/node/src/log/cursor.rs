@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use levada_media::{Layer, Object};
 use levada_overlay::Resume;
 
-use super::{Group, GroupId, State, StreamLog};
+use super::{Group, GroupId, State, StreamLog, beyond};
 
 /// A reader whose next object has been here for this much longer than when it began is moved to the newest group; so is
 /// one that waits this long for what does not come. Tuned: the log holds ten seconds, a viewer buffers less than two.
@@ -66,7 +66,7 @@ impl LayerCursor {
         let (group, index) = resume.layers[layer as usize];
         let group = Some(GroupId { group, timeline: resume.timeline });
         // The same for all layers, which must change to another timeline at the same group.
-        let beyond = resume.layers.iter().map(|(group, index)| group + u64::from(*index > 0)).max().unwrap_or(0);
+        let beyond = beyond(resume);
         Self { layer, group, index, owed: index > 0, grace: None, beyond, stuck_since: None }
     }
 
@@ -112,7 +112,7 @@ impl LayerCursor {
             return match later {
                 // Of a broadcast that gave way to another one, nothing more is waited for.
                 Some(later) if later.timeline != id.timeline => {
-                    self.enter(later);
+                    self.enter(following(id));
                     LayerStep::End { group: id, total: None, owed: false }
                 }
                 Some(later) if self.is_stuck(now) => self.skip_to(later),
@@ -121,8 +121,8 @@ impl LayerCursor {
         }
         let (total, owed) = (group.total, std::mem::take(&mut self.owed));
         match later {
-            Some(later) => {
-                self.enter(following(id, later));
+            Some(_) => {
+                self.enter(following(id));
                 LayerStep::End { group: id, total, owed }
             }
             // The end is told as soon as it is known.
@@ -198,7 +198,10 @@ impl FrameCursor {
                 }
                 Place::Missing { to, went } => {
                     let opened = state.group_at(to).map(|at| state.groups[at].opened_at);
-                    if !went && opened.is_ok_and(|opened| now.duration_since(opened) < HOLE_PATIENCE) {
+                    let dropped = || Layer::ALL.iter().all(|layer| state.was_dropped(id, to, *layer));
+                    if !(went || self.index == 0 && dropped())
+                        && opened.is_ok_and(|opened| now.duration_since(opened) < HOLE_PATIENCE)
+                    {
                         return FrameStep::Wait;
                     }
                     // How many objects the group had is not known, one at least.
@@ -220,10 +223,10 @@ impl FrameCursor {
             }
             let after = state.after(id).and_then(|after| state.groups.get(state.group_at(after).ok()?));
             if group.total.is_some_and(|total| self.index >= total) {
-                let Some(after) = after else {
+                if after.is_none() {
                     return FrameStep::Wait;
-                };
-                id = self.enter(following(id, after.id));
+                }
+                id = self.enter(following(id));
                 continue;
             }
             let Some(hole_since) = hole_since(group, self.index, after) else {
@@ -238,7 +241,7 @@ impl FrameCursor {
                 let missing = group.total.map_or(u32::from(!anew), |total| total - self.index);
                 self.lost += u64::from(missing);
                 id = match after {
-                    Some(after) => self.enter(following(id, after.id)),
+                    Some(_) => self.enter(following(id)),
                     None => return FrameStep::Wait,
                 };
                 continue;
@@ -260,10 +263,9 @@ impl FrameCursor {
     }
 }
 
-/// Where to go on after a group, given what is held after it: with whatever comes after it in its timeline, even if only
-/// later ones are here yet, or with the beginning of a newer broadcast.
-fn following(id: GroupId, later: GroupId) -> GroupId {
-    if later.timeline == id.timeline { GroupId { group: id.group + 1, ..id } } else { later }
+/// Where to go on after a group: with whatever comes after it, which [`State::place`] finds.
+fn following(id: GroupId) -> GroupId {
+    GroupId { group: id.group + 1, ..id }
 }
 
 /// What a log has for a cursor that is about to read a group.
@@ -285,16 +287,17 @@ enum Place {
 impl State {
     /// Looks for the group that a cursor is to read from `index` on. Index 0 of a stamp that no group has means the next
     /// group after it. Of a timeline that ends here, or that is not held at all, the first group of another one comes
-    /// next, if its stamp is greater, and at least `beyond`.
+    /// next, if its stamp is greater, and at least `beyond`. In either case one that is told of and not here is waited for:
+    /// layers travel apart, and all must go on at the same group.
     fn place(&self, id: GroupId, index: u32, beyond: u64) -> Place {
         if let Ok(at) = self.group_at(id) {
             return Place::Held(at);
         }
-        let Some(next) = self.next_of(id) else {
-            let from = beyond.max(id.group + u64::from(index > 0));
-            return self.next_foreign(id.timeline, from).map_or(Place::Nothing, |group| Place::Moved(group.id));
-        };
-        if index == 0 && !self.is_missing(next, id.group, None) {
+        let own = self.next_of(id);
+        let from = if own.is_some() { id.group } else { beyond.max(id.group + u64::from(index > 0)) };
+        let Some(next) = own.or_else(|| self.next_foreign(id.timeline, from)) else { return Place::Nothing };
+        let began = own.is_some() && index > 0;
+        if !began && !self.is_missing(next, from, None) {
             return Place::Moved(next.id);
         }
         let gone = |evicted: GroupId| id <= evicted || next.previous.is_some_and(|stamp| stamp <= evicted.group);

@@ -427,7 +427,7 @@ fn whether_a_child_can_be_served_is_told_by_the_first_group_of_its_own_timeline(
     assert!(wants(2, 801) && wants(2, 900), "900 is told of and not here");
     assert!(!wants(2, 901) && !wants(2, 1_001));
     assert!(wants(1, 500) && !wants(1, 501));
-    assert!(!wants(3, 1), "of a timeline that is not held a child gets what is newer");
+    assert!(wants(3, 900) && !wants(3, 901), "of a timeline that is not held a child gets what is newer");
     let first = stamped(&[(1, 1_000, None)]);
     assert!(!first.begins_after(&Resume { timeline: 1, layers: [(10, 0); 3] }), "nothing was made before");
 }
@@ -453,4 +453,42 @@ fn groups_of_all_timelines_age_alike() {
     // A reader of a group that went goes on with what is held, at once.
     let mut cursor = at(2, 5_000);
     assert_eq!(tour(&mut cursor, &log, start), [(2, 9_000)]);
+}
+
+/// After a failover two groups of the other origin come at once; of the second one something may be here first.
+#[test]
+fn another_timeline_is_entered_at_its_first_newer_group_even_if_that_comes_late() {
+    let resume = Resume { timeline: 1, layers: [(1_000, 7), (1_000, 3), (1_000, 0)] };
+    let log = StreamLog::default();
+    log.begin(resume);
+    let now = Instant::now();
+    let mut muxer = FrameCursor::at(id(1_001));
+    let mut layers = Layer::ALL.map(|layer| LayerCursor::resume(layer, &resume));
+    part(&log, of(2, 2_500), Some(1_500), 0..1);
+    layers.iter_mut().for_each(|layer| assert!(steps(layer, &log, now).is_empty()));
+    assert_eq!(tour(&mut muxer, &log, now), []);
+    assert!(!log.begins_after(&resume), "it was asked for");
+    whole(&log, of(2, 1_500), Some(500));
+    assert_eq!(tour(&mut muxer, &log, now), [(2, 1_500), (2, 2_500)]);
+    assert_eq!(steps(&mut layers[0], &log, now), ["end 1000@1 0", "2x1500@2", "end 1500@2 4", "1x2500@2"]);
+    assert_eq!(steps(&mut layers[1], &log, now), ["end 1000@1 0", "2x1500@2", "end 1500@2 4"]);
+    // A log that joined at the newest group must be filled for such a child, once what it lacks is not gone.
+    let cold = StreamLog::default();
+    part(&cold, of(2, 2_500), Some(1_500), 0..1);
+    assert!(cold.begins_after(&resume));
+    assert!(!cold.begins_after(&Resume { timeline: 1, layers: [(1_600, 1); 3] }));
+}
+
+/// A parent that no longer has what was asked for says so, perhaps before the first object it has.
+#[test]
+fn what_a_parent_dropped_is_not_waited_for() {
+    let log = stamped(&[(1, 1_000, None)]);
+    let mut muxer = FrameCursor::at(id(1_000));
+    let now = Instant::now();
+    assert_eq!(tour(&mut muxer, &log, now), [(1, 1_000)]);
+    Layer::ALL.iter().for_each(|layer| log.skip(*layer, 5_000));
+    part(&log, of(2, 5_000), Some(4_000), 0..2);
+    assert_eq!(tour(&mut muxer, &log, now), [(2, 5_000)]);
+    let mut child = LayerCursor::start(Layer::Base, Some(id(1_001)));
+    assert_eq!(steps(&mut child, &log, now), ["skip 1001 to 5000", "1x5000@2"], "children are told, too");
 }
