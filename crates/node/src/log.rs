@@ -391,7 +391,7 @@ impl State {
                 let next = group.layers[layer as usize].last().map_or(0, |last| last + 1);
                 let hole = after.is_some_and(|after| self.is_missing(after, group.id.group + 1, Some(layer)));
                 let done = group.is_done(layer);
-                if hole && done || done && at.is_none() {
+                if done && (hole || at.is_none()) {
                     at = Some((group.id.group + 1, 0));
                 } else if !done && (hole || !whole) {
                     at = Some((group.id.group, next));
