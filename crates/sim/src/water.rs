@@ -120,18 +120,22 @@ impl Water {
         let newest_group = Position { index: 0, ..head };
         for (&(link, feed), next) in &mut self.children {
             let mut from = next.unwrap_or(newest_group);
-            // Another broadcast took over: its group is newer than all that the child can hold.
-            if from.timeline != head.timeline && from < newest_group {
-                from = newest_group;
-            }
-            // A hole is being filled, so a feed goes as far as the log is whole.
-            for (&position, &payload) in self.held.range(from..) {
-                if position != from {
+            loop {
+                if let Some(&payload) = self.held.get(&from) {
+                    out.push((link, feed, from, payload));
+                    from = successor(from);
+                    *next = Some(from);
+                    continue;
+                }
+                // A hole is being filled, so a feed goes as far as the log is whole.
+                if from > head || self.held.range(from..).any(|(later, _)| later.timeline == from.timeline) {
                     break;
                 }
-                out.push((link, feed, position, payload));
-                from = successor(position);
-                *next = Some(from);
+                // Another broadcast took over: its first group that is newer than all that the child can hold.
+                let group = from.group + u64::from(from.index > 0);
+                let beyond = Position { group, timeline: 0, index: 0 };
+                let Some((start, _)) = self.held.range(beyond..).find(|(start, _)| start.index == 0) else { break };
+                from = *start;
             }
         }
         out
