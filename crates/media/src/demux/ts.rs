@@ -48,9 +48,9 @@ pub struct TsDemuxer {
 /// Frames by track, as they came, each with the run of the encoder it is of.
 type Queues = BTreeMap<u8, VecDeque<(u64, Frame)>>;
 
-/// Timestamps that go further than this at once, in ticks of 90 kHz, are those of an encoder that started anew. Tuned: two
-/// tracks are never that far apart.
-const JUMP: i64 = 5 * 90_000;
+/// Timestamps that go further than this at once, in ticks of 90 kHz, are those of an encoder that started anew. Tuned: tracks
+/// are less than a second apart in a stream.
+const JUMP: i64 = 2 * 90_000;
 
 /// Unwraps 33-bit timestamps of all streams against one reference.
 #[derive(Default)]

@@ -115,8 +115,8 @@ impl Elementary {
         let (keyframe, discardable) = if h264 { h264::classify(units) } else { hevc::classify(units) };
         let frame = Frame { track: self.id, pts, dts, duration: 0, keyframe, discardable, data: payload };
         if let Some((last_run, mut last)) = self.last.replace((run, frame)) {
-            if last_run == run {
-                last.duration = u32::try_from(dts - last.dts).unwrap_or(0);
+            if let Some(duration) = u32::try_from(dts - last.dts).ok().filter(|_| last_run == run) {
+                last.duration = duration;
             }
             if let Some((_, newest)) = self.last.as_mut() {
                 // Until the one after it tells better, a frame lasts as long as the one before.
