@@ -135,6 +135,13 @@ pub(crate) struct PublishArgs {
     /// Name of the stream [default: the file's name]
     #[arg(long = "as", value_name = "STREAM")]
     pub(crate) stream: Option<String>,
+    /// Which origin is preferred if several publish this stream: the highest, 0 to 255
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=255))]
+    pub(crate) priority: u32,
+    /// Other origins get the same transport stream from the same encoder: make the same groups of it, so that viewers can
+    /// change from one to another without a seam
+    #[arg(long)]
+    pub(crate) shared: bool,
     #[command(flatten)]
     pub(crate) member: MemberArgs,
 }

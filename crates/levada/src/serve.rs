@@ -11,6 +11,7 @@ use levada_node::bootstrap::{
 use levada_node::ingest::{publish_file, publish_folder, publish_stdin, stream_name};
 use levada_node::trust::{Authority, Identity};
 use levada_node::{Node, NodeConfig, http};
+use levada_overlay::record::PRIORITY_DEFAULT;
 use levada_overlay::{Neighbour, StreamName};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
@@ -99,7 +100,7 @@ fn spawn_publish(node: &Node, given: &str, tasks: &mut JoinSet<()>) -> anyhow::R
     };
     let (node, path) = (node.clone(), std::path::PathBuf::from(path));
     tasks.spawn(async move {
-        if let Err(error) = publish_path(&node, &path, name).await {
+        if let Err(error) = publish_path(&node, &path, name, PRIORITY_DEFAULT).await {
             let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
             tracing::warn!("{}; the node goes on without it", chain.join(": "));
         }
@@ -107,16 +108,20 @@ fn spawn_publish(node: &Node, given: &str, tasks: &mut JoinSet<()>) -> anyhow::R
     Ok(())
 }
 
-async fn publish_path(node: &Node, path: &Path, name: Option<StreamName>) -> anyhow::Result<()> {
+async fn publish_path(node: &Node, path: &Path, name: Option<StreamName>, priority: u32) -> anyhow::Result<()> {
     if path.is_dir() {
         return Ok(publish_folder(node, path).await?);
     }
     let name = name.map_or_else(|| stream_name(path), Ok)?;
-    Ok(publish_file(node, path, name).await?)
+    Ok(publish_file(node, path, name, priority).await?)
 }
 
 pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let lifetime = args.member.lifetime;
+    anyhow::ensure!(
+        !args.shared || args.source == "-",
+        "only an MPEG transport stream on standard input can be shared; pipe the encoder's into: levada publish - --shared"
+    );
     let member = Member::new(args.member)?;
     let name = args.stream.as_deref().map(StreamName::new).transpose()?;
     let mut tasks = JoinSet::new();
@@ -127,9 +132,9 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
     let publishing = async {
         if args.source == "-" {
             let name = name.context("standard input has no name; give it one with --as NAME")?;
-            return Ok(publish_stdin(&node, name).await?);
+            return Ok(publish_stdin(&node, name, args.priority, args.shared).await?);
         }
-        publish_path(&node, Path::new(&args.source), name).await
+        publish_path(&node, Path::new(&args.source), name, args.priority).await
     };
     let result = tokio::select! {
         result = publishing => result,

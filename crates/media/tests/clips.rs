@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::BytesMut;
+use levada_media::demux::ts::TsDemuxer;
 use levada_media::mux::fmp4::Fmp4Muxer;
 use levada_media::mux::ts::TsMuxer;
 use levada_media::source::{self, Looped, Source, SourceError};
@@ -257,4 +258,59 @@ fn damaged_files_never_panic() {
             }
         }
     }
+}
+
+fn demuxed(mut demuxer: TsDemuxer, bytes: &[u8]) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for chunk in bytes.chunks(7 * 188) {
+        demuxer.push(chunk);
+        // No frame is taken before all tracks are known, as an ingest does.
+        while let Some(frame) = demuxer.catalog().and_then(|_| demuxer.next_frame()) {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+/// Two origins of one encoder: whoever begins in the middle gets the same frames, wrapped timestamps and sound whose frames
+/// are no whole number of ticks included.
+#[test]
+fn an_absolute_transport_stream_is_the_same_wherever_one_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = ["-ar", "44100", "-c:a", "aac"];
+    // The 33 bits run out 1.5 s into the clip.
+    let place = [&sound[..], &["-output_ts_offset", "95442.2"]].concat();
+    let bytes = std::fs::read(clip(dir.path(), "a.ts", Some(H264), Some(&place))).unwrap();
+    let whole = demuxed(TsDemuxer::absolute(), &bytes);
+    for part in [1, 2, 3] {
+        let from = bytes.len() / 188 * part / 5 * 188;
+        let late = demuxed(TsDemuxer::absolute(), &bytes[from..]);
+        // The second keyframe: what is before may lack frames that were sent before.
+        let Some(first) = late.iter().filter(|frame| frame.track == 0 && frame.keyframe).nth(1) else { continue };
+        let turn = if whole.iter().any(|frame| frame.dts == first.dts) { 0 } else { 1 };
+        let mut demuxer = TsDemuxer::absolute();
+        demuxer.add_wraps(turn);
+        let late = demuxed(demuxer, &bytes[from..]);
+        let begin = |frames: &[Frame]| frames.iter().position(|f| f.track == 0 && f.data == first.data).unwrap();
+        let (a, b) = (&whole[begin(&whole)..], &late[begin(&late)..]);
+        assert!(a.len() > 20 && a.len().abs_diff(b.len()) <= 1, "{} and {} frames", a.len(), b.len());
+        assert!(a.iter().zip(b).all(|(a, b)| a == b), "from {part}/5 on");
+    }
+}
+
+#[test]
+fn an_encoder_that_starts_anew_is_followed_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let late = [AAC, &["-output_ts_offset", "1000"]].concat();
+    let one = std::fs::read(clip(dir.path(), "a.ts", Some(H264), Some(&late))).unwrap();
+    let two = std::fs::read(clip(dir.path(), "b.ts", Some(H264), Some(AAC))).unwrap();
+    let frames = demuxed(TsDemuxer::absolute(), &[one, two].concat());
+    let hour = |frame: &Frame| {
+        let scale = if frame.track == 0 { 90_000 } else { 48_000 };
+        frame.dts / scale > 900
+    };
+    let turn = frames.iter().position(|frame| !hour(frame)).unwrap();
+    assert!(turn > 150 && frames.len() - turn > 150, "{turn} of {}", frames.len());
+    assert!(frames[turn..].iter().all(|frame| !hour(frame)), "runs are not mixed");
+    assert!(frames.iter().all(|frame| frame.duration > 0), "the last picture of a run has a duration, too");
 }

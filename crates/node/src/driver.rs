@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, Node as Brain, Output, Position, StreamName, Time,
+    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, Node as Brain, NodeId, Output, Position, StreamFacts,
+    StreamName, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -53,7 +54,11 @@ pub enum ToBrain {
 #[derive(Debug)]
 pub enum Ask {
     /// Begin to publish; answered with the log to write into, or with why not.
-    Publish(StreamName, u64, oneshot::Sender<Result<Arc<StreamLog>, crate::NodeError>>),
+    Publish(StreamFacts, oneshot::Sender<Result<Arc<StreamLog>, crate::NodeError>>),
+    /// What is published goes on in another way.
+    Describe(StreamFacts),
+    /// Those who publish a stream, and what they would tell of it now.
+    Origins(StreamName, oneshot::Sender<Vec<(NodeId, StreamFacts)>>),
     /// Cease to publish.
     Withdraw(StreamName),
     /// One more local reader; answered with the log to read.

@@ -4,6 +4,8 @@
 
 mod folder;
 mod group;
+mod others;
+mod stamps;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,14 +14,14 @@ use levada_media::demux::ts::TsDemuxer;
 use levada_media::source::{self, Looped, SourceError};
 use levada_media::{Catalog, Frame};
 use levada_overlay::{NameError, StreamName};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::node::{Node, NodeError};
 
 pub use folder::publish_folder;
-pub use group::GroupWriter;
+pub use group::{GroupWriter, Origin};
 
 /// Frames read ahead of their time.
 const READ_AHEAD: usize = 64;
@@ -74,14 +76,15 @@ fn open_file(path: &Path) -> Result<Looped, IngestError> {
 }
 
 /// Publishes a file in a loop, in real time, until the future is dropped. Resolves early only with an error.
-pub async fn publish_file(node: &Node, path: &Path, name: StreamName) -> Result<(), IngestError> {
+pub async fn publish_file(node: &Node, path: &Path, name: StreamName, priority: u32) -> Result<(), IngestError> {
     let opening = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || open_file(&opening)).await;
     let mut looped = opened.map_err(|_| NodeError::Stopping)??;
     let catalog = looped.catalog().clone();
-    let publication = node.publish(name.clone()).await?;
+    let publication = node.publish(name.clone(), priority).await?;
     tracing::info!(stream = %name, path = %path.display(), "publishing");
-    let mut writer = GroupWriter::new(publication, catalog.clone()).ok_or(IngestError::Catalog)?;
+    let writer = GroupWriter::new(publication, catalog.clone(), Origin::File);
+    let mut writer = writer.ok_or(IngestError::Catalog)?;
     let (sender, mut frames) = mpsc::channel::<Result<Frame, SourceError>>(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
         loop {
@@ -102,9 +105,21 @@ pub async fn publish_file(node: &Node, path: &Path, name: StreamName) -> Result<
 }
 
 /// Publishes an MPEG transport stream from standard input until it ends.
-pub async fn publish_stdin(node: &Node, name: StreamName) -> Result<(), IngestError> {
-    let mut stdin = tokio::io::stdin();
-    let mut demuxer = TsDemuxer::default();
+pub async fn publish_stdin(node: &Node, name: StreamName, priority: u32, shared: bool) -> Result<(), IngestError> {
+    publish_ts(node, tokio::io::stdin(), name, priority, shared).await
+}
+
+/// Publishes an MPEG transport stream until it ends. One that is `shared` makes the same objects at all origins that the
+/// same encoder feeds.
+pub async fn publish_ts(
+    node: &Node,
+    mut stdin: impl AsyncRead + Unpin,
+    name: StreamName,
+    priority: u32,
+    shared: bool,
+) -> Result<(), IngestError> {
+    let (mut demuxer, origin) =
+        if shared { (TsDemuxer::absolute(), Origin::Shared) } else { (TsDemuxer::default(), Origin::Live) };
     let mut bytes = vec![0; 64 * 1024];
     let mut read = 0;
     let catalog = loop {
@@ -123,14 +138,18 @@ pub async fn publish_stdin(node: &Node, name: StreamName) -> Result<(), IngestEr
             None => {}
         }
     };
-    let publication = node.publish(name.clone()).await?;
+    let publication = node.publish(name.clone(), priority).await?;
     tracing::info!(stream = %name, "publishing standard input");
-    let mut writer = GroupWriter::new(publication, catalog.clone()).ok_or(IngestError::Catalog)?;
+    let mut writer = GroupWriter::new(publication, catalog.clone(), origin).ok_or(IngestError::Catalog)?;
     let mut pace = Pace::new(&catalog);
     loop {
         while let Some(frame) = demuxer.next_frame() {
             pace.wait(&frame).await;
             writer.write(&frame);
+            match writer.take_wraps() {
+                0 => {}
+                wraps => demuxer.add_wraps(wraps),
+            }
         }
         let len = stdin.read(&mut bytes).await.map_err(IngestError::StdinRead)?;
         if len == 0 {
@@ -148,8 +167,8 @@ pub async fn publish_stdin(node: &Node, name: StreamName) -> Result<(), IngestEr
 /// Holds frames back until their time.
 struct Pace {
     scales: Vec<(u8, u32)>,
-    /// Wall time of media time zero.
-    origin: Option<Instant>,
+    /// A media time, and when it was due.
+    origin: Option<(i128, Instant)>,
 }
 
 impl Pace {
@@ -159,13 +178,15 @@ impl Pace {
 
     async fn wait(&mut self, frame: &Frame) {
         let scale = self.scales.iter().find(|(id, _)| *id == frame.track).map_or(1, |(_, scale)| *scale);
-        let media = Duration::from_micros((frame.dts.max(0) as u128 * 1_000_000 / u128::from(scale)) as u64);
+        let media_us = i128::from(frame.dts) * 1_000_000 / i128::from(scale.max(1));
         let now = Instant::now();
-        let due = self.origin.and_then(|origin| origin.checked_add(media));
-        let near = |due: &Instant| *due < now + PACE_ANEW && now < *due + PACE_ANEW;
-        match due.filter(near) {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => self.origin = now.checked_sub(media),
+        let ahead_us = self.origin.map(|(began_us, at)| {
+            let elapsed = now.duration_since(at).as_micros() as i128;
+            media_us - began_us - elapsed
+        });
+        match ahead_us.filter(|ahead| ahead.unsigned_abs() < PACE_ANEW.as_micros()) {
+            Some(ahead) => tokio::time::sleep(Duration::from_micros(ahead.max(0) as u64)).await,
+            None => self.origin = Some((media_us, now)),
         }
     }
 }

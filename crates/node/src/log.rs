@@ -29,8 +29,25 @@ pub const OBJECTS_MAX: u32 = 32_768;
 /// How far an index may run ahead of the objects held; bounds what one object can make the log allocate.
 const AHEAD_MAX: usize = 8_192;
 
-/// Name of a group: (timeline, number).
-pub type GroupId = (u64, u64);
+/// Furthest that a parent may say to have dropped ahead of what is held, in milliseconds. Tuned: longer than any outage
+/// after which there is anything to wait for.
+const DROPPED_AHEAD_MS: u64 = 3_600_000;
+
+/// Name of a group, in the order of [`Position`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId {
+    /// Its stamp.
+    pub group: u64,
+    /// The broadcast it is of.
+    pub timeline: u64,
+}
+
+impl GroupId {
+    /// Position of one of its objects.
+    pub fn at(self, index: u32) -> Position {
+        Position { group: self.group, timeline: self.timeline, index }
+    }
+}
 
 /// The log of one stream.
 #[derive(Debug)]
@@ -50,6 +67,8 @@ struct State {
     evicted: Option<GroupId>,
     /// How far the parent is of a node that holds no objects, but is a backup of others.
     announced: Option<Resume>,
+    /// Per layer: what is missing of the groups before this stamp was dropped by a parent and will not come.
+    dropped: [u64; LAYERS],
     newest: Option<Position>,
     newest_at: Option<Instant>,
     stats: LogStats,
@@ -71,6 +90,8 @@ pub struct LogStats {
 #[derive(Debug)]
 struct Group {
     id: GroupId,
+    /// Stamp of the group before it in its timeline; `None`: there is none, or it is not known.
+    previous: Option<u64>,
     objects: Vec<Option<Held>>,
     /// Indices held, per layer, ascending.
     layers: [Vec<u32>; LAYERS],
@@ -126,16 +147,24 @@ impl StreamLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an object into its place. Call [`StreamLog::wake`] after the last one of a batch.
-    pub fn insert(&self, id: GroupId, object: Object, now: Instant) -> Inserted {
-        self.state().insert(id, object, now)
+    /// Puts an object into its place. `previous` is the stamp of the group before in the timeline, if it is known. Call
+    /// [`StreamLog::wake`] after the last one of a batch.
+    pub fn insert(&self, id: GroupId, previous: Option<u64>, object: Object, now: Instant) -> Inserted {
+        self.state().insert(id, previous, object, now)
     }
 
     /// The same for an object of a feed, unless the feed has been closed: once it is, a resume point that is taken
     /// afterwards holds.
-    pub fn insert_if(&self, open: &AtomicBool, id: GroupId, object: Object, now: Instant) -> Option<Inserted> {
+    pub fn insert_if(
+        &self,
+        open: &AtomicBool,
+        id: GroupId,
+        previous: Option<u64>,
+        object: Object,
+        now: Instant,
+    ) -> Option<Inserted> {
         let mut state = self.state();
-        open.load(Ordering::Acquire).then(|| state.insert(id, object, now))
+        open.load(Ordering::Acquire).then(|| state.insert(id, previous, object, now))
     }
 
     /// Notes that a group has `total` objects, and that all of `layer` have come; `None`: of all layers.
@@ -153,10 +182,13 @@ impl StreamLog {
     /// Notes that nothing more of `layer` will come in the groups before `to`: the parent dropped it.
     pub fn skip(&self, layer: Layer, to: u64) {
         let mut state = self.state();
-        let Some(timeline) = state.groups.back().map(|group| group.id.0) else { return };
-        for group in state.groups.iter_mut().filter(|group| group.id.0 == timeline && group.id.1 < to) {
+        for group in state.groups.iter_mut().filter(|group| group.id.group < to) {
             group.done[layer as usize] = true;
         }
+        // A stamp far beyond what is held would call everything dropped that is late, for ever.
+        let bound = state.groups.back().map_or(0, |group| group.id.group.saturating_add(DROPPED_AHEAD_MS));
+        let dropped = &mut state.dropped[layer as usize];
+        *dropped = (*dropped).max(to.min(bound));
     }
 
     /// Lets the readers look again.
@@ -173,6 +205,12 @@ impl StreamLog {
     pub fn head(&self) -> Option<(Position, Duration)> {
         let state = self.state();
         Some((state.newest?, state.newest_at?.elapsed()))
+    }
+
+    /// The group before this one in its timeline, if that is known.
+    pub fn previous(&self, id: GroupId) -> Option<u64> {
+        let state = self.state();
+        state.group_at(id).ok().and_then(|at| state.groups[at].previous)
     }
 
     /// The newest group whose beginning is held: where a reader can start.
@@ -195,7 +233,7 @@ impl StreamLog {
     pub fn announce(&self, front: Resume) -> bool {
         let mut state = self.state();
         let known = state.resume().or(state.announced);
-        let newer = known.is_none_or(|known| known.timeline < front.timeline || !known.covers(&front));
+        let newer = known.is_none_or(|known| front.is_beyond(&known));
         if newer {
             state.announced = Some(state.announced.map_or(front, |known| known.max(front)));
         }
@@ -219,15 +257,23 @@ impl StreamLog {
     /// came here.
     pub fn begins_after(&self, resume: &Resume) -> bool {
         let state = self.state();
-        let Some(first) = state.groups.front().map(|group| group.id) else { return false };
+        let timeline = resume.timeline;
+        let Some(first) = state.groups.iter().find(|group| group.id.timeline == timeline) else {
+            return state.begins_after_foreign(resume);
+        };
         let Some(group) = resume.layers.iter().map(|(group, _)| *group).min() else { return false };
-        let wanted = (resume.timeline, group);
-        if wanted.0 != first.0 || state.evicted.is_some_and(|evicted| wanted <= evicted) {
+        if state.evicted.is_some_and(|evicted| GroupId { group, timeline } <= evicted) {
             return false;
         }
-        match state.begins.filter(|begins| begins.timeline == resume.timeline) {
-            Some(begins) => resume.layers.iter().zip(begins.layers).any(|(wanted, held)| *wanted < held),
-            None => wanted < first,
+        // Stamps have gaps: there is something between only if the first group held tells of it.
+        let between = |group: u64| first.previous.is_some_and(|previous| previous >= group);
+        match state.begins.filter(|begins| begins.timeline == timeline) {
+            Some(begins) => {
+                let lacks =
+                    |(wanted, held): (&(u64, u32), (u64, u32))| *wanted < held && (held.1 > 0 || between(wanted.0));
+                resume.layers.iter().zip(begins.layers).any(lacks)
+            }
+            None => group < first.id.group && between(group),
         }
     }
 
@@ -269,16 +315,21 @@ impl StreamLog {
 }
 
 impl State {
-    fn insert(&mut self, id: GroupId, object: Object, now: Instant) -> Inserted {
+    fn insert(&mut self, id: GroupId, previous: Option<u64>, object: Object, now: Instant) -> Inserted {
+        let mut opened = false;
         let at = match self.group_at(id) {
             Ok(at) => at,
             Err(_) if self.evicted.is_some_and(|evicted| id <= evicted) => return self.refuse(),
             Err(at) => {
                 self.groups.insert(at, Group::new(id, now));
+                opened = true;
                 at
             }
         };
-        let position = Position { timeline: id.0, group: id.1, index: object.index };
+        // One origin of a shared timeline may not know what came before its first group; another one does.
+        let known = &mut self.groups[at].previous;
+        *known = known.or(previous.filter(|previous| *previous < id.group));
+        let position = id.at(object.index);
         let len = object.wire().len();
         if self.groups[at].bytes + len > BYTES_MAX {
             return self.refuse();
@@ -295,6 +346,9 @@ impl State {
         self.stats.objects += 1;
         self.stats.bytes += len as u64;
         if self.newest.is_some_and(|newest| newest >= position) {
+            if opened {
+                self.evict(now);
+            }
             return Inserted::Filled;
         }
         self.newest = Some(position);
@@ -331,27 +385,75 @@ impl State {
         self.groups.binary_search_by_key(&id, |group| group.id)
     }
 
+    /// The same for a timeline that is not held: the child gets all groups of another one that are newer.
+    fn begins_after_foreign(&self, resume: &Resume) -> bool {
+        let from = beyond(resume);
+        let asked = self.begins.is_some_and(|begins| begins.timeline == resume.timeline && beyond(&begins) <= from);
+        let lacks = |group: &Group| {
+            let went = |evicted: GroupId| group.previous.is_some_and(|previous| previous <= evicted.group);
+            self.is_missing(group, from, None) && !self.evicted.is_some_and(went)
+        };
+        !asked && self.next_foreign(resume.timeline, from).is_some_and(lacks)
+    }
+
+    /// The next group held of the same timeline.
+    fn next_of(&self, id: GroupId) -> Option<&Group> {
+        self.groups.iter().find(|group| group.id.timeline == id.timeline && group.id.group > id.group)
+    }
+
+    /// The first group held that is of another timeline and not before this stamp.
+    fn next_foreign(&self, timeline: u64, from: u64) -> Option<&Group> {
+        self.groups.iter().find(|group| group.id.timeline != timeline && group.id.group >= from)
+    }
+
+    /// Walks back through the newest timeline to the last group that is whole in the layer, over what is not, and on to
+    /// the oldest hole that may yet be filled.
     fn resume(&self) -> Option<Resume> {
-        let timeline = self.groups.back()?.id.0;
+        let timeline = self.groups.back()?.id.timeline;
         let point = |layer: Layer| {
             let mut at = None;
-            for group in self.groups.iter().rev().filter(|group| group.id.0 == timeline) {
-                if group.is_done(layer) {
-                    return at.unwrap_or((group.id.1 + 1, 0));
-                }
+            let mut whole = false;
+            let mut after: Option<&Group> = None;
+            for group in self.groups.iter().rev().filter(|group| group.id.timeline == timeline) {
                 let next = group.layers[layer as usize].last().map_or(0, |last| last + 1);
-                at = Some((group.id.1, next));
+                let hole = after.is_some_and(|after| self.is_missing(after, group.id.group + 1, Some(layer)));
+                let done = group.is_done(layer);
+                if done && (hole || at.is_none()) {
+                    at = Some((group.id.group + 1, 0));
+                } else if !done && (hole || !whole) {
+                    at = Some((group.id.group, next));
+                }
+                whole |= done;
+                after = Some(group);
             }
-            at.unwrap_or((0, 0))
+            // What was asked for from before the first group held may have yet to come.
+            let asked = self.begins.filter(|begins| begins.timeline == timeline).map(|b| b.layers[layer as usize]);
+            let owed = |asked: &(u64, u32)| {
+                let went = self.evicted.is_some_and(|evicted| asked.0 <= evicted.group);
+                !went && after.is_some_and(|first| self.is_missing(first, asked.0, Some(layer)))
+            };
+            asked.filter(owed).or(at).unwrap_or((0, 0))
         };
         Some(Resume { timeline, layers: Layer::ALL.map(point) })
     }
+
+    /// Whether something of the timeline is missing that lies between the stamp `from` and a group held, and may yet come.
+    fn is_missing(&self, group: &Group, from: u64, layer: Option<Layer>) -> bool {
+        let dropped = layer.map_or(0, |layer| self.dropped[layer as usize]);
+        group.previous.is_some_and(|previous| previous >= from.max(dropped))
+    }
+}
+
+/// The least stamp of a group, of whatever timeline, that is newer than all that lies before a resume point.
+fn beyond(resume: &Resume) -> u64 {
+    resume.layers.iter().map(|(group, index)| group + u64::from(*index > 0)).max().unwrap_or(0)
 }
 
 impl Group {
     fn new(id: GroupId, now: Instant) -> Self {
         Self {
             id,
+            previous: None,
             objects: Vec::new(),
             layers: Default::default(),
             done: [false; LAYERS],

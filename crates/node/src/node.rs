@@ -8,7 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
-use levada_overlay::{Config, Credential, Keys, LinkId, Neighbour, Node as Brain, NodeId, StreamName, Time};
+use levada_overlay::record::PRIORITY_MAX;
+use levada_overlay::{
+    Anchor, Config, Credential, Keys, LinkId, Neighbour, Node as Brain, NodeId, StreamFacts, StreamName, Time,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::driver::{Ask, BRAIN_QUEUE, Driver, ToBrain};
@@ -181,10 +184,17 @@ impl Node {
     }
 
     /// Begins to publish a stream; the returned guard withdraws it when dropped.
-    pub async fn publish(&self, stream: StreamName) -> Result<Publication, NodeError> {
-        let timeline = unix_micros();
-        let log = self.ask(|answer| Ask::Publish(stream.clone(), timeline, answer)).await??;
-        Ok(Publication { log, timeline, stream, node: self.clone() })
+    pub async fn publish(&self, stream: StreamName, priority: u32) -> Result<Publication, NodeError> {
+        let mut facts = StreamFacts::new(stream, unix_micros());
+        facts.priority = priority.min(PRIORITY_MAX);
+        facts.stamp_at_ms = unix_ms();
+        let log = self.ask(|answer| Ask::Publish(facts.clone(), answer)).await??;
+        Ok(Publication { log, facts, node: self.clone() })
+    }
+
+    /// Those who are known to publish a stream, this node among them, and what they would tell of it now.
+    pub async fn origins_of(&self, stream: &StreamName) -> Result<Vec<(NodeId, StreamFacts)>, NodeError> {
+        self.ask(|answer| Ask::Origins(stream.clone(), answer)).await
     }
 
     /// Asks for a stream; the returned guard gives it up when dropped.
@@ -271,13 +281,28 @@ impl Node {
 pub struct Publication {
     /// Where its objects go.
     pub log: Arc<StreamLog>,
-    /// Start of the broadcast.
-    pub timeline: u64,
-    stream: StreamName,
+    facts: StreamFacts,
     node: Node,
 }
 
 impl Publication {
+    /// What the mesh was last told of it.
+    pub fn facts(&self) -> &StreamFacts {
+        &self.facts
+    }
+
+    /// Tells the mesh that it goes on in this timeline and with this anchor, and that a group which began now would have
+    /// this stamp.
+    pub fn describe(&mut self, timeline: u64, anchor: Option<Anchor>, stamp_at_ms: u64) {
+        self.facts = StreamFacts { timeline, anchor, stamp_at_ms, ..self.facts.clone() };
+        self.node.tell(Ask::Describe(self.facts.clone()));
+    }
+
+    /// The node that publishes it.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The node's counters.
     pub fn stats(&self) -> &Stats {
         self.node.stats()
@@ -286,7 +311,7 @@ impl Publication {
 
 impl Drop for Publication {
     fn drop(&mut self) {
-        self.node.tell(Ask::Withdraw(self.stream.clone()));
+        self.node.tell(Ask::Withdraw(self.facts.name.clone()));
     }
 }
 
@@ -332,6 +357,12 @@ async fn accept(endpoint: quinn::Endpoint, context: LinkContext, next_link: Arc<
     }
 }
 
-fn unix_micros() -> u64 {
+/// Unix time in milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    unix_micros() / 1_000
+}
+
+/// Unix time in microseconds; what timelines are named by.
+pub(crate) fn unix_micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod mux;
+mod splice;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

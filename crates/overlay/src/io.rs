@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::id::{NodeId, StreamName};
 use crate::message::{FeedId, Hop, Join, Message, Mode};
 use crate::position::{Position, Resume};
+use crate::record::StreamFacts;
 use crate::time::Time;
 
 /// A connection to a neighbour, numbered by the driver. A number is never used again.
@@ -106,13 +107,9 @@ pub enum Input {
         /// Where the child wants to go on.
         resume: Resume,
     },
-    /// This node begins to publish.
-    Publish {
-        /// The stream.
-        stream: StreamName,
-        /// Start of the broadcast; greater than that of any earlier one of this name.
-        timeline: u64,
-    },
+    /// This node begins to publish, or publishes from now on as this says: a new timeline or anchor, or stamps that run
+    /// ahead of what was told. `stamp_at_ms` is the stamp that a group would be given at the time of this input.
+    Publish(StreamFacts),
     /// This node ceases to publish.
     Withdraw(StreamName),
     /// One more local reader.

@@ -11,6 +11,7 @@
 //!            └ streams  parent, candidate, backup, children  (node/streams: join, commit, repair, adopt)
 //! ```
 
+pub mod anchor;
 pub mod credential;
 pub mod graph;
 pub mod id;
@@ -24,10 +25,12 @@ pub mod record;
 pub mod table;
 pub mod time;
 
+pub use anchor::Anchor;
 pub use credential::Credential;
 pub use id::{NameError, NodeId, StreamName, check_node_name};
 pub use io::{Asker, Cause, ChildRoute, Event, HangUp, Inflow, Input, LinkId, Neighbour, Output, Route, Watch};
 pub use message::{FeedId, Message, Mode};
 pub use node::{Config, Keys, Node};
 pub use position::{Position, Resume};
+pub use record::StreamFacts;
 pub use time::Time;

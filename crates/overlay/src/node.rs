@@ -153,7 +153,7 @@ impl Node {
             Input::Behind { feed, since, announced } => self.behind(feed, since, announced, now),
             Input::Rate { stream, bps } => self.rate(&stream, bps),
             Input::Lacks { stream, resume } => self.lacks(&stream, resume, now),
-            Input::Publish { stream, timeline } => self.publish(stream, timeline, now),
+            Input::Publish(facts) => self.publish(facts, now),
             Input::Withdraw(stream) => self.withdraw(&stream, now),
             Input::Subscribe(stream) => self.subscribe(stream, now),
             Input::Unsubscribe(stream) => self.unsubscribe(&stream, now),

@@ -2,20 +2,21 @@
 
 use std::fmt;
 
-/// Position of an object. Ordered lexicographically, which is the order of production.
+/// Position of an object. Totally ordered over all origins of a stream, lexicographically in the order of the fields:
+/// the commit rule then admits a change from one origin to another, and no loop (docs/decisions.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Grows each time an origin starts the stream anew.
-    pub timeline: u64,
-    /// Grows by one with every point where decoding can start.
+    /// Stamp of the group: Unix time in milliseconds at which it began, as its origin has it; ascends in a timeline.
     pub group: u64,
+    /// Identity of one broadcast of one encoder.
+    pub timeline: u64,
     /// Counts the objects of the group, over all layers, from 0.
     pub index: u32,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.timeline, self.group, self.index)
+        write!(f, "{}@{}:{}", self.group, self.timeline, self.index)
     }
 }
 
@@ -27,7 +28,7 @@ pub const LAYERS: usize = 3;
 pub struct Resume {
     /// The timeline that all layers are in.
     pub timeline: u64,
-    /// (group, index) per layer.
+    /// (group, index) per layer. (g + 1, 0) is the beginning of whatever comes after g.
     pub layers: [(u64, u32); LAYERS],
 }
 
@@ -38,15 +39,22 @@ impl Resume {
         self.timeline != other.timeline || self.layers.iter().zip(other.layers).all(|(own, other)| *own >= other)
     }
 
-    /// The further of both points, per layer; of two timelines the newer one.
+    /// How far it is: what the layer that is furthest on lacks first.
+    pub fn reach(&self) -> ((u64, u32), u64) {
+        (self.layers.into_iter().max().unwrap_or_default(), self.timeline)
+    }
+
+    /// Whether something lies between `known` and this point.
+    pub fn is_beyond(&self, known: &Self) -> bool {
+        if self.timeline == known.timeline { !known.covers(self) } else { self.reach() > known.reach() }
+    }
+
+    /// The further of both points, per layer; of two timelines the one that is further on.
     pub fn max(self, other: Self) -> Self {
-        match self.timeline.cmp(&other.timeline) {
-            std::cmp::Ordering::Less => other,
-            std::cmp::Ordering::Greater => self,
-            std::cmp::Ordering::Equal => {
-                let layer = |layer: usize| self.layers[layer].max(other.layers[layer]);
-                Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
-            }
+        if self.timeline != other.timeline {
+            return if self.reach() >= other.reach() { self } else { other };
         }
+        let layer = |layer: usize| self.layers[layer].max(other.layers[layer]);
+        Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
     }
 }

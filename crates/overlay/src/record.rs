@@ -2,13 +2,16 @@
 //!
 //! A record is kept and forwarded as the bytes its author signed, so fields that this version does not know survive.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
 
+pub use crate::anchor::Anchor;
 use crate::credential::Credential;
 use crate::id::{NodeId, StreamName, check_node_name};
 
-/// Largest record, in bytes: a thousand streams with the longest names fit.
+/// Largest record, in bytes: a thousand streams with the longest names fit, or 800 of shared timelines.
 pub const RECORD_LEN_MAX: usize = 96 * 1024;
 /// Most links that a node can list. Tuned: the degree of a mesh node is 6 to 10, a hub's a few hundred.
 pub const LINKS_MAX: usize = 1024;
@@ -18,6 +21,11 @@ pub const STREAMS_MAX: usize = 1024;
 pub const ADDRESSES_MAX: usize = 8;
 /// Longest address or URL, in bytes.
 pub const ADDRESS_LEN_MAX: usize = 256;
+
+/// Priority of an origin that says nothing of it.
+pub const PRIORITY_DEFAULT: u32 = 100;
+/// Highest priority of an origin.
+pub const PRIORITY_MAX: u32 = 255;
 
 /// What a record is about. A node has one record of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,8 +86,30 @@ pub struct LinkFacts {
 pub struct StreamFacts {
     /// Its name.
     pub name: StreamName,
-    /// Start of this broadcast, greater than that of any earlier one.
+    /// Identity of this broadcast; of two that are begun, the later one's is greater.
     pub timeline: u64,
+    /// How stamps derive from the encoder's timestamps, if other origins may make the same groups of it.
+    pub anchor: Option<Anchor>,
+    /// Origins of a higher priority are preferred, 0 to [`PRIORITY_MAX`].
+    pub priority: u32,
+    /// The stamp that the author would have given to a group begun when this was signed, Unix time in milliseconds; 0:
+    /// it does not say.
+    pub stamp_at_ms: u64,
+}
+
+impl StreamFacts {
+    /// A stream of its own timeline and of the default priority.
+    pub fn new(name: StreamName, timeline: u64) -> Self {
+        Self { name, timeline, anchor: None, priority: PRIORITY_DEFAULT, stamp_at_ms: 0 }
+    }
+
+    /// The same, `age` later.
+    pub fn aged(mut self, age: Duration) -> Self {
+        if self.stamp_at_ms > 0 {
+            self.stamp_at_ms = self.stamp_at_ms.saturating_add(age.as_millis() as u64);
+        }
+        self
+    }
 }
 
 /// What a record says.
@@ -191,7 +221,17 @@ fn encode(author: NodeId, version: Version, facts: &Facts) -> wire::Body {
         Facts::Streams(streams) => wire::Facts::Streams(wire::Streams {
             streams: streams
                 .iter()
-                .map(|stream| wire::Stream { name: stream.name.as_str().into(), timeline: stream.timeline })
+                .map(|stream| wire::Stream {
+                    name: stream.name.as_str().into(),
+                    timeline: stream.timeline,
+                    anchor: stream.anchor.map(|anchor| wire::Anchor {
+                        timeline: anchor.timeline,
+                        dts: anchor.dts,
+                        unix_ms: anchor.unix_ms,
+                    }),
+                    priority: Some(stream.priority),
+                    stamp_at_ms: stream.stamp_at_ms,
+                })
                 .collect(),
         }),
     };
@@ -230,7 +270,15 @@ fn parse_streams(streams: wire::Streams) -> Result<Vec<StreamFacts>, RecordError
     }
     let parse = |stream: wire::Stream| {
         let name = StreamName::new(&stream.name).map_err(|_| RecordError::Field("stream name"))?;
-        Ok(StreamFacts { name, timeline: stream.timeline })
+        let anchor =
+            |anchor: wire::Anchor| Anchor { timeline: anchor.timeline, dts: anchor.dts, unix_ms: anchor.unix_ms };
+        Ok(StreamFacts {
+            name,
+            timeline: stream.timeline,
+            anchor: stream.anchor.map(anchor),
+            priority: stream.priority.unwrap_or(PRIORITY_DEFAULT).min(PRIORITY_MAX),
+            stamp_at_ms: stream.stamp_at_ms,
+        })
     };
     streams.streams.into_iter().map(parse).collect()
 }
@@ -305,6 +353,22 @@ mod wire {
         pub(super) name: String,
         #[prost(uint64, tag = "2")]
         pub(super) timeline: u64,
+        #[prost(message, optional, tag = "3")]
+        pub(super) anchor: Option<Anchor>,
+        #[prost(uint32, optional, tag = "4")]
+        pub(super) priority: Option<u32>,
+        #[prost(uint64, tag = "5")]
+        pub(super) stamp_at_ms: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Anchor {
+        #[prost(uint64, tag = "1")]
+        pub(super) timeline: u64,
+        #[prost(sint64, tag = "2")]
+        pub(super) dts: i64,
+        #[prost(uint64, tag = "3")]
+        pub(super) unix_ms: u64,
     }
 }
 

@@ -190,6 +190,17 @@ impl Table {
         })
     }
 
+    /// The same, as they would tell it now, by the age of their records. Ages are cut down to whole seconds where they
+    /// travel, so nobody's stamps are thought to be further on than they are.
+    pub fn origins_at(&self, name: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
+        let aged = |(author, facts): (NodeId, &StreamFacts)| {
+            let held = self.records.get(&(author, RecordKind::Streams))?;
+            let age = Duration::from_secs(u64::from(held.older_s)) + now.since(held.signed_at);
+            Some((author, facts.clone().aged(age)))
+        };
+        self.origins_of(name).filter_map(aged).collect()
+    }
+
     /// Number of records held.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -2,7 +2,7 @@
 
 use levada_overlay::Position;
 
-use crate::water::GROUP_OBJECTS;
+use crate::water::{GROUP_MS, GROUP_OBJECTS};
 
 /// Objects of one timeline without a hole, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,16 @@ struct Run {
     end: u64,
 }
 
+impl Run {
+    fn first(&self) -> Position {
+        position(self.timeline, self.first)
+    }
+
+    fn holds(&self, timeline: u64, number: u64) -> bool {
+        self.timeline == timeline && (self.first..self.end).contains(&number)
+    }
+}
+
 /// Positions, as runs in ascending order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
@@ -20,24 +30,45 @@ pub(crate) struct Held {
     len: usize,
 }
 
-/// Number of an object in its timeline.
+/// Number of an object in its timeline, which is named after the microsecond of its beginning.
 pub(crate) fn number(position: Position) -> u64 {
-    position.group * u64::from(GROUP_OBJECTS) + u64::from(position.index)
+    let groups = position.group.saturating_sub(position.timeline / 1_000) / GROUP_MS;
+    groups * u64::from(GROUP_OBJECTS) + u64::from(position.index)
 }
 
 /// The object of that number.
 pub(crate) fn position(timeline: u64, number: u64) -> Position {
     let objects = u64::from(GROUP_OBJECTS);
-    Position { timeline, group: number / objects, index: (number % objects) as u32 }
+    let group = timeline / 1_000 + number / objects * GROUP_MS;
+    Position { group, timeline, index: (number % objects) as u32 }
 }
 
 impl Held {
     pub(crate) fn first(&self) -> Option<Position> {
-        self.runs.first().map(|run| position(run.timeline, run.first))
+        self.runs.first().map(Run::first)
     }
 
     pub(crate) fn last(&self) -> Option<Position> {
-        self.runs.last().map(|run| position(run.timeline, run.end - 1))
+        // Runs of different timelines hardly ever overlap, but they may.
+        self.runs.iter().rev().take(3).map(|run| position(run.timeline, run.end - 1)).max()
+    }
+
+    /// Whether later objects of the same timeline are held.
+    pub(crate) fn goes_on_after(&self, from: Position) -> bool {
+        let number = number(from);
+        self.runs.iter().rev().any(|run| run.timeline == from.timeline && run.end > number)
+    }
+
+    /// The first beginning of a group with at least this stamp.
+    pub(crate) fn first_group_from(&self, group: u64) -> Option<Position> {
+        let objects = u64::from(GROUP_OBJECTS);
+        let start = |run: &Run| {
+            let within = run.first.div_ceil(objects);
+            let since = group.saturating_sub(run.timeline / 1_000).div_ceil(GROUP_MS);
+            let number = within.max(since) * objects;
+            (number < run.end).then(|| position(run.timeline, number))
+        };
+        self.runs.iter().filter_map(start).min()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,32 +87,29 @@ impl Held {
     fn run_of(&self, wanted: Position) -> Option<&Run> {
         let number = number(wanted);
         // The newest run is nearly always the one.
-        let run = self.runs.iter().rev().find(|run| (run.timeline, run.first) <= (wanted.timeline, number))?;
-        (run.timeline == wanted.timeline && number < run.end).then_some(run)
+        self.runs.iter().rev().find(|run| run.holds(wanted.timeline, number))
     }
 
     /// Adds a position; `false` if it was there.
     pub(crate) fn insert(&mut self, new: Position) -> bool {
         let (timeline, number) = (new.timeline, number(new));
-        let after = |run: &Run| (run.timeline, run.first) <= (timeline, number);
-        let at = self.runs.len() - self.runs.iter().rev().take_while(|run| !after(run)).count();
-        let joins_next = self.runs.get(at).is_some_and(|run| run.timeline == timeline && run.first == number + 1);
-        if let Some(before) = at.checked_sub(1).and_then(|before| self.runs.get_mut(before))
-            && before.timeline == timeline
-            && number <= before.end
-        {
-            if number < before.end {
-                return false;
+        if self.run_of(new).is_some() {
+            return false;
+        }
+        let same = |run: &Run| run.timeline == timeline;
+        let before = self.runs.iter().rposition(|run| same(run) && run.end == number);
+        let after = self.runs.iter().rposition(|run| same(run) && run.first == number + 1);
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                self.runs[before].end = self.runs[after].end;
+                self.runs.remove(after);
             }
-            before.end += 1;
-            if joins_next {
-                let next = self.runs.remove(at);
-                self.runs[at - 1].end = next.end;
+            (Some(before), None) => self.runs[before].end += 1,
+            (None, Some(after)) => self.runs[after].first = number,
+            (None, None) => {
+                let at = self.runs.partition_point(|run| run.first() < new);
+                self.runs.insert(at, Run { timeline, first: number, end: number + 1 });
             }
-        } else if joins_next {
-            self.runs[at].first = number;
-        } else {
-            self.runs.insert(at, Run { timeline, first: number, end: number + 1 });
         }
         self.len += 1;
         true
@@ -111,7 +139,7 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(1);
         let (mut held, mut plain) = (Held::default(), BTreeSet::new());
         for _ in 0..20_000 {
-            let some = position(rng.random_range(1..4), rng.random_range(0..120));
+            let some = position(rng.random_range(1..4) * 10_000_000, rng.random_range(0..120));
             assert_eq!(held.contains(some), plain.contains(&some));
             if rng.random_range(0..3) > 0 {
                 assert_eq!(held.insert(some), plain.insert(some));

@@ -23,5 +23,5 @@ pub use action::Action;
 pub use checkers::Violation;
 pub use link::{Burst, Impairment};
 pub use run::run;
-pub use water::{GROUP_OBJECTS, OBJECT_INTERVAL};
+pub use water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
 pub use world::{Settings, World};

@@ -12,6 +12,8 @@ use crate::held::Held;
 pub const GROUP_OBJECTS: u32 = 50;
 /// Time between two objects.
 pub const OBJECT_INTERVAL: Duration = Duration::from_millis(20);
+/// Milliseconds that a group lasts; stamps of groups are this far apart.
+pub const GROUP_MS: u64 = GROUP_OBJECTS as u64 * OBJECT_INTERVAL.as_millis() as u64;
 /// Objects kept: 200 s, longer than any outage that is simulated, so that every loss is somebody's fault.
 pub(crate) const KEEP: usize = 10_000;
 
@@ -83,7 +85,7 @@ pub(crate) fn successor(position: Position) -> Position {
     if position.index + 1 < GROUP_OBJECTS {
         Position { index: position.index + 1, ..position }
     } else {
-        Position { group: position.group + 1, index: 0, ..position }
+        Position { group: position.group + GROUP_MS, index: 0, ..position }
     }
 }
 
@@ -192,7 +194,7 @@ impl Water {
             let progress = self.progress();
             missing = self.pace.announce(front, &progress, now);
         }
-        let newer = self.front().is_none_or(|known| known.timeline < front.timeline || !known.covers(&front));
+        let newer = self.front().is_none_or(|known| front.is_beyond(&known));
         if !newer || !(inflow.passed_on || inflow.report) {
             return (None, missing);
         }
@@ -241,14 +243,20 @@ impl Water {
             let Some(head) = head else { continue };
             let newest_group = Position { index: 0, ..head };
             let mut from = child.next.unwrap_or(newest_group);
-            if from.timeline < head.timeline {
-                from = newest_group;
-            }
-            // A hole is being filled, so a feed goes as far as the log is whole.
-            for _ in 0..self.held.whole_from(from) {
-                out.push(Flow::Object { link, feed, position: from, bytes: payload(from) });
-                from = successor(from);
-                child.next = Some(from);
+            loop {
+                for _ in 0..self.held.whole_from(from) {
+                    out.push(Flow::Object { link, feed, position: from, bytes: payload(from) });
+                    from = successor(from);
+                    child.next = Some(from);
+                }
+                // A hole is being filled, so a feed goes as far as the log is whole.
+                if from > head || self.held.goes_on_after(from) {
+                    break;
+                }
+                // Another broadcast took over: its first group that is newer than all that the child can hold.
+                let group = from.group + u64::from(from.index > 0);
+                let Some(start) = self.held.first_group_from(group) else { break };
+                from = start;
             }
         }
     }

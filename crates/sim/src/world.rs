@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use levada_overlay::{
-    Config, Credential, FeedId, Input, Message, Neighbour, Node, NodeId, Position, Resume, StreamName, Time,
+    Config, Credential, FeedId, Input, Message, Neighbour, Node, NodeId, Position, Resume, StreamFacts, StreamName, Time,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -363,7 +363,7 @@ impl World {
         let next = behind_us.div_ceil(OBJECT_INTERVAL.as_micros() as u64);
         self.local(node, index).published = Some(Publication { timeline, next });
         self.local(node, index).water.get_or_insert_default();
-        self.input(node, Input::Publish { stream: stream.clone(), timeline });
+        self.input(node, Input::Publish(StreamFacts::new(stream.clone(), timeline)));
         let lives = self.nodes[node as usize].lives;
         self.at(made_at(position(timeline, next)), Happening::Produce { node, stream: index, lives });
         self.connectivity_changed();

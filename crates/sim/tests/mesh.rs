@@ -226,6 +226,38 @@ fn a_hundred_nodes_agree() {
     assert_agreed(&mut world, 100, 9);
 }
 
+/// Positions are ordered over all origins, so a change from one to another closes no loop, whatever breaks meanwhile.
+#[test]
+fn independent_origins_stand_in_for_each_other() {
+    for seed in seeds(20) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let nodes = 12;
+        let links = topology::random(nodes, 4, &mut rng);
+        let mut world = World::new(Settings::new(seed, nodes, links.clone()));
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(Duration::from_millis(rng.random_range(100..2_000)));
+        world.publish(1, &cam);
+        world.run_for(2 * SECOND);
+        (2..nodes).for_each(|node| world.subscribe(node, &cam));
+        for _ in 0..5 {
+            world.run_for(2 * SECOND);
+            let (a, b) = links[rng.random_range(0..links.len())];
+            world.cut(a, b);
+            world.run_for(2 * SECOND);
+            world.heal(a, b);
+        }
+        world.run_for(5 * SECOND);
+        world.crash(usize::from(rng.random_bool(0.5)));
+        world.run_for(15 * SECOND);
+        let before = world.delivered();
+        world.run_for(5 * SECOND);
+        let each = (world.delivered() - before) / (nodes as u64 - 2);
+        assert!(each > 200, "seed {seed}: {each} objects at each reader in 5 s");
+        assert_clean(&world, seed);
+    }
+}
+
 /// Negative control: a water that reports any object of a candidate as newer breaks what the checkers guard.
 #[test]
 fn a_naive_commit_rule_is_caught() {

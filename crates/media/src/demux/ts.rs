@@ -38,32 +38,66 @@ pub struct TsDemuxer {
     pat: Sections,
     pmt: Option<(u16, Sections)>,
     streams: BTreeMap<u16, Elementary>,
-    queues: BTreeMap<u8, VecDeque<Frame>>,
+    queues: Queues,
     clock: Clock,
     ended: bool,
     /// Bytes that belong to no packet, or to none that can be used.
     pub skipped: u64,
 }
 
+/// Frames by track, as they came, each with the run of the encoder it is of.
+type Queues = BTreeMap<u8, VecDeque<(u64, Frame)>>;
+
+/// Timestamps that go further than this at once, in ticks of 90 kHz, are those of an encoder that started anew. Tuned: tracks
+/// are less than a second apart in a stream.
+const JUMP: i64 = 2 * 90_000;
+
 /// Unwraps 33-bit timestamps of all streams against one reference.
 #[derive(Default)]
 struct Clock {
     base: Option<u64>,
-    last: i64,
+    last: Option<i64>,
+    /// Timestamps stay those of the encoder, this many wraps added.
+    absolute: Option<i64>,
+    /// Counts the times that the encoder started anew.
+    run: u64,
 }
 
 impl Clock {
     /// Ticks at 90 kHz. The first timestamp becomes ten seconds, so that earlier ones stay positive.
     fn unwrap(&mut self, raw: u64) -> i64 {
-        let base = *self.base.get_or_insert(raw);
+        let base = if self.absolute.is_some() { 0 } else { *self.base.get_or_insert(raw) };
         let ahead = (raw.wrapping_sub(base) & 0x1_ffff_ffff) as i64;
-        let turns = (self.last - ahead + (1 << 32)).div_euclid(1 << 33);
-        self.last = ahead + (turns << 33);
-        self.last + 900_000
+        let last = *self.last.get_or_insert(ahead);
+        let turns = (last - ahead + (1 << 32)).div_euclid(1 << 33);
+        let now = ahead + (turns << 33);
+        self.last = Some(now);
+        if now.abs_diff(last) > JUMP as u64 {
+            self.run += 1;
+        }
+        match self.absolute {
+            Some(wraps) => now.saturating_add(wraps.saturating_mul(1 << 33)),
+            None => now + 900_000,
+        }
     }
 }
 
 impl TsDemuxer {
+    /// One whose timestamps stay those of the encoder, so that whoever takes the same stream apart gets the same frames,
+    /// wherever he begins.
+    pub fn absolute() -> Self {
+        Self { clock: Clock { absolute: Some(0), ..Clock::default() }, ..Self::default() }
+    }
+
+    /// Adds wraps of the 33-bit timestamps (26.5 hours each) to those that are to come; frames on their way are dropped.
+    pub fn add_wraps(&mut self, wraps: i64) {
+        if let Some(added) = &mut self.clock.absolute {
+            *added = added.saturating_add(wraps);
+        }
+        self.queues.clear();
+        self.streams.values_mut().for_each(Elementary::forget);
+    }
+
     /// Takes bytes in.
     pub fn push(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
@@ -112,11 +146,12 @@ impl TsDemuxer {
         if waiting && !self.ended && held < REORDER_MAX {
             return None;
         }
-        let time = |frame: &Frame| {
-            i128::from(frame.dts) * 1_000_000 / i128::from(scales.get(&frame.track).copied().unwrap_or(1))
+        let time = |(run, frame): &(u64, Frame)| {
+            let scale = i128::from(scales.get(&frame.track).copied().unwrap_or(1));
+            (*run, i128::from(frame.dts) * 1_000_000 / scale)
         };
         let first = self.queues.values_mut().filter(|queue| !queue.is_empty());
-        first.min_by_key(|queue| queue.front().map(time))?.pop_front()
+        first.min_by_key(|queue| queue.front().map(time))?.pop_front().map(|(_, frame)| frame)
     }
 
     fn packet(&mut self, packet: &[u8]) {

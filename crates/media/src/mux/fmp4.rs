@@ -48,6 +48,12 @@ impl Fmp4Muxer {
         })
     }
 
+    /// Goes on with other tracks: a new initialisation segment, fragment numbers that go on.
+    pub fn change(&mut self, catalog: &Catalog) -> Result<(), MuxError> {
+        *self = Self { sequence: self.sequence, ..Self::new(catalog)? };
+        Ok(())
+    }
+
     /// `ftyp` and `moov`.
     pub fn init_segment(&self) -> Bytes {
         self.init.clone()

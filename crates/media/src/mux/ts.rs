@@ -35,7 +35,8 @@ pub struct TsMuxer {
     pcr_at: Option<u64>,
     /// Index of the track that carries the clock.
     clock: usize,
-    discontinuity: bool,
+    /// Version of the program map.
+    version: u8,
     /// The frame in the form that the container wants; kept to spare an allocation per frame.
     scratch: BytesMut,
 }
@@ -47,6 +48,8 @@ struct MuxTrack {
     codec: Codec,
     timescale: i128,
     continuity: u8,
+    /// The next packet is to say that its PID does not go on from the last one (section 2.4.3.5).
+    discontinuity: bool,
     stream_id: u8,
     /// Parameter sets between start codes.
     parameters: Bytes,
@@ -61,7 +64,7 @@ impl TsMuxer {
             return Err(MuxError::NoTrack);
         }
         let clock = catalog.tracks.iter().position(|track| matches!(track.kind, Kind::Video { .. })).unwrap_or(0);
-        let tables = tables(catalog, &tracks, clock);
+        let tables = tables(catalog, &tracks, clock, 0);
         Ok(Self {
             tracks,
             tables,
@@ -69,16 +72,32 @@ impl TsMuxer {
             tables_at: None,
             pcr_at: None,
             clock,
-            discontinuity: false,
+            version: 0,
             scratch: BytesMut::new(),
         })
     }
 
-    /// The next timestamps do not continue the last ones; players are told.
+    /// What comes next does not continue what came; players are told on every PID.
     pub fn mark_discontinuity(&mut self) {
-        self.discontinuity = true;
+        self.tracks.iter_mut().for_each(|track| track.discontinuity = true);
         self.tables_at = None;
         self.pcr_at = None;
+    }
+
+    /// Goes on with other tracks: a new version of the program map, counters that go on, and a discontinuity.
+    pub fn change(&mut self, catalog: &Catalog) -> Result<(), MuxError> {
+        let mut next = Self::new(catalog)?;
+        for track in &mut next.tracks {
+            // A PID that comes back after a while goes on from zero, which its mark allows.
+            let before = self.tracks.iter().find(|before| before.pid == track.pid);
+            track.continuity = before.map_or(0, |before| before.continuity);
+        }
+        next.tables_continuity = self.tables_continuity;
+        next.version = (self.version + 1) & 0x1f;
+        next.tables = tables(catalog, &next.tracks, next.clock, next.version);
+        next.mark_discontinuity();
+        *self = next;
+        Ok(())
     }
 
     /// Appends the packets of a frame. A frame of an unknown track is passed over.
@@ -99,11 +118,13 @@ impl TsMuxer {
         if with_clock {
             self.pcr_at = Some(dts);
         }
-        let discontinuity = with_clock && std::mem::take(&mut self.discontinuity);
         let mut pes = std::mem::take(&mut self.scratch);
         pes.clear();
         let track = &mut self.tracks[at];
         track.put_pes(frame, pts + LEAD, dts + LEAD, &mut pes);
+        // The clock's PID says so where the new clock is.
+        let marks = at != self.clock || with_clock;
+        let discontinuity = marks && std::mem::take(&mut track.discontinuity);
         track.put_packets(&pes, pcr, video && frame.keyframe, discontinuity, out);
         self.scratch = pes;
     }
@@ -149,6 +170,7 @@ impl MuxTrack {
             codec: track.codec,
             timescale: i128::from(track.timescale),
             continuity: 0,
+            discontinuity: false,
             // Table 2-22: video stream 0, audio stream 0, private stream 1.
             stream_id: match track.codec {
                 Codec::H264 | Codec::Hevc => 0xe0,
@@ -253,11 +275,11 @@ fn put_timestamp(out: &mut BytesMut, prefix: u8, value: u64) {
 }
 
 /// The packets of the program association table and the program map table.
-fn tables(catalog: &Catalog, tracks: &[MuxTrack], clock: usize) -> Bytes {
+fn tables(catalog: &Catalog, tracks: &[MuxTrack], clock: usize, version: u8) -> Bytes {
     let mut pat = BytesMut::from(&[0, 0, 0, 0, 1, 0xc1, 0, 0, 0, 1][..]);
     pat.put_u16(0xe000 | PMT_PID);
     pat[0] = 0x00;
-    let mut pmt = BytesMut::from(&[2, 0, 0, 0, 1, 0xc1, 0, 0][..]);
+    let mut pmt = BytesMut::from(&[2, 0, 0, 0, 1, 0xc1 | version << 1, 0, 0][..]);
     pmt.put_u16(0xe000 | tracks.get(clock).map_or(0x1fff, |track| track.pid));
     pmt.put_u16(0xf000);
     for (track, entry) in tracks.iter().zip(&catalog.tracks) {

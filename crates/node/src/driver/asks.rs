@@ -12,15 +12,23 @@ impl Driver {
     /// A question whose asker is gone needs no answer, so failed sends are passed over.
     pub(super) fn ask(&mut self, ask: Ask, now: Time) {
         match ask {
-            Ask::Publish(stream, timeline, answer) => {
-                let log = if self.water.is_published(&stream) {
-                    Err(NodeError::AlreadyPublished { stream, node: self.brain.name().to_owned() })
+            Ask::Publish(facts, answer) => {
+                let log = if self.water.is_published(&facts.name) {
+                    Err(NodeError::AlreadyPublished { stream: facts.name, node: self.brain.name().to_owned() })
                 } else {
-                    let log = self.water.publish(&stream);
-                    self.brain.handle_input(Input::Publish { stream, timeline }, now);
+                    let log = self.water.publish(&facts.name);
+                    self.brain.handle_input(Input::Publish(facts), now);
                     Ok(log)
                 };
                 let _ = answer.send(log);
+            }
+            Ask::Describe(facts) => {
+                if self.water.is_published(&facts.name) {
+                    self.brain.handle_input(Input::Publish(facts), now);
+                }
+            }
+            Ask::Origins(stream, answer) => {
+                let _ = answer.send(self.brain.origins_of(&stream, now));
             }
             Ask::Withdraw(stream) => {
                 self.water.withdraw(&stream);

@@ -205,6 +205,8 @@ struct Target {
     inlet: Arc<Inlet>,
     feed: FeedId,
     group: GroupId,
+    /// The group before it in its timeline, if the parent knows.
+    previous: Option<u64>,
     layer: Layer,
     ended: bool,
 }
@@ -246,10 +248,11 @@ async fn take_objects(
         let object = Object::parse(wire)?;
         Stats::add(&stats.objects_in, 1);
         Stats::add(&stats.bytes_in, len as u64);
-        let position = Position { timeline: target.group.0, group: target.group.1, index: object.index };
+        let position = target.group.at(object.index);
+        let (log, open) = (&target.inlet.log, &target.inlet.open);
         let now = Instant::now();
         target.inlet.bring(1, now);
-        let inserting = target.inlet.log.insert_if(&target.inlet.open, target.group, object, now);
+        let inserting = log.insert_if(open, target.group, target.previous, object, now);
         let outcome = inserting.ok_or(ReceiveError::UnknownFeed)?;
         if outcome == Inserted::Duplicate {
             Stats::add(&stats.duplicates, 1);
@@ -266,13 +269,13 @@ async fn take_objects(
 fn header(block: &mut BytesMut, link: levada_overlay::LinkId, feeds: &Feeds) -> Result<Option<Target>, ReceiveError> {
     let mut rest = &block[..];
     let mut field = || get_varint(&mut rest);
-    let (Some(feed), Some(timeline), Some(group), Some(layer)) = (field(), field(), field(), field()) else {
-        return Ok(None);
-    };
+    let (Some(feed), Some(timeline), Some(group)) = (field(), field(), field()) else { return Ok(None) };
+    let (Some(layer), Some(since)) = (field(), field()) else { return Ok(None) };
     let used = block.len() - rest.len();
     block.advance(used);
     let layer = Layer::from_number(layer).ok_or(ReceiveError::Header)?;
     let feed = FeedId(feed);
     let inlet = feeds.get(feed, link).filter(|inlet| inlet.mode == Mode::Full).ok_or(ReceiveError::UnknownFeed)?;
-    Ok(Some(Target { inlet, feed, group: (timeline, group), layer, ended: false }))
+    let previous = group.checked_sub(since).filter(|_| since > 0);
+    Ok(Some(Target { inlet, feed, group: GroupId { group, timeline }, previous, layer, ended: false }))
 }

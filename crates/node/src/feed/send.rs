@@ -135,7 +135,8 @@ impl LayerSender {
             // Audio and data before video, discardable video last. Setting it fails only on a stream that is closed.
             let _ = stream.set_priority(-(self.layer as i32));
             let mut header = BytesMut::with_capacity(32);
-            for field in [self.target.feed.0, group.0, group.1, self.layer as u64] {
+            let since = self.log.previous(group).map_or(0, |previous| group.group - previous);
+            for field in [self.target.feed.0, group.timeline, group.group, self.layer as u64, since] {
                 put_varint(&mut header, field);
             }
             stream.write_chunk(header.freeze()).await?;
@@ -163,7 +164,7 @@ impl LayerSender {
         if let Some(mut stream) = self.open.take() {
             let _ = stream.reset(VarInt::from_u32(CODE_LATE));
         }
-        let point = |(group, index): (GroupId, u32)| (group.1, index);
+        let point = |(group, index): (GroupId, u32)| (group.group, index);
         let gap = Gap { feed: self.target.feed, layer: self.layer as u8, from: point(from), to: point(to) };
         self.target.control.send(&Message::Gap(gap));
     }

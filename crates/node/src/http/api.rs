@@ -156,9 +156,9 @@ pub(super) async fn map(State(rooms): State<Rooms>) -> Result<Json<View>, Proble
 /// A complete group that a node holds, for comparing what two nodes hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDigest {
-    /// Start of the broadcast.
+    /// The broadcast that it is of.
     pub timeline: u64,
-    /// Number of the group.
+    /// Stamp of the group.
     pub group: u64,
     /// Number of its objects.
     pub objects: u32,
@@ -178,7 +178,7 @@ pub(super) async fn groups(
         let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
         group.objects.iter().for_each(|object| hash.update(object.wire()));
         let sha256 = crate::trust::hex(hash.finish().as_ref());
-        Some(GroupDigest { timeline: group.id.0, group: group.id.1, objects, sha256 })
+        Some(GroupDigest { timeline: group.id.timeline, group: group.id.group, objects, sha256 })
     };
     Ok(Json(log.summary().into_iter().filter_map(digest).collect()))
 }

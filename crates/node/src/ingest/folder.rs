@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use levada_overlay::record::PRIORITY_DEFAULT;
 use tokio::task::JoinHandle;
 
 use super::{IngestError, publish_file, stream_name};
@@ -74,7 +75,7 @@ fn list(dir: &Path) -> Option<BTreeMap<PathBuf, Stamp>> {
 
 async fn run(node: &Node, path: &Path) {
     let result = match stream_name(path) {
-        Ok(name) => publish_file(node, path, name).await,
+        Ok(name) => publish_file(node, path, name, PRIORITY_DEFAULT).await,
         Err(error) => Err(error),
     };
     if let Err(error) = result {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use levada_media::{Layer, Object};
 use levada_overlay::Resume;
 
-use super::{Group, GroupId, StreamLog};
+use super::{Group, GroupId, State, StreamLog, beyond};
 
 /// A reader whose next object has been here for this much longer than when it began is moved to the newest group; so is
 /// one that waits this long for what does not come. Tuned: the log holds ten seconds, a viewer buffers less than two.
@@ -24,6 +24,8 @@ pub struct LayerCursor {
     owed: bool,
     /// How old the first object was that this cursor gave out: a child that resumes begins behind.
     grace: Option<Duration>,
+    /// Groups of another timeline are newer than all that the child holds from this stamp on.
+    beyond: u64,
     /// Since when something is missing that others came after.
     stuck_since: Option<Instant>,
 }
@@ -56,35 +58,43 @@ pub enum LayerStep {
 impl LayerCursor {
     /// Starts at a group, or at the newest one there is when it first looks.
     pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
-        Self { layer, group, index: 0, owed: false, grace: None, stuck_since: None }
+        Self { layer, group, index: 0, owed: false, grace: None, beyond: 0, stuck_since: None }
     }
 
     /// Goes on where a child left off.
     pub fn resume(layer: Layer, resume: &Resume) -> Self {
         let (group, index) = resume.layers[layer as usize];
-        let group = Some((resume.timeline, group));
-        Self { layer, group, index, owed: index > 0, grace: None, stuck_since: None }
+        let group = Some(GroupId { group, timeline: resume.timeline });
+        // The same for all layers, which must change to another timeline at the same group.
+        let beyond = beyond(resume);
+        Self { layer, group, index, owed: index > 0, grace: None, beyond, stuck_since: None }
     }
 
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
         let state = log.state();
         let Some(newest) = state.groups.back().map(|group| group.id) else { return LayerStep::Wait };
-        let id = *self.group.get_or_insert(newest);
-        let at = match state.group_at(id) {
-            Ok(at) => at,
-            Err(at) => {
+        let (id, at) = loop {
+            let id = *self.group.get_or_insert(newest);
+            match state.place(id, self.index, self.beyond) {
+                Place::Held(at) => break (id, at),
+                Place::Moved(to) => {
+                    let began = self.index > 0 || self.owed;
+                    self.enter(to);
+                    if began {
+                        return LayerStep::End { group: id, total: None, owed: false };
+                    }
+                }
                 // Layers travel apart, so a group may begin to arrive after its successor; one that went never will.
-                let later = state.groups.get(at).map(|later| later.id);
-                let went = state.evicted.is_some_and(|evicted| id <= evicted);
-                return match later {
-                    Some(later) if went || self.is_stuck(now) => self.skip_to(later),
-                    _ => LayerStep::Wait,
-                };
+                Place::Missing { to, went } => {
+                    let dropped = self.index == 0 && state.was_dropped(id, to, self.layer);
+                    return if went || dropped || self.is_stuck(now) { self.skip_to(to) } else { LayerStep::Wait };
+                }
+                Place::Nothing => return LayerStep::Wait,
             }
         };
         let group = &state.groups[at];
-        let later = state.groups.get(at + 1).map(|later| later.id);
+        let later = state.after(id);
         let indices = &group.layers[self.layer as usize];
         let pending = &indices[indices.partition_point(|index| *index < self.index)..];
         if let Some(oldest) = pending.first().and_then(|index| group.get(*index)).map(|held| held.at) {
@@ -100,22 +110,32 @@ impl LayerCursor {
         }
         if !group.is_done(self.layer) {
             return match later {
+                // Of a broadcast that gave way to another one, nothing more is waited for.
+                Some(later) if later.timeline != id.timeline => {
+                    self.enter(following(id));
+                    LayerStep::End { group: id, total: None, owed: false }
+                }
                 Some(later) if self.is_stuck(now) => self.skip_to(later),
                 _ => LayerStep::Wait,
             };
         }
         let (total, owed) = (group.total, std::mem::take(&mut self.owed));
         match later {
-            Some(later) => {
-                self.group = Some(following(id, later));
-                self.index = 0;
-                self.stuck_since = None;
+            Some(_) => {
+                self.enter(following(id));
                 LayerStep::End { group: id, total, owed }
             }
             // The end is told as soon as it is known.
             None if owed => LayerStep::End { group: id, total, owed },
             None => LayerStep::Wait,
         }
+    }
+
+    fn enter(&mut self, id: GroupId) {
+        self.group = Some(id);
+        self.index = 0;
+        self.owed = false;
+        self.stuck_since = None;
     }
 
     /// Whether this cursor has waited for too long although later objects are here.
@@ -125,11 +145,8 @@ impl LayerCursor {
 
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
-        self.group = Some(to);
-        self.index = 0;
-        self.owed = false;
+        self.enter(to);
         self.grace = None;
-        self.stuck_since = None;
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }
@@ -160,6 +177,11 @@ impl FrameCursor {
         Self::default()
     }
 
+    /// Starts at the beginning of a group, or of whatever comes after that stamp.
+    pub fn at(group: GroupId) -> Self {
+        Self { group: Some(group), ..Self::default() }
+    }
+
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> FrameStep {
         let state = log.state();
@@ -168,19 +190,26 @@ impl FrameCursor {
         };
         let mut id = *self.group.get_or_insert(newest);
         loop {
-            let at = match state.group_at(id) {
-                Ok(at) => at,
-                Err(at) => {
-                    let Some(later) = state.groups.get(at) else { return FrameStep::Wait };
-                    let went = state.evicted.is_some_and(|evicted| id <= evicted);
-                    if !went && now.duration_since(later.opened_at) < HOLE_PATIENCE {
+            let at = match state.place(id, self.index, 0) {
+                Place::Held(at) => at,
+                Place::Moved(to) => {
+                    id = self.enter(to);
+                    continue;
+                }
+                Place::Missing { to, went } => {
+                    let opened = state.group_at(to).map(|at| state.groups[at].opened_at);
+                    let dropped = || Layer::ALL.iter().all(|layer| state.was_dropped(id, to, *layer));
+                    if !(went || self.index == 0 && dropped())
+                        && opened.is_ok_and(|opened| now.duration_since(opened) < HOLE_PATIENCE)
+                    {
                         return FrameStep::Wait;
                     }
                     // How many objects the group had is not known, one at least.
                     self.lost += 1;
-                    id = self.enter(later.id);
+                    id = self.enter(to);
                     continue;
                 }
+                Place::Nothing => return FrameStep::Wait,
             };
             let group = &state.groups[at];
             let held = group.objects.get(self.index as usize..).unwrap_or_default();
@@ -192,18 +221,18 @@ impl FrameCursor {
                 self.read += taken as u64;
                 return FrameStep::Objects(id);
             }
-            let after = state.groups.get(at + 1);
+            let after = state.after(id).and_then(|after| state.groups.get(state.group_at(after).ok()?));
             if group.total.is_some_and(|total| self.index >= total) {
-                let Some(after) = after else {
+                if after.is_none() {
                     return FrameStep::Wait;
-                };
-                id = self.enter(following(id, after.id));
+                }
+                id = self.enter(following(id));
                 continue;
             }
             let Some(hole_since) = hole_since(group, self.index, after) else {
                 return FrameStep::Wait;
             };
-            let anew = after.is_some_and(|after| after.id.0 != id.0);
+            let anew = after.is_some_and(|after| after.id.timeline != id.timeline);
             if now.duration_since(hole_since) < HOLE_PATIENCE && !anew {
                 return FrameStep::Wait;
             }
@@ -212,7 +241,7 @@ impl FrameCursor {
                 let missing = group.total.map_or(u32::from(!anew), |total| total - self.index);
                 self.lost += u64::from(missing);
                 id = match after {
-                    Some(after) => self.enter(after.id),
+                    Some(_) => self.enter(following(id)),
                     None => return FrameStep::Wait,
                 };
                 continue;
@@ -234,9 +263,57 @@ impl FrameCursor {
     }
 }
 
-/// The group after `id`: the next number, even if only later ones are here yet, or the beginning of a newer broadcast.
-fn following(id: GroupId, later: GroupId) -> GroupId {
-    if later.0 == id.0 { (id.0, id.1 + 1) } else { later }
+/// Where to go on after a group: with whatever comes after it, which [`State::place`] finds.
+fn following(id: GroupId) -> GroupId {
+    GroupId { group: id.group + 1, ..id }
+}
+
+/// What a log has for a cursor that is about to read a group.
+enum Place {
+    /// The group, at this index.
+    Held(usize),
+    /// Nothing of that stamp was made; this group comes next, or begins another timeline.
+    Moved(GroupId),
+    /// Something is missing before this group, the next one held of the timeline.
+    Missing {
+        to: GroupId,
+        /// It will not come, since it was held and is gone.
+        went: bool,
+    },
+    /// Nothing yet.
+    Nothing,
+}
+
+impl State {
+    /// Looks for the group that a cursor is to read from `index` on. Index 0 of a stamp that no group has means the next
+    /// group after it. Of a timeline that ends here, or that is not held at all, the first group of another one comes
+    /// next, if its stamp is greater, and at least `beyond`. In either case one that is told of and not here is waited for:
+    /// layers travel apart, and all must go on at the same group.
+    fn place(&self, id: GroupId, index: u32, beyond: u64) -> Place {
+        if let Ok(at) = self.group_at(id) {
+            return Place::Held(at);
+        }
+        let own = self.next_of(id);
+        let from = if own.is_some() { id.group } else { beyond.max(id.group + u64::from(index > 0)) };
+        let Some(next) = own.or_else(|| self.next_foreign(id.timeline, from)) else { return Place::Nothing };
+        let began = own.is_some() && index > 0;
+        if !began && !self.is_missing(next, from, None) {
+            return Place::Moved(next.id);
+        }
+        let gone = |evicted: GroupId| id <= evicted || next.previous.is_some_and(|stamp| stamp <= evicted.group);
+        Place::Missing { to: next.id, went: self.evicted.is_some_and(gone) }
+    }
+
+    /// Whether a parent dropped, in a layer, all that is missing between a stamp and a group.
+    fn was_dropped(&self, from: GroupId, to: GroupId, layer: Layer) -> bool {
+        self.group_at(to).is_ok_and(|at| !self.is_missing(&self.groups[at], from.group, Some(layer)))
+    }
+
+    /// What is held after a group: the next one of its timeline, or else the next one of another.
+    fn after(&self, id: GroupId) -> Option<GroupId> {
+        let next = self.next_of(id).or_else(|| self.next_foreign(id.timeline, id.group + 1));
+        next.map(|group| group.id)
+    }
 }
 
 /// Since when something later than `index` is held, which means that `index` is missing and not merely not made yet.

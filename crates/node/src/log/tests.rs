@@ -15,9 +15,23 @@ fn layer_of(index: u32) -> Layer {
     if index.is_multiple_of(2) { Layer::Base } else { Layer::Video }
 }
 
+/// A group of timeline 1.
+fn id(group: u64) -> GroupId {
+    of(1, group)
+}
+
+fn of(timeline: u64, group: u64) -> GroupId {
+    GroupId { group, timeline }
+}
+
+/// Puts an object into a log whose groups are one apart.
+fn put(log: &StreamLog, group: u64, object: Object, now: Instant) -> Inserted {
+    log.insert(id(group), group.checked_sub(1), object, now)
+}
+
 fn fill(log: &StreamLog, group: u64, indices: std::ops::Range<u32>) {
     for index in indices {
-        assert!(matches!(log.insert((1, group), object(index, layer_of(index)), Instant::now()), Inserted::Newest));
+        assert_eq!(put(log, group, object(index, layer_of(index)), Instant::now()), Inserted::Newest);
     }
 }
 
@@ -33,7 +47,7 @@ fn a_frame_cursor_reads_everything_once_and_in_order() {
     let mut cursor = FrameCursor::newest();
     fill(&log, 1, 0..5);
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0, 1, 2, 3, 4]);
-    log.end((1, 1), None, 5);
+    log.end(id(1), None, 5);
     fill(&log, 2, 0..2);
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0, 1]);
     assert_eq!((cursor.lost, cursor.read), (0, 7));
@@ -45,7 +59,7 @@ fn a_hole_is_waited_for_and_then_passed_over_and_counted() {
     let mut cursor = FrameCursor::newest();
     let now = Instant::now();
     for index in [0, 1, 4, 5] {
-        log.insert((1, 1), object(index, layer_of(index)), now);
+        put(&log, 1, object(index, layer_of(index)), now);
     }
     assert_eq!(read(&mut cursor, &log, now), [0, 1]);
     assert_eq!(read(&mut cursor, &log, now + HOLE_PATIENCE + Duration::from_millis(1)), [4, 5]);
@@ -57,10 +71,10 @@ fn a_hole_that_fills_in_time_costs_nothing() {
     let log = StreamLog::default();
     let mut cursor = FrameCursor::newest();
     for index in [0, 2, 3] {
-        log.insert((1, 1), object(index, layer_of(index)), Instant::now());
+        put(&log, 1, object(index, layer_of(index)), Instant::now());
     }
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
-    assert_eq!(log.insert((1, 1), object(1, Layer::Video), Instant::now()), Inserted::Filled);
+    assert_eq!(put(&log, 1, object(1, Layer::Video), Instant::now()), Inserted::Filled);
     assert_eq!(read(&mut cursor, &log, Instant::now()), [1, 2, 3]);
     assert_eq!(cursor.lost, 0);
 }
@@ -71,12 +85,12 @@ fn a_layer_cursor_gives_its_layer_and_its_end_once() {
     fill(&log, 7, 0..6);
     let mut cursor = LayerCursor::start(Layer::Video, None);
     let mut out = Vec::new();
-    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Objects((1, 7), _)));
+    assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Objects(GroupId { group: 7, .. }, _)));
     assert_eq!(out.iter().map(|object| object.index).collect::<Vec<_>>(), [1, 3, 5]);
     assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
-    log.end((1, 7), None, 6);
+    log.end(id(7), None, 6);
     let end = cursor.next(&log, 10, &mut out, Instant::now());
-    assert!(matches!(end, LayerStep::End { group: (1, 7), total: Some(6), owed: true }), "{end:?}");
+    assert!(matches!(end, LayerStep::End { group: GroupId { group: 7, .. }, total: Some(6), owed: true }), "{end:?}");
     assert!(matches!(cursor.next(&log, 10, &mut out, Instant::now()), LayerStep::Wait));
 }
 
@@ -84,7 +98,7 @@ fn a_layer_cursor_gives_its_layer_and_its_end_once() {
 fn an_empty_tail_is_told_to_a_child_that_resumes_right_at_the_end() {
     let parent = StreamLog::default();
     fill(&parent, 7, 0..4);
-    parent.end((1, 7), None, 4);
+    parent.end(id(7), None, 4);
     let child = StreamLog::default();
     fill(&child, 7, 0..4);
     let resume = child.resume().unwrap();
@@ -99,7 +113,7 @@ fn a_resume_point_names_the_first_missing_object_of_each_layer() {
     let log = StreamLog::default();
     assert_eq!(log.resume(), None);
     fill(&log, 1, 0..4);
-    log.end((1, 1), Some(Layer::Base), 6);
+    log.end(id(1), Some(Layer::Base), 6);
     fill(&log, 2, 0..1);
     // Video of group 1 is incomplete although group 2 has begun.
     assert_eq!(log.resume().unwrap().layers, [(2, 1), (1, 4), (1, 0)]);
@@ -108,14 +122,15 @@ fn a_resume_point_names_the_first_missing_object_of_each_layer() {
 #[test]
 fn a_reader_that_falls_too_far_behind_goes_on_at_the_newest_group() {
     let log = StreamLog::default();
-    let mut cursor = LayerCursor::start(Layer::Base, Some((1, 1)));
+    let mut cursor = LayerCursor::start(Layer::Base, Some(id(1)));
     let now = Instant::now();
     fill(&log, 1, 0..4);
     fill(&log, 2, 0..4);
     fill(&log, 3, 0..4);
-    assert!(matches!(cursor.next(&log, 1, &mut Vec::new(), now), LayerStep::Objects((1, 1), _)));
+    assert!(matches!(cursor.next(&log, 1, &mut Vec::new(), now), LayerStep::Objects(GroupId { group: 1, .. }, _)));
     let step = cursor.next(&log, 1, &mut Vec::new(), now + LAG_MAX + Duration::from_secs(1));
-    assert!(matches!(step, LayerStep::Skipped { from: ((1, 1), 1), to: ((1, 3), 0) }), "{step:?}");
+    let LayerStep::Skipped { from, to } = step else { panic!("{step:?}") };
+    assert_eq!((from, to), ((id(1), 1), (id(3), 0)));
 }
 
 /// A child that was cut off for long resumes far behind; that is no reason to drop what it lacks.
@@ -124,7 +139,7 @@ fn a_reader_that_begins_far_behind_is_given_everything() {
     let log = StreamLog::default();
     for group in 1..=5 {
         fill(&log, group, 0..4);
-        log.end((1, group), None, 4);
+        log.end(id(group), None, 4);
     }
     let late = Instant::now() + LAG_MAX * 2;
     let mut cursor = LayerCursor::resume(Layer::Base, &Resume { timeline: 1, layers: [(1, 1); 3] });
@@ -145,10 +160,10 @@ fn old_groups_go_and_the_two_newest_stay() {
     let start = Instant::now();
     for group in 0..10 {
         let now = start + Duration::from_secs(60 * group);
-        assert_eq!(log.insert((1, group), object(0, Layer::Base), now), Inserted::Newest);
+        assert_eq!(put(&log, group, object(0, Layer::Base), now), Inserted::Newest);
     }
-    assert_eq!(log.summary().iter().map(|group| group.id.1).collect::<Vec<_>>(), [8, 9]);
-    assert_eq!(log.insert((1, 7), object(0, Layer::Base), start), Inserted::Refused, "it went");
+    assert_eq!(log.summary().iter().map(|group| group.id.group).collect::<Vec<_>>(), [8, 9]);
+    assert_eq!(put(&log, 7, object(0, Layer::Base), start), Inserted::Refused, "it went");
 }
 
 #[test]
@@ -156,11 +171,11 @@ fn what_comes_twice_is_counted_and_what_is_out_of_bounds_refused() {
     let log = StreamLog::default();
     let now = Instant::now();
     fill(&log, 1, 0..1);
-    assert_eq!(log.insert((1, 1), object(0, Layer::Base), now), Inserted::Duplicate);
-    assert_eq!(log.insert((1, 1), object(OBJECTS_MAX, Layer::Base), now), Inserted::Refused);
-    assert_eq!(log.insert((1, 1), object(AHEAD_MAX as u32 + 9, Layer::Base), now), Inserted::Refused);
-    log.end((1, 1), None, 1);
-    assert_eq!(log.insert((1, 1), object(1, Layer::Base), now), Inserted::Refused, "beyond the end");
+    assert_eq!(put(&log, 1, object(0, Layer::Base), now), Inserted::Duplicate);
+    assert_eq!(put(&log, 1, object(OBJECTS_MAX, Layer::Base), now), Inserted::Refused);
+    assert_eq!(put(&log, 1, object(AHEAD_MAX as u32 + 9, Layer::Base), now), Inserted::Refused);
+    log.end(id(1), None, 1);
+    assert_eq!(put(&log, 1, object(1, Layer::Base), now), Inserted::Refused, "beyond the end");
     let stats = log.stats();
     assert_eq!((stats.objects, stats.duplicates, stats.refused), (1, 1, 3));
 }
@@ -171,7 +186,7 @@ fn a_broadcast_that_begins_anew_is_followed_without_waiting() {
     let mut cursor = FrameCursor::newest();
     fill(&log, 9, 0..3);
     assert_eq!(read(&mut cursor, &log, Instant::now()).len(), 3);
-    log.insert((2, 0), object(0, Layer::Base), Instant::now());
+    log.insert(of(2, 10), None, object(0, Layer::Base), Instant::now());
     assert_eq!(read(&mut cursor, &log, Instant::now()), [0]);
     assert_eq!(cursor.lost, 0);
 }
@@ -184,10 +199,10 @@ fn a_group_that_arrives_after_its_successor_is_waited_for() {
     let resume = Resume { timeline: 1, layers: [(1, 4), (1, 3), (1, 0)] };
     let mut cursor = LayerCursor::resume(Layer::Video, &resume);
     let mut out = Vec::new();
-    log.insert((1, 2), object(0, Layer::Base), now);
+    put(&log, 2, object(0, Layer::Base), now);
     assert!(matches!(cursor.next(&log, 10, &mut out, now), LayerStep::Wait));
-    log.insert((1, 1), object(3, Layer::Video), now);
-    assert!(matches!(cursor.next(&log, 10, &mut out, now), LayerStep::Objects((1, 1), _)));
+    put(&log, 1, object(3, Layer::Video), now);
+    assert!(matches!(cursor.next(&log, 10, &mut out, now), LayerStep::Objects(GroupId { group: 1, .. }, _)));
     let mut never = LayerCursor::resume(Layer::Video, &Resume { timeline: 1, layers: [(0, 0); 3] });
     assert!(matches!(never.next(&log, 10, &mut out, now), LayerStep::Wait));
     let late = now + LAG_MAX + Duration::from_millis(1);
@@ -201,7 +216,7 @@ fn a_log_knows_whether_it_can_serve_a_child_that_is_behind() {
     let from = Resume { timeline: 1, layers: [(5, 20), (5, 19), (5, 0)] };
     assert!(!log.begins_after(&from), "an empty log cannot tell");
     log.begin(from);
-    log.insert((1, 5), object(20, Layer::Base), Instant::now());
+    put(&log, 5, object(20, Layer::Base), Instant::now());
     assert!(!log.begins_after(&from));
     assert!(!log.begins_after(&Resume { timeline: 1, layers: [(6, 0); 3] }));
     assert!(log.begins_after(&Resume { timeline: 1, layers: [(5, 20), (5, 17), (5, 0)] }));
@@ -210,4 +225,270 @@ fn a_log_knows_whether_it_can_serve_a_child_that_is_behind() {
     fill(&whole, 5, 0..4);
     assert!(!whole.begins_after(&Resume { timeline: 1, layers: [(5, 2), (5, 1), (5, 0)] }));
     assert!(whole.begins_after(&Resume { timeline: 1, layers: [(4, 2), (4, 1), (4, 0)] }));
+}
+
+/// A log of stamped groups of four objects each, all ended: (timeline, stamp, previous).
+fn stamped(groups: &[(u64, u64, Option<u64>)]) -> StreamLog {
+    let log = StreamLog::default();
+    groups.iter().for_each(|(timeline, stamp, previous)| whole(&log, of(*timeline, *stamp), *previous));
+    log
+}
+
+fn whole(log: &StreamLog, id: GroupId, previous: Option<u64>) {
+    part(log, id, previous, 0..4);
+    log.end(id, None, 4);
+}
+
+fn part(log: &StreamLog, id: GroupId, previous: Option<u64>, indices: std::ops::Range<u32>) {
+    indices.for_each(|index| {
+        let taken = log.insert(id, previous, object(index, layer_of(index)), Instant::now());
+        assert!(matches!(taken, Inserted::Newest | Inserted::Filled), "{id:?} {index}: {taken:?}");
+    });
+}
+
+/// Groups in the order in which a frame cursor enters them.
+fn tour(cursor: &mut FrameCursor, log: &StreamLog, now: Instant) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    while let FrameStep::Objects(id) = cursor.next(log, 100, &mut Vec::new(), now) {
+        out.push((id.timeline, id.group));
+    }
+    out.dedup();
+    out
+}
+
+/// What a layer cursor gives until it waits: groups whose objects came, and ends with what was told of them.
+fn steps(cursor: &mut LayerCursor, log: &StreamLog, now: Instant) -> Vec<String> {
+    let mut out = Vec::new();
+    loop {
+        let mut objects = Vec::new();
+        out.push(match cursor.next(log, 100, &mut objects, now) {
+            LayerStep::Objects(id, _) => format!("{}x{}@{}", objects.len(), id.group, id.timeline),
+            LayerStep::End { group, total, owed } => {
+                format!("end {}@{} {}", group.group, group.timeline, total.filter(|_| owed).unwrap_or(0))
+            }
+            LayerStep::Skipped { from, to } => format!("skip {} to {}", from.0.group, to.0.group),
+            LayerStep::Wait => return out,
+        });
+    }
+}
+
+fn at(timeline: u64, group: u64) -> FrameCursor {
+    FrameCursor::at(of(timeline, group))
+}
+
+fn from(layer: Layer, timeline: u64, point: (u64, u32)) -> LayerCursor {
+    LayerCursor::resume(layer, &Resume { timeline, layers: [point; 3] })
+}
+
+const SOON: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_secs(10);
+
+#[test]
+fn stamps_far_apart_follow_each_other_if_nothing_is_told_to_lie_between() {
+    let log = stamped(&[(1, 1_000, None), (1, 2_005, Some(1_000)), (1, 2_990, Some(2_005))]);
+    let mut cursor = at(1, 1_000);
+    assert_eq!(tour(&mut cursor, &log, Instant::now()), [(1, 1_000), (1, 2_005), (1, 2_990)]);
+    assert_eq!(cursor.lost, 0);
+    let mut layer = LayerCursor::start(Layer::Video, Some(id(1_000)));
+    let seen = steps(&mut layer, &log, Instant::now());
+    assert_eq!(seen, ["2x1000@1", "end 1000@1 4", "2x2005@1", "end 2005@1 4", "2x2990@1", "end 2990@1 4"]);
+}
+
+#[test]
+fn a_gap_told_by_the_previous_stamp_is_waited_for_and_then_counted() {
+    let log = stamped(&[(1, 1_000, None), (1, 3_000, Some(2_000))]);
+    let mut cursor = at(1, 1_000);
+    let mut layer = LayerCursor::start(Layer::Base, Some(id(1_000)));
+    let now = Instant::now();
+    assert_eq!(tour(&mut cursor, &log, now + SOON), [(1, 1_000)]);
+    assert_eq!(steps(&mut layer, &log, now + SOON), ["2x1000@1", "end 1000@1 4"]);
+    let (mut impatient, mut hasty) = (cursor.clone(), layer.clone());
+    assert_eq!(tour(&mut impatient, &log, now + LATE), [(1, 3_000)]);
+    assert_eq!(impatient.lost, 1);
+    assert_eq!(steps(&mut hasty, &log, now + LATE)[0], "skip 1001 to 3000");
+    // It comes in time: a late group head.
+    whole(&log, id(2_000), Some(1_000));
+    assert_eq!(tour(&mut cursor, &log, now + LATE), [(1, 2_000), (1, 3_000)]);
+    assert_eq!(cursor.lost, 0);
+    assert_eq!(steps(&mut layer, &log, now + SOON)[0], "2x2000@1");
+}
+
+#[test]
+fn a_group_of_unknown_predecessor_is_taken_as_the_next_and_what_is_learnt_later_counts() {
+    let log = stamped(&[(1, 1_000, None), (1, 3_000, None)]);
+    let mut cursor = at(1, 1_000);
+    assert_eq!(tour(&mut cursor, &log, Instant::now()), [(1, 1_000), (1, 3_000)]);
+    assert_eq!(log.previous(id(3_000)), None);
+    let taken = log.insert(id(4_000), None, object(0, Layer::Base), Instant::now());
+    assert_eq!(taken, Inserted::Newest);
+    log.insert(id(4_000), Some(3_500), object(1, Layer::Video), Instant::now());
+    assert_eq!(log.previous(id(4_000)), Some(3_500));
+    assert_eq!(tour(&mut cursor, &log, Instant::now()), []);
+}
+
+#[test]
+fn a_resume_at_the_beginning_of_whatever_comes_next_finds_it() {
+    let log = stamped(&[(1, 1_000, None), (1, 2_000, Some(1_000)), (1, 4_000, Some(3_000))]);
+    let now = Instant::now();
+    assert_eq!(steps(&mut from(Layer::Base, 1, (1_001, 0)), &log, now)[0], "2x2000@1");
+    assert_eq!(steps(&mut from(Layer::Base, 1, (3_001, 0)), &log, now)[0], "2x4000@1");
+    assert!(steps(&mut from(Layer::Base, 1, (2_001, 0)), &log, now).is_empty(), "3000 may come yet");
+    assert!(steps(&mut from(Layer::Base, 1, (4_001, 0)), &log, now).is_empty());
+}
+
+#[test]
+fn a_reader_moves_to_another_timeline_and_back_as_soon_as_newer_groups_are_there() {
+    let log = StreamLog::default();
+    part(&log, of(1, 1_000), None, 0..3);
+    let now = Instant::now();
+    let mut cursor = FrameCursor::newest();
+    let mut layer = LayerCursor::start(Layer::Base, Some(of(1, 1_000)));
+    assert_eq!(tour(&mut cursor, &log, now), [(1, 1_000)]);
+    assert_eq!(steps(&mut layer, &log, now), ["2x1000@1"]);
+    // An older group of the other origin is no reason to move; a newer one is, although group 1000 has not ended.
+    whole(&log, of(2, 500), None);
+    assert_eq!(tour(&mut cursor, &log, now), []);
+    whole(&log, of(2, 1_500), Some(500));
+    assert_eq!(tour(&mut cursor, &log, now), [(2, 1_500)]);
+    assert_eq!(steps(&mut layer, &log, now), ["end 1000@1 0", "2x1500@2", "end 1500@2 4"]);
+    whole(&log, of(1, 2_000), Some(1_000));
+    assert_eq!(tour(&mut cursor, &log, now), [(1, 2_000)]);
+    assert_eq!(steps(&mut layer, &log, now), ["end 1500@2 0", "2x2000@1", "end 2000@1 4"]);
+    assert_eq!(cursor.lost, 0);
+}
+
+#[test]
+fn of_two_timelines_that_interleave_a_reader_keeps_to_its_own() {
+    let log = stamped(&[
+        (1, 1_000, None),
+        (2, 1_500, None),
+        (1, 2_000, Some(1_000)),
+        (2, 2_500, Some(1_500)),
+        (1, 3_000, Some(2_000)),
+    ]);
+    let now = Instant::now();
+    assert_eq!(tour(&mut at(1, 1_000), &log, now), [(1, 1_000), (1, 2_000), (1, 3_000)]);
+    // Timeline 2 ends first; then the newer group of the other one comes next.
+    assert_eq!(tour(&mut at(2, 1_500), &log, now), [(2, 1_500), (2, 2_500), (1, 3_000)]);
+}
+
+#[test]
+fn the_end_of_a_group_exactly_at_the_change_is_told() {
+    let log = stamped(&[(1, 1_000, None), (2, 1_500, None)]);
+    let mut layer = LayerCursor::resume(Layer::Video, &Resume { timeline: 1, layers: [(1_000, 4); 3] });
+    let seen = steps(&mut layer, &log, Instant::now());
+    assert_eq!(seen, ["end 1000@1 4", "2x1500@2", "end 1500@2 4"], "an empty tail, then the other timeline");
+}
+
+#[test]
+fn a_child_whose_timeline_is_not_held_gets_the_first_newer_group_in_all_layers() {
+    let log = stamped(&[(2, 900, None), (2, 1_000, Some(900)), (2, 1_100, Some(1_000))]);
+    let resume = Resume { timeline: 1, layers: [(1_001, 0), (1_000, 3), (1_000, 0)] };
+    for layer in [Layer::Base, Layer::Video] {
+        let mut cursor = LayerCursor::resume(layer, &resume);
+        let seen = steps(&mut cursor, &log, Instant::now());
+        assert_eq!(seen.iter().find(|step| step.starts_with('2')).unwrap(), "2x1100@2", "{layer:?}: {seen:?}");
+    }
+    assert_eq!(tour(&mut at(1, 1_001), &log, Instant::now()), [(2, 1_100)]);
+    assert!(steps(&mut from(Layer::Base, 1, (1_101, 0)), &log, Instant::now()).is_empty(), "nothing newer yet");
+}
+
+#[test]
+fn a_resume_point_is_before_whatever_is_missing() {
+    let log = stamped(&[(1, 1_000, None), (1, 3_000, Some(2_000))]);
+    part(&log, id(4_000), Some(3_000), 0..2);
+    assert_eq!(log.resume().unwrap().layers, [(1_001, 0); 3], "2000 is missing although 3000 is whole");
+    Layer::ALL.iter().for_each(|layer| log.skip(*layer, 2_001));
+    assert_eq!(log.resume().unwrap().layers, [(4_000, 1), (4_000, 2), (4_000, 0)], "a parent dropped it");
+    let log = stamped(&[(1, 1_000, None)]);
+    part(&log, id(3_000), Some(2_000), 0..2);
+    assert_eq!(log.resume().unwrap().layers, [(1_001, 0); 3], "2000 is missing");
+    log.skip(Layer::Video, 3_000);
+    assert_eq!(log.resume().unwrap().layers, [(1_001, 0), (3_000, 2), (1_001, 0)], "a parent dropped it in one layer");
+    // Another timeline that is newer is what goes on.
+    whole(&log, of(2, 3_500), None);
+    assert_eq!(log.resume().unwrap(), Resume { timeline: 2, layers: [(3_501, 0); 3] });
+}
+
+#[test]
+fn a_log_that_was_asked_for_from_further_back_asks_again_until_it_came() {
+    let log = StreamLog::default();
+    log.begin(Resume { timeline: 1, layers: [(1_001, 0), (1_000, 3), (1_001, 0)] });
+    part(&log, id(3_000), Some(2_000), 0..1);
+    assert_eq!(log.resume().unwrap().layers, [(1_001, 0), (1_000, 3), (1_001, 0)]);
+    whole(&log, id(2_000), Some(1_000));
+    assert_eq!(log.resume().unwrap().layers[0], (3_000, 1));
+}
+
+#[test]
+fn whether_a_child_can_be_served_is_told_by_the_first_group_of_its_own_timeline() {
+    let log = stamped(&[(2, 1_000, Some(900)), (1, 1_500, Some(500)), (2, 2_000, Some(1_000))]);
+    let wants = |timeline, group| log.begins_after(&Resume { timeline, layers: [(group, 0); 3] });
+    assert!(wants(2, 801) && wants(2, 900), "900 is told of and not here");
+    assert!(!wants(2, 901) && !wants(2, 1_001));
+    assert!(wants(1, 500) && !wants(1, 501));
+    assert!(wants(3, 900) && !wants(3, 901), "of a timeline that is not held a child gets what is newer");
+    let first = stamped(&[(1, 1_000, None)]);
+    assert!(!first.begins_after(&Resume { timeline: 1, layers: [(10, 0); 3] }), "nothing was made before");
+}
+
+#[test]
+fn groups_of_all_timelines_age_alike() {
+    let log = StreamLog::default();
+    let start = Instant::now();
+    for n in 0..10 {
+        let now = start + Duration::from_secs(60 * n);
+        let taken = log.insert(of(1 + n % 2, 1_000 * n), None, object(0, Layer::Base), now);
+        assert_eq!(taken, Inserted::Newest);
+    }
+    let held: Vec<u64> = log.summary().iter().map(|group| group.id.group).collect();
+    assert_eq!(held, [8_000, 9_000]);
+    assert_eq!(log.insert(of(5, 7_500), None, object(0, Layer::Base), start), Inserted::Filled);
+    assert_eq!(
+        log.insert(of(5, 6_999), None, object(0, Layer::Base), start),
+        Inserted::Refused,
+        "older than what went"
+    );
+    assert_eq!(log.newest_group(), Some(of(2, 9_000)));
+    // A reader of a group that went goes on with what is held, at once.
+    let mut cursor = at(2, 5_000);
+    assert_eq!(tour(&mut cursor, &log, start), [(2, 9_000)]);
+}
+
+/// After a failover two groups of the other origin come at once; of the second one something may be here first.
+#[test]
+fn another_timeline_is_entered_at_its_first_newer_group_even_if_that_comes_late() {
+    let resume = Resume { timeline: 1, layers: [(1_000, 7), (1_000, 3), (1_000, 0)] };
+    let log = StreamLog::default();
+    log.begin(resume);
+    let now = Instant::now();
+    let mut muxer = FrameCursor::at(id(1_001));
+    let mut layers = Layer::ALL.map(|layer| LayerCursor::resume(layer, &resume));
+    part(&log, of(2, 2_500), Some(1_500), 0..1);
+    layers.iter_mut().for_each(|layer| assert!(steps(layer, &log, now).is_empty()));
+    assert_eq!(tour(&mut muxer, &log, now), []);
+    assert!(!log.begins_after(&resume), "it was asked for");
+    whole(&log, of(2, 1_500), Some(500));
+    assert_eq!(tour(&mut muxer, &log, now), [(2, 1_500), (2, 2_500)]);
+    assert_eq!(steps(&mut layers[0], &log, now), ["end 1000@1 0", "2x1500@2", "end 1500@2 4", "1x2500@2"]);
+    assert_eq!(steps(&mut layers[1], &log, now), ["end 1000@1 0", "2x1500@2", "end 1500@2 4"]);
+    // A log that joined at the newest group must be filled for such a child, once what it lacks is not gone.
+    let cold = StreamLog::default();
+    part(&cold, of(2, 2_500), Some(1_500), 0..1);
+    assert!(cold.begins_after(&resume));
+    assert!(!cold.begins_after(&Resume { timeline: 1, layers: [(1_600, 1); 3] }));
+}
+
+/// A parent that no longer has what was asked for says so, perhaps before the first object it has.
+#[test]
+fn what_a_parent_dropped_is_not_waited_for() {
+    let log = stamped(&[(1, 1_000, None)]);
+    let mut muxer = FrameCursor::at(id(1_000));
+    let now = Instant::now();
+    assert_eq!(tour(&mut muxer, &log, now), [(1, 1_000)]);
+    Layer::ALL.iter().for_each(|layer| log.skip(*layer, 5_000));
+    part(&log, of(2, 5_000), Some(4_000), 0..2);
+    assert_eq!(tour(&mut muxer, &log, now), [(2, 5_000)]);
+    let mut child = LayerCursor::start(Layer::Base, Some(id(1_001)));
+    assert_eq!(steps(&mut child, &log, now), ["skip 1001 to 5000", "1x5000@2"], "children are told, too");
 }

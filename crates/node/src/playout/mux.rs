@@ -10,6 +10,7 @@ use levada_media::mux::ts::TsMuxer;
 use levada_media::object::CATALOG_TRACK;
 use levada_media::{Assembler, Catalog, Codec, Frame, Object};
 
+use super::splice::Splice;
 use super::{Chunk, Chunks, Format, Init};
 use crate::log::{FrameCursor, FrameStep};
 use crate::node::Subscription;
@@ -36,9 +37,9 @@ pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<
         Stats::add(&stats.delivered, cursor.read - read);
         Stats::add(&stats.lost, cursor.lost - lost);
         match step {
-            FrameStep::Objects((timeline, _)) => {
+            FrameStep::Objects(id) => {
                 for object in &objects {
-                    if let Err(error) = shaper.take(timeline, object) {
+                    if let Err(error) = shaper.take(id.timeline, object) {
                         tracing::warn!(error, "an object cannot be played");
                     }
                 }
@@ -56,6 +57,7 @@ struct Shaper {
     format: Format,
     chunks: Arc<Chunks>,
     assembler: Assembler,
+    splice: Splice,
     current: Option<Current>,
     block: BytesMut,
 }
@@ -77,7 +79,8 @@ enum Muxer {
 
 impl Shaper {
     fn new(format: Format, chunks: Arc<Chunks>) -> Self {
-        Self { format, chunks, assembler: Assembler::default(), current: None, block: BytesMut::new() }
+        let (assembler, splice) = (Assembler::default(), Splice::default());
+        Self { format, chunks, assembler, splice, current: None, block: BytesMut::new() }
     }
 
     fn take(&mut self, timeline: u64, object: &Object) -> Result<(), String> {
@@ -85,55 +88,49 @@ impl Shaper {
             let catalog: Catalog = serde_json::from_slice(&object.payload()).map_err(|error| error.to_string())?;
             return self.begin_group(timeline, catalog).map_err(|error| error.to_string());
         }
+        // Without its catalog nothing is known of a new timeline.
+        if self.current.as_ref().is_none_or(|current| current.timeline != timeline) {
+            return Ok(());
+        }
         let frame = self.assembler.push(object).map_err(|error| error.to_string())?;
         if let Some(frame) = frame {
-            self.put(&frame);
+            self.put(frame);
         }
         Ok(())
     }
 
     fn begin_group(&mut self, timeline: u64, catalog: Catalog) -> Result<(), MuxError> {
-        if let Some(current) = self.current.as_mut().filter(|current| current.catalog == catalog) {
-            current.group_opens = true;
-            if current.timeline != timeline {
-                current.timeline = timeline;
-                self.assembler = Assembler::default();
-                match &mut current.muxer {
-                    Muxer::Ts(muxer) => muxer.mark_discontinuity(),
-                    // A new init, the same in content, tells the player that times jump.
-                    Muxer::Fmp4(_) => current.init = Arc::new((*current.init).clone()),
-                }
-            }
+        let Some(current) = self.current.as_mut() else {
+            self.current = Some(Current::new(self.format, timeline, catalog)?);
             return Ok(());
-        }
-        let (muxer, init) = match self.format {
-            Format::Ts => (Muxer::Ts(TsMuxer::new(&catalog)?), Init { mime: String::new(), segment: Bytes::new() }),
-            Format::Fmp4 => {
-                let muxer = Fmp4Muxer::new(&catalog)?;
-                let init = Init { mime: muxer.mime().to_owned(), segment: muxer.init_segment() };
-                (Muxer::Fmp4(muxer), init)
-            }
         };
-        self.assembler = Assembler::default();
-        let has_video = catalog.tracks.iter().any(|track| matches!(track.codec, Codec::H264 | Codec::Hevc));
-        self.current = Some(Current { timeline, catalog, init: Arc::new(init), muxer, has_video, group_opens: true });
+        current.group_opens = true;
+        let anew = std::mem::replace(&mut current.timeline, timeline) != timeline;
+        if anew {
+            self.splice.change();
+        }
+        if anew || current.catalog != catalog {
+            self.assembler = Assembler::default();
+            return current.change(catalog).inspect_err(|_| self.current = None);
+        }
         Ok(())
     }
 
-    fn put(&mut self, frame: &Frame) {
+    fn put(&mut self, mut frame: Frame) {
         let Some(current) = self.current.as_mut() else { return };
+        let Some(track) = current.catalog.tracks.iter().find(|track| track.id == frame.track) else { return };
+        self.splice.place(&mut frame, track.timescale);
+        let video = matches!(track.codec, Codec::H264 | Codec::Hevc);
         if self.block.capacity() < frame.data.len() + frame.data.len() / 16 + 4_096 {
             self.block.reserve(BLOCK.max(2 * frame.data.len()));
         }
         match &mut current.muxer {
-            Muxer::Ts(muxer) => muxer.mux(frame, &mut self.block),
-            Muxer::Fmp4(muxer) => muxer.fragment(frame, &mut self.block),
+            Muxer::Ts(muxer) => muxer.mux(&frame, &mut self.block),
+            Muxer::Fmp4(muxer) => muxer.fragment(&frame, &mut self.block),
         }
         if self.block.is_empty() {
             return;
         }
-        let track = current.catalog.tracks.iter().find(|track| track.id == frame.track);
-        let video = track.is_some_and(|track| matches!(track.codec, Codec::H264 | Codec::Hevc));
         let start = current.group_opens && (video && frame.keyframe || !current.has_video);
         if start {
             current.group_opens = false;
@@ -141,3 +138,47 @@ impl Shaper {
         self.chunks.push(Chunk { bytes: self.block.split().freeze(), start, init: current.init.clone() });
     }
 }
+
+impl Current {
+    fn new(format: Format, timeline: u64, catalog: Catalog) -> Result<Self, MuxError> {
+        let (muxer, init) = match format {
+            Format::Ts => (Muxer::Ts(TsMuxer::new(&catalog)?), Init { mime: String::new(), segment: Bytes::new() }),
+            Format::Fmp4 => {
+                let muxer = Fmp4Muxer::new(&catalog)?;
+                let init = init_of(&muxer);
+                (Muxer::Fmp4(muxer), init)
+            }
+        };
+        let has_video = has_video(&catalog);
+        Ok(Self { timeline, catalog, init: Arc::new(init), muxer, has_video, group_opens: true })
+    }
+
+    /// Another timeline begins, or other tracks. Times go on, so a player needs to be told anew only what tracks there are,
+    /// and only if they changed.
+    fn change(&mut self, catalog: Catalog) -> Result<(), MuxError> {
+        let same = self.catalog == catalog;
+        match &mut self.muxer {
+            Muxer::Ts(muxer) if same => muxer.mark_discontinuity(),
+            Muxer::Ts(muxer) => muxer.change(&catalog)?,
+            Muxer::Fmp4(_) if same => {}
+            Muxer::Fmp4(muxer) => {
+                muxer.change(&catalog)?;
+                self.init = Arc::new(init_of(muxer));
+            }
+        }
+        self.has_video = has_video(&catalog);
+        self.catalog = catalog;
+        Ok(())
+    }
+}
+
+fn init_of(muxer: &Fmp4Muxer) -> Init {
+    Init { mime: muxer.mime().to_owned(), segment: muxer.init_segment() }
+}
+
+fn has_video(catalog: &Catalog) -> bool {
+    catalog.tracks.iter().any(|track| matches!(track.codec, Codec::H264 | Codec::Hevc))
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,10 +119,8 @@ impl Node {
     fn author_streams(&mut self, now: Time) {
         self.own.streams_at = Time::NEVER;
         self.own.streams_made = now;
-        let published = |(name, stream): (&StreamName, &super::Stream)| {
-            Some(StreamFacts { name: name.clone(), timeline: stream.published? })
-        };
-        let streams = self.streams.iter().filter_map(published).collect();
+        let published = |stream: &super::Stream| Some(stream.published.as_ref()?.told(now));
+        let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).collect();
         self.author(Facts::Streams(streams), now);
     }
 
@@ -245,12 +243,23 @@ impl Node {
         debug_assert!(self.table.listing(bucket as usize).iter().all(|(id, ..)| bucket_of(*id) == bucket as usize));
     }
 
-    /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there.
+    /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there. Of several
+    /// origins those of the highest priority count that lead anywhere here: to one of this node's neighbours.
     pub(super) fn distances(&mut self, stream: &StreamName, without: &[NodeId]) -> Arc<Distances> {
-        let origins: Vec<NodeId> = self.table.origins_of(stream).map(|(author, _)| author).collect();
-        let graph = &self.graph;
-        let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
-        self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone()
+        let mut ranked: Vec<(u32, NodeId)> =
+            self.table.origins_of(stream).map(|(author, facts)| (facts.priority, author)).collect();
+        ranked.sort_by_key(|(priority, author)| (std::cmp::Reverse(*priority), *author));
+        let mut distances = Arc::default();
+        for same in ranked.chunk_by(|a, b| a.0 == b.0) {
+            let origins: Vec<NodeId> = same.iter().map(|(_, author)| *author).collect();
+            let graph = &self.graph;
+            let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
+            distances = self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone();
+            if self.links.values().any(|link| distances.get(link.peer).is_some()) {
+                break;
+            }
+        }
+        distances
     }
 
     /// Tells a new neighbour which streams this node carries.

@@ -22,7 +22,6 @@ mod choice;
 mod repair;
 mod why;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +31,7 @@ use crate::id::{NodeId, StreamName};
 use crate::io::{Cause, ChildRoute, Event, Inflow, LinkId, Output, Route, Watch};
 use crate::message::{ALTERNATES_MAX, FeedId, Join, Message, Mode, Refusal, Report, Supply, TRACE_HOPS_MAX};
 use crate::position::{Position, Resume};
+use crate::record::StreamFacts;
 use crate::time::Time;
 
 use repair::Suspicion;
@@ -58,8 +58,8 @@ const HISTORY: usize = 10;
 /// One stream at one node.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Timeline under which this node publishes it.
-    pub(super) published: Option<u64>,
+    /// What this node tells of it, if it publishes it.
+    pub(super) published: Option<Published>,
     /// Local readers.
     pub(super) readers: u32,
     /// The committed parent: it brought the newest object.
@@ -118,6 +118,21 @@ struct Switch {
     from: Option<String>,
     to: String,
     cause: Cause,
+}
+
+/// A stream that this node publishes.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    facts: StreamFacts,
+    /// When its stamps were as `facts` says.
+    at: Time,
+}
+
+impl Published {
+    /// What a record says that is signed at `now`.
+    pub(super) fn told(&self, now: Time) -> StreamFacts {
+        self.facts.clone().aged(now.since(self.at))
+    }
 }
 
 /// A feed that this node asked for.
@@ -253,11 +268,15 @@ impl Stream {
 }
 
 impl Node {
-    pub(super) fn publish(&mut self, stream: StreamName, timeline: u64, now: Time) {
-        self.streams.entry(stream.clone()).or_default().published = Some(timeline);
+    pub(super) fn publish(&mut self, facts: StreamFacts, now: Time) {
+        let stream = facts.name.clone();
+        let entry = self.streams.entry(stream.clone()).or_default();
+        let before = entry.published.replace(Published { facts, at: now });
         self.own_streams_changed(now);
-        self.reconsider(&stream, now);
-        self.tell_all_carried(&stream, true);
+        if before.is_none() {
+            self.reconsider(&stream, now);
+            self.tell_all_carried(&stream, true);
+        }
     }
 
     pub(super) fn withdraw(&mut self, stream: &StreamName, now: Time) {
@@ -704,14 +723,11 @@ impl Node {
     }
 }
 
-/// The point from which both can be served. Of two broadcasts the newer one counts.
+/// The point from which both can be served. Of two broadcasts the one that is further on counts.
 fn earlier(a: Resume, b: Resume) -> Resume {
-    match a.timeline.cmp(&b.timeline) {
-        Ordering::Greater => a,
-        Ordering::Less => b,
-        Ordering::Equal => {
-            let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
-            Resume { timeline: a.timeline, layers: std::array::from_fn(layer) }
-        }
+    if a.timeline == b.timeline {
+        let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
+        return Resume { timeline: a.timeline, layers: std::array::from_fn(layer) };
     }
+    if a.reach() >= b.reach() { a } else { b }
 }

@@ -6,6 +6,8 @@ use super::Node;
 pub use super::streams::{CandidateView, SwitchView, WhyView};
 use crate::id::{NodeId, StreamName};
 use crate::message::{Mode, Supply};
+use crate::record::StreamFacts;
+use crate::time::Time;
 
 /// A picture of the mesh as one node knows it.
 #[derive(Clone, Debug, Serialize)]
@@ -129,6 +131,11 @@ impl Node {
     pub fn parent_of(&self, stream: &StreamName) -> Option<NodeId> {
         let main = self.streams.get(stream)?.main.as_ref().filter(|main| main.mode == Mode::Full)?;
         self.links.get(&main.link).map(|link| link.peer)
+    }
+
+    /// Those who are known to publish a stream, this node among them, and what they would tell of it now.
+    pub fn origins_of(&self, stream: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
+        self.table.origins_at(stream, now)
     }
 
     /// Hash of all records held; equal at nodes that hold the same.

@@ -12,8 +12,13 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             let link = |(peer, out_us, in_us, rtt_us)| LinkFacts { peer: id(peer), out_us, in_us, rtt_us };
             Facts::Links(links.into_iter().map(link).collect())
         });
-    let streams = prop::collection::vec(("[a-z][a-z0-9_-]{0,20}", any::<u64>()), 0..20).prop_map(|streams| {
-        let stream = |(name, timeline): (String, u64)| StreamFacts { name: StreamName::new(&name).unwrap(), timeline };
+    let anchor = prop::option::of((any::<u64>(), any::<i64>(), any::<u64>()));
+    let stream = ("[a-z][a-z0-9_-]{0,20}", any::<u64>(), anchor, 0..=PRIORITY_MAX, any::<u64>());
+    let streams = prop::collection::vec(stream, 0..20).prop_map(|streams| {
+        let stream = |(name, timeline, anchor, priority, stamp_at_ms): (String, _, Option<(u64, i64, u64)>, _, _)| {
+            let anchor = anchor.map(|(timeline, dts, unix_ms)| Anchor { timeline, dts, unix_ms });
+            StreamFacts { name: StreamName::new(&name).unwrap(), timeline, anchor, priority, stamp_at_ms }
+        };
         Facts::Streams(streams.into_iter().map(stream).collect())
     });
     let node = ("[a-z]{1,20}", any::<u64>(), any::<bool>()).prop_map(|(name, not_after_unix_s, transit)| {

@@ -69,3 +69,19 @@ fn the_number_of_authors_is_bounded() {
         assert_eq!(table.insert(record, 0, at(0)), expected);
     }
 }
+
+#[test]
+fn the_stamps_of_origins_run_on_with_the_age_of_their_records() {
+    let mut table = Table::default();
+    let name = StreamName::new("cam").unwrap();
+    let told = |stamp_at_ms| StreamFacts { stamp_at_ms, ..StreamFacts::new(name.clone(), 7) };
+    for (author, age_s, stamp_at_ms) in [(1, 0, 5_000), (2, 30, 9_000), (3, 0, 0)] {
+        table.insert(record(author, 1, node()), age_s, at(10));
+        table.insert(record(author, 2, Facts::Streams(vec![told(stamp_at_ms)])), age_s, at(10));
+    }
+    let now = Time::from_micros(12_250_000);
+    let stamps: Vec<u64> = table.origins_at(&name, now).iter().map(|(_, facts)| facts.stamp_at_ms).collect();
+    // The second one was signed 20 s before this node began to count; the third one says nothing.
+    assert_eq!(stamps, [7_250, 41_250, 0]);
+    assert!(table.origins_at(&StreamName::new("other").unwrap(), now).is_empty());
+}

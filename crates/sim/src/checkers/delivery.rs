@@ -52,8 +52,8 @@ impl Delivery {
         let last = reader.last.replace(position)?;
         let excused = std::mem::take(&mut reader.excused);
         let expected = successor(last);
-        // A broadcast that began anew goes on at its own beginning.
-        if position == expected || position.timeline > last.timeline || excused {
+        // A broadcast that began anew, or that of another origin, goes on at the beginning of a group.
+        if position == expected || position.timeline != last.timeline && position.index == 0 || excused {
             return None;
         }
         self.lost += number(position).saturating_sub(number(expected));

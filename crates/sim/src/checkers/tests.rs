@@ -127,5 +127,5 @@ fn records_are_counted_and_media_are_not() {
 fn quantiles_are_nearest_ranks() {
     let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
     assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&[], 0.5)), (50.0, 99.0, 0.0));
-    assert_eq!(position(1, 51), Position { timeline: 1, group: 1, index: 1 });
+    assert_eq!(position(7_000, 51), Position { group: 1_007, timeline: 7_000, index: 1 });
 }

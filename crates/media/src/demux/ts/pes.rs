@@ -1,11 +1,11 @@
 //! Packetized elementary streams (section 2.4.3.6): frames of one PID.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Clock;
 use super::psi::Entry;
+use super::{Clock, Queues};
 use crate::catalog::{Codec, Kind, Track};
 use crate::codec::{OPUS_RATE, aac, h264, hevc, nal, opus_samples};
 use crate::frame::Frame;
@@ -26,11 +26,9 @@ pub(super) struct Elementary {
     /// Where the next audio frame begins, in samples.
     next_pts: Option<i64>,
     /// The newest video frame, whose duration the next one tells.
-    last: Option<Frame>,
+    last: Option<(u64, Frame)>,
     parameters: BTreeMap<u8, Vec<u8>>,
 }
-
-type Queues = BTreeMap<u8, VecDeque<Frame>>;
 
 impl Elementary {
     pub(super) fn new(id: u8, entry: Entry) -> Self {
@@ -68,6 +66,14 @@ impl Elementary {
         }
     }
 
+    /// Drops what is on its way.
+    pub(super) fn forget(&mut self) {
+        self.packet.clear();
+        self.rest.clear();
+        self.next_pts = None;
+        self.last = None;
+    }
+
     fn flush(&mut self, clock: &mut Clock, queues: &mut Queues) {
         let packet = std::mem::take(&mut self.packet);
         let Some((stamps, data)) = parse(&packet) else {
@@ -79,12 +85,12 @@ impl Elementary {
             (dts + ahead as i64, dts)
         });
         match self.entry.codec {
-            Codec::H264 | Codec::Hevc => self.video(stamps, data, queues),
-            Codec::Aac | Codec::Opus => self.audio(stamps.map(|(pts, _)| pts), data, queues),
+            Codec::H264 | Codec::Hevc => self.video(stamps, data, clock.run, queues),
+            Codec::Aac | Codec::Opus => self.audio(stamps.map(|(pts, _)| pts), data, clock, queues),
         }
     }
 
-    fn video(&mut self, stamps: Option<(i64, i64)>, data: &[u8], queues: &mut Queues) {
+    fn video(&mut self, stamps: Option<(i64, i64)>, data: &[u8], run: u64, queues: &mut Queues) {
         let Some((pts, dts)) = stamps else { return };
         let h264 = self.entry.codec == Codec::H264;
         for unit in nal::annex_b(data) {
@@ -108,13 +114,15 @@ impl Elementary {
         let units = nal::units(&payload);
         let (keyframe, discardable) = if h264 { h264::classify(units) } else { hevc::classify(units) };
         let frame = Frame { track: self.id, pts, dts, duration: 0, keyframe, discardable, data: payload };
-        if let Some(mut last) = self.last.replace(frame) {
-            last.duration = u32::try_from(dts - last.dts).unwrap_or(0);
-            if let Some(newest) = self.last.as_mut() {
+        if let Some((last_run, mut last)) = self.last.replace((run, frame)) {
+            if let Some(duration) = u32::try_from(dts - last.dts).ok().filter(|_| last_run == run) {
+                last.duration = duration;
+            }
+            if let Some((_, newest)) = self.last.as_mut() {
                 // Until the one after it tells better, a frame lasts as long as the one before.
                 newest.duration = last.duration;
             }
-            queues.entry(self.id).or_default().push_back(last);
+            queues.entry(self.id).or_default().push_back((last_run, last));
         }
     }
 
@@ -134,12 +142,15 @@ impl Elementary {
         Track { id: self.id, codec: self.entry.codec, timescale, config, kind, language: self.entry.language.clone() }
     }
 
-    fn audio(&mut self, pts: Option<i64>, data: &[u8], queues: &mut Queues) {
+    fn audio(&mut self, pts: Option<i64>, data: &[u8], clock: &Clock, queues: &mut Queues) {
+        // A packet's time is that of the first frame that begins in it (section 2.4.3.7).
+        let left_over = self.rest.len();
         self.rest.extend_from_slice(data);
         let buffer = std::mem::take(&mut self.rest);
         let mut stamp = pts;
         let mut rest = &buffer[..];
         loop {
+            let begins_here = buffer.len() - rest.len() >= left_over;
             let taken = if self.entry.codec == Codec::Aac { self.adts(rest) } else { self.opus(rest) };
             let (used, found) = match taken {
                 Taken::Nothing => break,
@@ -153,15 +164,25 @@ impl Elementary {
             let Some(rate) = self.track.as_ref().map(|track| i64::from(track.timescale)) else {
                 continue;
             };
-            let own = stamp.take().map(|pts| (pts * rate + CLOCK / 2).div_euclid(CLOCK));
-            let joins = |next: &i64| own.is_none_or(|own| (own - next).abs() <= i64::from(samples));
-            let Some(pts) = self.next_pts.filter(joins).or(own) else {
+            let ticks = |pts: i64| {
+                let ticks = i128::from(pts) * i128::from(rate) + i128::from(CLOCK / 2);
+                i64::try_from(ticks.div_euclid(i128::from(CLOCK))).ok()
+            };
+            let found = if clock.absolute.is_some() {
+                // What an earlier packet said must not matter, for it may not have been seen elsewhere.
+                stamp.take_if(|_| begins_here).and_then(ticks).or(self.next_pts)
+            } else {
+                let own = stamp.take().and_then(ticks);
+                let joins = |next: &i64| own.is_none_or(|own| (own - next).abs() <= i64::from(samples));
+                self.next_pts.filter(joins).or(own)
+            };
+            let Some(pts) = found else {
                 continue;
             };
             self.next_pts = Some(pts + i64::from(samples));
             let frame =
                 Frame { track: self.id, pts, dts: pts, duration: samples, keyframe: true, discardable: false, data };
-            queues.entry(self.id).or_default().push_back(frame);
+            queues.entry(self.id).or_default().push_back((clock.run, frame));
         }
         if rest.len() < 8_192 {
             self.rest = rest.to_vec();

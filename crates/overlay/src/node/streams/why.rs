@@ -94,7 +94,7 @@ impl Node {
         let path = |upstream: Option<&Upstream>| {
             upstream.map_or(&[][..], Upstream::path).iter().map(|id| self.name_of(*id)).collect()
         };
-        let state = match (&stream.main, stream.published) {
+        let state = match (&stream.main, &stream.published) {
             (_, Some(_)) => "published here",
             _ if idle => "idle: nobody here wants it",
             _ if stream.former.is_some() => "the parent before fell behind; the verdict is out",

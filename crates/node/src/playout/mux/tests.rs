@@ -1,0 +1,135 @@
+//! A stream that changes from one origin to another and back, in the eyes of ffmpeg.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use levada_media::Layer;
+use levada_media::source::{self, Source};
+
+use super::super::chunks::ChunkReader;
+use super::*;
+
+fn run(program: &str, args: &[&str]) -> (String, String) {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}); install ffmpeg"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn clip(dir: &Path, name: &str, size: &str, offset_s: &str) -> Box<dyn Source + Send> {
+    let path = dir.join(name);
+    let picture = format!("testsrc2=size={size}:rate=25");
+    let inputs = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100"];
+    let video =
+        ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    let place = ["-output_ts_offset", offset_s, "-t", "4", path.to_str().unwrap()];
+    run("ffmpeg", &[&["-v", "error", "-y"], &inputs[..], &video, &place].concat());
+    source::open(std::fs::File::open(path).unwrap()).unwrap()
+}
+
+/// The objects of a clip, a group each.
+fn groups(mut source: Box<dyn Source + Send>) -> Vec<Vec<Object>> {
+    let catalog = source.catalog().clone();
+    let json = serde_json::to_vec(&catalog).unwrap();
+    let is_video = |id| catalog.tracks.iter().any(|track| track.id == id && track.codec == Codec::H264);
+    let mut groups: Vec<Vec<Object>> = Vec::new();
+    while let Some(frame) = source.next_frame().unwrap() {
+        if is_video(frame.track) && frame.keyframe {
+            groups.push(vec![Object::catalog(&json).unwrap()]);
+        }
+        if let Some(group) = groups.last_mut() {
+            let index = group.len() as u32;
+            let layer = if is_video(frame.track) { Layer::Video } else { Layer::Base };
+            group.extend(Object::split(&frame, layer, index));
+        }
+    }
+    groups
+}
+
+async fn muxed(format: Format, parts: &[(u64, &[Vec<Object>])]) -> Vec<Chunk> {
+    let chunks = Arc::new(Chunks::default());
+    let mut shaper = Shaper::new(format, chunks.clone());
+    let mut reader = ChunkReader::new(chunks);
+    let mut out = Vec::new();
+    for (timeline, groups) in parts {
+        for object in groups.iter().flatten() {
+            shaper.take(*timeline, object).unwrap();
+        }
+        reader.next(usize::MAX, &mut out).await;
+    }
+    out
+}
+
+/// Two origins with clocks and pictures of their own, the first one cut off within a group, and back again.
+fn parts<'a>(a: &'a mut [Vec<Object>], b: &'a [Vec<Object>]) -> [(u64, &'a [Vec<Object>]); 3] {
+    let cut = a[1].len() / 2;
+    a[1].truncate(cut);
+    [(1, &a[..2]), (2, &b[..2]), (1, &a[2..])]
+}
+
+fn check(path: &Path) {
+    let name = path.to_str().unwrap();
+    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-xerror", "-i", name, "-f", "null", "-"]);
+    assert_eq!(complaints, "", "{name}");
+    for (kind, longest) in [("v:0", 0.1), ("a:0", 0.6)] {
+        let entries = ["-show_entries", "packet=dts_time", "-of", "csv=p=0", name];
+        let (out, _) = run("ffprobe", &[&["-v", "error", "-select_streams", kind], &entries[..]].concat());
+        let times: Vec<f64> = out.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
+        assert!(times.len() > 50, "{kind}: {} packets", times.len());
+        for pair in times.windows(2) {
+            let step = pair[1] - pair[0];
+            assert!(step > 0.0 && step < longest, "{kind}: {} after {}", pair[1], pair[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transport_stream_goes_on_over_a_change_of_timeline() {
+    let dir = tempfile::tempdir().unwrap();
+    for size in ["320x180", "160x120"] {
+        let mut a = groups(clip(dir.path(), "a.ts", "320x180", "5000"));
+        let b = groups(clip(dir.path(), "b.mp4", size, "0"));
+        let chunks = muxed(Format::Ts, &parts(&mut a, &b)).await;
+        let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).collect();
+        let path = dir.path().join("out.ts");
+        std::fs::write(&path, &bytes).unwrap();
+        check(&path);
+        let (mut counters, mut marks) = (BTreeMap::new(), BTreeMap::<u16, u32>::new());
+        for packet in bytes.chunks_exact(188) {
+            let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
+            if let Some(before) = counters.insert(pid, packet[3] & 0xf) {
+                assert_eq!(packet[3] & 0xf, (before + 1) & 0xf, "continuity of PID {pid:#x}");
+            }
+            let marked = packet[3] & 0x20 != 0 && packet[4] > 0 && packet[5] & 0x80 != 0;
+            *marks.entry(pid).or_default() += u32::from(marked);
+        }
+        assert_eq!(
+            marks.range(0x100..0x1000).map(|(_, marks)| *marks).collect::<Vec<_>>(),
+            [2, 2],
+            "a mark per change and PID"
+        );
+    }
+}
+
+#[tokio::test]
+async fn fragments_go_on_over_a_change_of_timeline_and_tell_only_of_other_tracks() {
+    let dir = tempfile::tempdir().unwrap();
+    for (size, inits) in [("320x180", 1), ("160x120", 3)] {
+        let mut a = groups(clip(dir.path(), "a.mp4", "320x180", "0"));
+        let b = groups(clip(dir.path(), "b.mp4", size, "0"));
+        let chunks = muxed(Format::Fmp4, &parts(&mut a, &b)).await;
+        let mut told: Vec<Arc<Init>> = chunks.iter().map(|chunk| chunk.init.clone()).collect();
+        told.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        assert_eq!(told.len(), inits);
+        if inits > 1 {
+            continue;
+        }
+        let fragments = chunks.iter().flat_map(|chunk| chunk.bytes.to_vec());
+        let bytes: Vec<u8> = told[0].segment.iter().copied().chain(fragments).collect();
+        let path = dir.path().join("out.mp4");
+        std::fs::write(&path, &bytes).unwrap();
+        check(&path);
+    }
+}
