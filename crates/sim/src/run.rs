@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::action::{self, Action};
-use crate::report::Outcome;
+use crate::report::{Outcome, SHOWN_MAX};
 use crate::scenario::{Churn, How, Scenario, ScenarioError};
 use crate::world::{Settings, World};
 
@@ -184,7 +184,9 @@ impl Run<'_> {
             self.world.check_clean(CLEAN_GRACE);
             self.world.add_invariants(&mut measures);
         }
-        Outcome::new(seed, measures, self.world.violations(), &self.scenario.expect)
+        let mut outcome = Outcome::new(seed, measures, self.world.violations(), &self.scenario.expect);
+        outcome.remarks = self.world.remarks().iter().take(SHOWN_MAX).cloned().collect();
+        outcome
     }
 
     fn play_until(&mut self, end: Time) {

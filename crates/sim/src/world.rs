@@ -211,6 +211,7 @@ pub struct World {
     pub trace: u64,
     written: Option<Box<dyn std::io::Write>>,
     violations: Vec<Violation>,
+    remarks: Vec<String>,
 }
 
 /// Violations kept in full; a broken world makes millions.
@@ -301,6 +302,7 @@ impl World {
             trace: 0,
             written: None,
             violations: Vec::new(),
+            remarks: Vec::new(),
             settings,
         };
         (0..world.nodes.len())
