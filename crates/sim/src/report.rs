@@ -80,6 +80,8 @@ pub struct Measures {
     pub connections_most: u64,
     /// Most bytes that waited at a sender for a cut link.
     pub backlog_bytes_most: u64,
+    /// Most events that were planned at a time: a flood of records shows here.
+    pub planned_most: u64,
     /// Events.
     pub events: u64,
     /// Hash over all events.

@@ -220,6 +220,7 @@ impl World {
             held_most: self.bounds.held_max,
             connections_most: self.bounds.connections_max,
             backlog_bytes_most: self.bounds.backlog_max,
+            planned_most: self.queue.len_most(),
             events: self.events,
             trace: format!("{:016x}", self.trace),
         }
