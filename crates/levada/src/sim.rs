@@ -30,7 +30,7 @@ pub(crate) fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
         });
         let outcome = levada_sim::run(&scenario, &args.scenario, seed, events.transpose()?)?;
         if !outcome.passed {
-            let found = outcome.violations.iter().chain(&outcome.unmet);
+            let found = outcome.violations.iter().chain(&outcome.unmet).chain(&outcome.remarks);
             found.for_each(|line| eprintln!("seed {seed}: {line}"));
             eprintln!("repeat it with: levada sim {} --seed {seed}", args.scenario.display());
         }

@@ -59,6 +59,8 @@ pub(crate) struct Queue<T> {
     occupied: Vec<u64>,
     far: BinaryHeap<Entry<T>>,
     sequence: u64,
+    len: u64,
+    len_most: u64,
 }
 
 impl<T> Queue<T> {
@@ -70,12 +72,16 @@ impl<T> Queue<T> {
             occupied: vec![0; SLOTS / 64],
             far: BinaryHeap::new(),
             sequence: 0,
+            len: 0,
+            len_most: 0,
         }
     }
 
     /// Plans something for `at`, which is not in the past.
     pub(crate) fn push(&mut self, at: Time, item: T) {
         self.sequence += 1;
+        self.len += 1;
+        self.len_most = self.len_most.max(self.len);
         let entry = Entry { at: at.as_micros(), sequence: self.sequence, item };
         let slot = entry.at >> SLOT_BITS;
         if slot <= self.turn {
@@ -115,7 +121,13 @@ impl<T> Queue<T> {
             self.present.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.key()));
         }
         let entry = self.present.pop_if(|entry| entry.at <= end.as_micros())?;
+        self.len -= 1;
         Some((Time::from_micros(entry.at), entry.item))
+    }
+
+    /// The most that was planned at any time.
+    pub(crate) fn len_most(&self) -> u64 {
+        self.len_most
     }
 
     /// The next slot of the wheel after the present one that holds something.

@@ -80,6 +80,8 @@ pub struct Measures {
     pub connections_most: u64,
     /// Most bytes that waited at a sender for a cut link.
     pub backlog_bytes_most: u64,
+    /// Most events that were planned at a time: a flood of records shows here.
+    pub planned_most: u64,
     /// Events.
     pub events: u64,
     /// Hash over all events.
@@ -97,12 +99,14 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Expectations that were not met.
     pub unmet: Vec<String>,
+    /// Readers that are behind at the end, the first of them.
+    pub remarks: Vec<String>,
     /// The numbers.
     pub measures: Measures,
 }
 
-/// Violations shown.
-const SHOWN_MAX: usize = 5;
+/// Violations and remarks shown.
+pub(crate) const SHOWN_MAX: usize = 5;
 
 impl Outcome {
     pub(crate) fn new(
@@ -126,7 +130,14 @@ impl Outcome {
             })
             .collect();
         let violations: Vec<String> = violations.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-        Self { seed, passed: violations.is_empty() && unmet.is_empty(), violations, unmet, measures }
+        Self {
+            seed,
+            passed: violations.is_empty() && unmet.is_empty(),
+            violations,
+            unmet,
+            remarks: Vec::new(),
+            measures,
+        }
     }
 }
 

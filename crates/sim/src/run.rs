@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::action::{self, Action};
-use crate::report::Outcome;
+use crate::report::{Outcome, SHOWN_MAX};
 use crate::scenario::{Churn, How, Scenario, ScenarioError};
 use crate::world::{Settings, World};
 
@@ -56,9 +56,11 @@ pub fn run(
 ) -> Result<Outcome, ScenarioError> {
     crate::report::check_expectations(&scenario.expect).map_err(ScenarioError::Senseless)?;
     let (nodes, mesh) = scenario.topology.lay(seed, beside)?;
+    let late = late(scenario);
+    let gradual = !scenario.start_over.is_zero();
     let world = World::new(Settings {
         impairments: mesh.impairments,
-        late: late(scenario),
+        late: if gradual { (0..nodes).collect() } else { late.clone() },
         pass_values: scenario.passes_values(nodes),
         bitrate: scenario.streams.last().map_or(4_000_000, |stream| stream.bitrate),
         ..Settings::new(seed, nodes, mesh.links)
@@ -75,6 +77,9 @@ pub fn run(
     };
     if let Some(events) = events {
         run.world.write_events(events);
+    }
+    if gradual {
+        run.plan_starts(&late);
     }
     run.plan_streams()?;
     run.plan_events()?;
@@ -101,6 +106,15 @@ impl Run<'_> {
     fn plan(&mut self, at: Time, planned: Planned) {
         self.planned += 1;
         self.plan.insert((at, self.planned), planned);
+    }
+
+    /// Nodes start one after the other, but for those that the scenario starts itself.
+    fn plan_starts(&mut self, late: &std::collections::BTreeSet<usize>) {
+        let start = self.world.now();
+        for node in (0..self.world.nodes()).filter(|node| !late.contains(node)) {
+            let after = self.scenario.start_over.mul_f64(self.rng.random());
+            self.plan(start + after, Planned::Act(Action::Start(node)));
+        }
     }
 
     fn plan_streams(&mut self) -> Result<(), ScenarioError> {
@@ -184,7 +198,9 @@ impl Run<'_> {
             self.world.check_clean(CLEAN_GRACE);
             self.world.add_invariants(&mut measures);
         }
-        Outcome::new(seed, measures, self.world.violations(), &self.scenario.expect)
+        let mut outcome = Outcome::new(seed, measures, self.world.violations(), &self.scenario.expect);
+        outcome.remarks = self.world.remarks().iter().take(SHOWN_MAX).cloned().collect();
+        outcome
     }
 
     fn play_until(&mut self, end: Time) {

@@ -80,6 +80,9 @@ pub struct Scenario {
     /// How long the mesh may find itself before anything is measured. Streams and readers begin within.
     #[serde(deserialize_with = "units::de_duration", default = "usual_warm_up")]
     pub warm_up: Duration,
+    /// Nodes start within this time, each at a moment left to chance; 0: all at once, and their records with them.
+    #[serde(deserialize_with = "units::de_duration", default)]
+    pub start_over: Duration,
     /// Quiet at the end, without churn; then connected nodes must agree, and after the last leave nothing may be left.
     /// 0: neither is checked.
     #[serde(deserialize_with = "units::de_duration", default)]

@@ -227,6 +227,7 @@ pub struct World {
     pub trace: u64,
     written: Option<Box<dyn std::io::Write>>,
     violations: Vec<Violation>,
+    remarks: Vec<String>,
 }
 
 /// Violations kept in full; a broken world makes millions.
@@ -317,6 +318,7 @@ impl World {
             trace: 0,
             written: None,
             violations: Vec::new(),
+            remarks: Vec::new(),
             settings,
         };
         (0..world.nodes.len())

@@ -107,6 +107,13 @@ fn an_interruption_is_measured() {
 }
 
 #[test]
+fn nodes_may_start_one_after_the_other() {
+    let text = LINE.replace("warm_up = \"3s\"", "warm_up = \"12s\"\nstart_over = \"2s\"");
+    let outcome = play(&text.replace("at = \"1s\"", "at = \"10s\"").replace("[\"n0\"]", "[\"n0\"], at = \"8s\""), 1);
+    assert!(outcome.measures.delivered > 200 && outcome.measures.behind == 0, "{:?}", outcome.measures);
+}
+
+#[test]
 fn a_slow_link_makes_readers_late() {
     let narrow = LINE.replace(r#"delay = "10ms""#, r#"delay = "10ms", rate = "3Mbit/s""#);
     assert!(play(&narrow, 1).measures.late_max_ms > 100.0);

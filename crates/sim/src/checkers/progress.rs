@@ -67,8 +67,6 @@ pub(crate) struct Progress {
     pub(crate) stalled_ms: f64,
     /// The greatest lateness of any reader at any time.
     pub(crate) late_ms_max: f64,
-    /// Readers that were late at the end.
-    pub(crate) behind: u64,
     /// Samples that were left out because the reader was cut off from every origin.
     pub(crate) excused: u64,
 }
@@ -164,10 +162,10 @@ impl Progress {
         self.readers.iter_mut().for_each(|(.., reader)| reader.watch = None);
     }
 
-    /// The end: whoever is late now has been so until now. `starved` have no object at all though a way is there.
-    pub(crate) fn finish(&mut self, now: Time, starved: u64) {
-        self.behind += starved;
-        for (.., reader) in self.readers.iter_mut() {
+    /// The end: whoever is late now has been so until now. Gives the readers that are behind, and by how many microseconds.
+    pub(crate) fn finish(&mut self, now: Time) -> Vec<(NodeIndex, StreamIndex, f64)> {
+        let mut behind = Vec::new();
+        for (node, stream, reader) in self.readers.iter_mut() {
             let late_us = reader.late_us(now);
             let counts = reader.counts();
             if let Some((_, worst)) = reader.watch.take().filter(|_| counts) {
@@ -179,8 +177,11 @@ impl Progress {
                 self.late_ms_max = self.late_ms_max.max(late_us / 1e3);
             }
             let given_up = reader.catching_up.is_none_or(|since| now.since(since) > REUNION);
-            self.behind += u64::from(late_us > BEHIND_US && !reader.cut_off && given_up);
+            if late_us > BEHIND_US && !reader.cut_off && given_up {
+                behind.push((node, stream, late_us));
+            }
         }
+        behind
     }
 
     /// How many interruptions, and their median, 99th percentile and greatest, in milliseconds.

@@ -138,6 +138,11 @@ impl World {
         measures.trace = format!("{:016x}", self.trace);
     }
 
+    /// What the last measures found to be wrong, in words.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// Streams that a node reads.
     pub fn subscriptions(&self, node: usize) -> Vec<StreamName> {
         let reads = self.nodes[node].streams.iter().zip(&self.streams).filter(|(local, _)| local.subscribed.is_some());
@@ -151,16 +156,30 @@ impl World {
 
     /// The measures so far, over the time since they began.
     pub fn measures(&mut self, over: Duration) -> crate::report::Measures {
-        let mut starved = 0;
+        let mut behind = 0;
+        let mut remarks = Vec::new();
         for stream in 0..self.streams.len() as StreamIndex {
             for node in self.readers(stream) {
                 let since = self.nodes[node as usize].streams[usize::from(stream)].subscribed;
                 let empty = self.water(node, stream).is_none_or(|water| water.head().is_none());
                 let starves = empty && self.progress.is_overdue(node, stream, since.unwrap_or(self.now), self.now);
-                starved += u64::from(starves);
+                if starves {
+                    behind += 1;
+                    remarks.push(format!("n{node} reads {} and has nothing of it", self.streams[usize::from(stream)]));
+                }
             }
         }
-        self.progress.finish(self.now, starved);
+        for (node, stream, late_us) in self.progress.finish(self.now) {
+            behind += 1;
+            let stream_name = &self.streams[usize::from(stream)];
+            let parent = self.parent(node as usize, stream_name).map(|parent| format!("n{parent}"));
+            remarks.push(format!(
+                "n{node} reads {stream_name} and is behind by {:.1} s; its parent is {}",
+                late_us / 1e6,
+                parent.as_deref().unwrap_or("nobody")
+            ));
+        }
+        self.remarks = remarks;
         let (interruptions, p50, p99, max) = self.progress.interruptions();
         let after = self.switches.consequences();
         let (record_mean, record_max) = self.traffic.per_second(self.nodes.len(), over);
@@ -187,7 +206,7 @@ impl World {
             stalls: self.progress.stalls,
             stalled_ms: self.progress.stalled_ms,
             late_max_ms: self.progress.late_ms_max,
-            behind: self.progress.behind,
+            behind,
             path_ms: self.costs.path_ms(),
             path_hops: self.costs.hops(),
             path_stretch: self.costs.path_stretch(),
@@ -201,6 +220,7 @@ impl World {
             held_most: self.bounds.held_max,
             connections_most: self.bounds.connections_max,
             backlog_bytes_most: self.bounds.backlog_max,
+            planned_most: self.queue.len_most(),
             events: self.events,
             trace: format!("{:016x}", self.trace),
         }
