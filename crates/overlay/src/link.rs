@@ -73,6 +73,13 @@ pub struct Told {
     pub in_us: u32,
 }
 
+impl Told {
+    /// Whether either direction costs more.
+    pub fn is_worse(self, before: Self) -> bool {
+        self.out_us > before.out_us || self.in_us > before.in_us
+    }
+}
+
 impl Estimator {
     /// A link of which nothing is known yet. `nonce` makes the probes of two lives of a link distinct.
     pub fn new(nonce: u64) -> Self {

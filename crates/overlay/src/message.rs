@@ -24,6 +24,8 @@ pub const MESSAGE_LEN_MAX: usize = RECORD_LEN_MAX + 32 * 1024;
 pub const BUCKETS: usize = 64;
 /// Most entries of a listing.
 pub const LISTING_MAX: usize = 2_048;
+/// Most hashes of one announcement.
+pub const HASHES_MAX: usize = 1_024;
 /// Most hops of a trace, and of the path that a parent tells.
 pub const TRACE_HOPS_MAX: usize = 64;
 /// Most alternates of a refusal.
@@ -49,6 +51,13 @@ pub enum Message {
     },
     /// Records that the receiver may lack.
     Records(Vec<Aged>),
+    /// Hashes of records that the sender holds and has not sent, since it takes this link for one over which they
+    /// would come twice.
+    Have(Vec<u64>),
+    /// Hashes of records that the receiver announced and the sender lacks: they, and all further ones, shall be sent.
+    Want(Vec<u64>),
+    /// A record came twice: further ones shall only be announced on this link.
+    Prune,
     /// Feed me this stream.
     Join(Join),
     /// Stop that feed.
@@ -277,6 +286,9 @@ fn to_wire(message: &Message) -> wire::Any {
                 })
                 .collect(),
         }),
+        Message::Have(hashes) => Any::Have(wire::Hashes { hashes: hashes.clone() }),
+        Message::Want(hashes) => Any::Want(wire::Hashes { hashes: hashes.clone() }),
+        Message::Prune => Any::Prune(wire::Prune {}),
         Message::Join(join) => Any::Join(wire::Join {
             feed: join.feed.0,
             stream: join.stream.as_str().into(),
@@ -358,6 +370,10 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
             };
             Message::Records(records.records.into_iter().map(aged).collect::<Result<_, _>>()?)
         }
+        Any::Have(have) if have.hashes.len() <= HASHES_MAX => Message::Have(have.hashes),
+        Any::Want(want) if want.hashes.len() <= HASHES_MAX => Message::Want(want.hashes),
+        Any::Have(_) | Any::Want(_) => return Err(MessageError::Field("hashes")),
+        Any::Prune(_) => Message::Prune,
         Any::Join(join) => Message::Join(Join {
             feed: FeedId(join.feed),
             stream: stream(&join.stream)?,

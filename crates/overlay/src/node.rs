@@ -35,6 +35,8 @@ use trace::Traces;
 /// Changes of the graph are gathered for this long before routes are weighed anew, since records of one event come in a
 /// burst. Loss of a link is acted upon at once. Tuned.
 pub const ROUTE_HOLD: Duration = Duration::from_millis(10);
+/// The same while every stream is fed: nothing depends on it but moves for the better, which wait for seconds anyway.
+pub const ROUTE_HOLD_FED: Duration = Duration::from_millis(200);
 /// Most children, over all streams.
 pub const CHILDREN_MAX_DEFAULT: usize = 4_096;
 
@@ -81,6 +83,8 @@ pub struct Node {
     links: BTreeMap<LinkId, Link>,
     table: Table,
     own: Own,
+    /// When records are announced on links over which they are not sent.
+    announce_at: Time,
     expire_at: Time,
     graph: Graph,
     /// Shortest paths by origins and nodes left out, valid for `graph`.
@@ -124,6 +128,7 @@ impl Node {
             contacts: BTreeMap::new(),
             links: BTreeMap::new(),
             table: Table::default(),
+            announce_at: Time::NEVER,
             expire_at: now + records::EXPIRE_INTERVAL,
             graph: Graph::default(),
             distances: BTreeMap::new(),
@@ -190,7 +195,7 @@ impl Node {
         let links = self.links.values().map(Link::due);
         let streams = self.streams.values().map(|stream| stream.check_at);
         let drain = self.drain_until.unwrap_or(Time::NEVER);
-        let rest = [self.own.due(), self.expire_at, self.reroute_at, self.traces.due(), drain];
+        let rest = [self.own.due(), self.announce_at, self.expire_at, self.reroute_at, self.traces.due(), drain];
         contacts.chain(links).chain(streams).chain(rest).min().unwrap_or(Time::NEVER)
     }
 
@@ -220,7 +225,9 @@ impl Node {
     /// The graph changed: weigh the routes anew soon.
     fn graph_changed(&mut self, now: Time) {
         self.distances.clear();
-        self.reroute_at = self.reroute_at.min(now + ROUTE_HOLD);
+        let hungry = self.streams.values().any(streams::Stream::is_hungry);
+        let hold = if hungry { ROUTE_HOLD } else { ROUTE_HOLD_FED };
+        self.reroute_at = self.reroute_at.min(now + hold);
     }
 
     /// The name under which a node is known here, or its identity.

@@ -20,6 +20,8 @@ pub const RECORD_REFRESH: Duration = Duration::from_secs(1_200);
 pub struct Table {
     records: BTreeMap<(NodeId, RecordKind), Held>,
     authors: usize,
+    /// Records by the hash that stands for them in announcements and digests.
+    hashes: BTreeMap<u64, (NodeId, RecordKind)>,
     /// Who publishes each stream.
     origins: BTreeMap<StreamName, BTreeSet<NodeId>>,
 }
@@ -72,6 +74,7 @@ impl Table {
             let signed_at = Time::from_micros(now.as_micros().saturating_sub(age_us));
             let older_s = (age_us.saturating_sub(now.as_micros()) / 1_000_000) as u32;
             self.unlist(author, kind);
+            self.hashes.insert(hash(author, kind, record.version), (author, kind));
             if let Facts::Streams(streams) = &record.facts {
                 for stream in streams {
                     self.origins.entry(stream.name.clone()).or_default().insert(author);
@@ -83,9 +86,10 @@ impl Table {
         offer
     }
 
-    /// Forgets which streams an author's record told of.
+    /// Forgets by what a record can be found that is to be replaced.
     fn unlist(&mut self, author: NodeId, kind: RecordKind) {
         let Some(held) = self.records.get(&(author, kind)) else { return };
+        self.hashes.remove(&hash(author, kind, held.record.version));
         let Facts::Streams(streams) = &held.record.facts else { return };
         for stream in streams {
             if let Some(origins) = self.origins.get_mut(&stream.name) {
@@ -125,6 +129,10 @@ impl Table {
                 origins.entry(stream.name.clone()).or_default().insert(author);
             }
             self.origins = origins;
+            let of = |((author, kind), held): (&(NodeId, RecordKind), &Held)| {
+                (hash(*author, *kind, held.record.version), (*author, *kind))
+            };
+            self.hashes = self.records.iter().map(of).collect();
         }
         gone
     }
@@ -136,6 +144,16 @@ impl Table {
             buckets[bucket_of(*author)] ^= hash(*author, *kind, held.record.version);
         }
         buckets
+    }
+
+    /// The hash that stands for a record that is held.
+    pub fn hash_of(&self, author: NodeId, kind: RecordKind) -> Option<u64> {
+        Some(hash(author, kind, self.version(author, kind)?))
+    }
+
+    /// The record that a hash stands for, if it is held.
+    pub fn by_hash(&self, hash: u64) -> Option<(NodeId, RecordKind)> {
+        self.hashes.get(&hash).copied()
     }
 
     /// What is held in one bucket.

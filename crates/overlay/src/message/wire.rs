@@ -16,7 +16,7 @@ macro_rules! messages {
 
 messages! {
     Control {
-        #[prost(oneof = "Any", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+        #[prost(oneof = "Any", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
         message: Option<Any>,
     }
     Hello {
@@ -45,6 +45,11 @@ messages! {
         #[prost(uint64, tag = "4")]
         seq: u64,
     }
+    Hashes {
+        #[prost(fixed64, repeated, tag = "1")]
+        hashes: Vec<u64>,
+    }
+    Prune {}
     Records {
         #[prost(message, repeated, tag = "1")]
         records: Vec<Signed>,
@@ -174,4 +179,10 @@ pub(super) enum Any {
     TraceReply(TraceReply),
     #[prost(message, tag = "13")]
     Goodbye(Goodbye),
+    #[prost(message, tag = "14")]
+    Have(Hashes),
+    #[prost(message, tag = "15")]
+    Want(Hashes),
+    #[prost(message, tag = "16")]
+    Prune(Prune),
 }

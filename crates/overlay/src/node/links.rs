@@ -39,6 +39,10 @@ pub(super) struct Link {
     pub(super) carries: BTreeSet<StreamName>,
     /// The neighbour said goodbye: it takes no new part in any tree.
     pub(super) leaving: bool,
+    /// New records are sent over this link; otherwise they are announced.
+    pub(super) eager: bool,
+    /// Hashes of records still to be announced.
+    pub(super) announce: Vec<u64>,
 }
 
 impl Link {
@@ -90,6 +94,8 @@ impl Node {
             greeted: false,
             carries: BTreeSet::new(),
             leaving: false,
+            eager: true,
+            announce: Vec::new(),
         };
         self.links.insert(link, entry);
         self.contact_up(&name, link);
@@ -109,7 +115,7 @@ impl Node {
         self.contact_down(link, &reason, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces.link_down(link);
-        self.own_links_changed(now);
+        self.own_links_worse(now);
         self.streams_lose_link(link, gone.peer, &gone.name, now);
     }
 
@@ -143,6 +149,9 @@ impl Node {
             Message::Digest(buckets) => self.digest(link, &buckets),
             Message::Listing { bucket, entries } => self.listing(link, bucket, &entries, now),
             Message::Records(records) => self.records(link, records, now),
+            Message::Have(hashes) => self.have(link, hashes),
+            Message::Want(hashes) => self.want(link, &hashes, now),
+            Message::Prune => self.set_eager(link, false),
             Message::Join(join) => self.join_asked(link, join, now),
             Message::Leave(feed) => self.leave_asked(link, feed, now),
             Message::Refuse { feed, reason, alternates } => self.refused(link, feed, reason, alternates, now),
@@ -187,8 +196,10 @@ impl Node {
         };
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
+            let before = entry.estimator.told();
             if entry.estimator.tell(now) {
-                self.own_links_changed(now);
+                let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
+                if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
             }
         }
     }

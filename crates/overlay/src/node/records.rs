@@ -1,7 +1,10 @@
 //! Records: this node's own, and the flood.
 //!
-//! A record crosses each link at most once in each direction. When a link comes up both ends compare one hash per bucket;
-//! for buckets that differ each lists what it holds, and the other sends what is missing there.
+//! A record is sent over the links of a tree that forms by itself, and announced by its hash on all others, from where it
+//! is fetched if the tree is broken (epidemic broadcast trees: Leitão, Pereira, Rodrigues 2007). A link over which a
+//! record came for the second time leaves the tree; one from which a record had to be fetched joins it. When a link comes
+//! up both ends compare one hash per bucket; for buckets that differ each lists what it holds, and the other sends what
+//! is missing there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use crate::graph::{Distances, Graph};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
-use crate::message::{Aged, Message};
+use crate::message::{Aged, HASHES_MAX, Message};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
 use crate::table::{Offer, RECORD_REFRESH, bucket_of};
 use crate::time::Time;
@@ -22,6 +25,13 @@ pub(super) const EXPIRE_INTERVAL: Duration = Duration::from_secs(60);
 const OWN_HOLD: Duration = Duration::from_millis(10);
 /// Least time between two records of one kind by one author. Tuned: "some records a second" in the worst case.
 const OWN_PAUSE: Duration = Duration::from_millis(200);
+/// Least time between two records that bring only good news of links, after the first few. Tuned: a link that is better
+/// is used seconds later anyway.
+const GOOD_PAUSE: Duration = Duration::from_secs(2);
+/// Good news that need not wait for that: a node that starts gets its links one after the other. Tuned.
+const GOOD_BURST: u32 = 3;
+/// Records are announced this long after they came, all of that time at once. Tuned: the tree is faster.
+const ANNOUNCE_HOLD: Duration = Duration::from_millis(500);
 /// What the links of a node that is about to stop cost: more than any way round it.
 const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
 /// Records in one message are gathered up to this many bytes.
@@ -34,6 +44,10 @@ pub(super) struct Own {
     /// When the links record is to be made.
     links_at: Time,
     links_made: Time,
+    /// Records with good news alone that may still be made without a pause.
+    good_left: u32,
+    /// Others hold a record of this node's streams. Before that, none need be made of none.
+    streams_told: bool,
     streams_at: Time,
     streams_made: Time,
     refresh_at: Time,
@@ -45,6 +59,8 @@ impl Own {
             version: Version { epoch, seq: 0 },
             links_at: Time::NEVER,
             links_made: Time::ZERO,
+            good_left: GOOD_BURST,
+            streams_told: false,
             streams_at: Time::NEVER,
             streams_made: Time::ZERO,
             refresh_at: Time::NEVER,
@@ -71,7 +87,18 @@ impl Node {
         self.own.refresh_at = now + RECORD_REFRESH;
     }
 
+    /// A link is there, or is better than before.
     pub(super) fn own_links_changed(&mut self, now: Time) {
+        if now.since(self.own.links_made) > GOOD_PAUSE * (GOOD_BURST + 1) {
+            self.own.good_left = GOOD_BURST;
+        }
+        let pause = if self.own.good_left > 0 { OWN_PAUSE } else { GOOD_PAUSE };
+        self.own.links_at = self.own.links_at.min((now + OWN_HOLD).max(self.own.links_made + pause));
+        self.graph_changed(now);
+    }
+
+    /// A link is gone, or is worse than before.
+    pub(super) fn own_links_worse(&mut self, now: Time) {
         self.own.links_at = self.own.links_at.min((now + OWN_HOLD).max(self.own.links_made + OWN_PAUSE));
         self.graph_changed(now);
     }
@@ -87,6 +114,7 @@ impl Node {
         if self.own.links_at <= now {
             self.author_links(now);
         }
+        self.announce_due(now);
         if self.own.streams_at <= now {
             self.author_streams(now);
         }
@@ -107,6 +135,7 @@ impl Node {
     fn author_links(&mut self, now: Time) {
         self.own.links_at = Time::NEVER;
         self.own.links_made = now;
+        self.own.good_left = self.own.good_left.saturating_sub(1);
         let facts = |link: &super::Link| {
             let told = if self.drain_until.is_some() { LEAVING } else { link.estimator.told()? };
             let rtt_us = link.estimator.rtt()?.as_micros() as u32;
@@ -121,7 +150,10 @@ impl Node {
         self.own.streams_made = now;
         let published = |stream: &super::Stream| Some(stream.published.as_ref()?.told(now));
         let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).collect();
-        self.author(Facts::Streams(streams), now);
+        if !streams.is_empty() || self.own.streams_told {
+            self.own.streams_told = true;
+            self.author(Facts::Streams(streams), now);
+        }
     }
 
     fn author(&mut self, facts: Facts, now: Time) {
@@ -149,13 +181,75 @@ impl Node {
         let Some(aged) = self.table.aged(author, kind, now) else {
             return;
         };
-        let others: Vec<LinkId> = self.links.keys().copied().filter(|link| Some(*link) != from).collect();
-        for link in others {
-            self.send(link, Message::Records(vec![aged.clone()]));
+        let hash = self.table.hash_of(author, kind).unwrap_or_default();
+        for (&link, entry) in self.links.iter_mut().filter(|(link, _)| Some(**link) != from) {
+            if entry.eager {
+                let message = Message::Records(vec![aged.clone()]);
+                self.outputs.push_back(Output::Send { link, message });
+            } else {
+                entry.announce.push(hash);
+                self.announce_at = self.announce_at.min(now + ANNOUNCE_HOLD);
+            }
+        }
+    }
+
+    /// Announces what came since the last time, on links over which it was not sent.
+    pub(super) fn announce_due(&mut self, now: Time) {
+        if self.announce_at > now {
+            return;
+        }
+        self.announce_at = Time::NEVER;
+        for (&link, entry) in &mut self.links {
+            for hashes in std::mem::take(&mut entry.announce).chunks(HASHES_MAX) {
+                self.outputs.push_back(Output::Send { link, message: Message::Have(hashes.to_vec()) });
+            }
+        }
+    }
+
+    /// A neighbour announces records: those that this node lacks are fetched, and the link is one of the tree.
+    pub(super) fn have(&mut self, link: LinkId, hashes: Vec<u64>) {
+        let lacking: Vec<u64> = hashes.into_iter().filter(|hash| self.table.by_hash(*hash).is_none()).collect();
+        if !lacking.is_empty() {
+            self.set_eager(link, true);
+            self.send(link, Message::Want(lacking));
+        }
+    }
+
+    pub(super) fn want(&mut self, link: LinkId, hashes: &[u64], now: Time) {
+        self.set_eager(link, true);
+        let held: Vec<Aged> = hashes
+            .iter()
+            .filter_map(|hash| self.table.by_hash(*hash))
+            .filter_map(|(author, kind)| self.table.aged(author, kind, now))
+            .collect();
+        self.send_records(link, held);
+    }
+
+    /// Sends records in messages of a moderate length.
+    fn send_records(&mut self, link: LinkId, records: Vec<Aged>) {
+        let mut batch = Vec::new();
+        let mut len = 0;
+        for aged in records {
+            if len + aged.body.len() > BATCH_LEN && !batch.is_empty() {
+                self.send(link, Message::Records(std::mem::take(&mut batch)));
+                len = 0;
+            }
+            len += aged.body.len();
+            batch.push(aged);
+        }
+        if !batch.is_empty() {
+            self.send(link, Message::Records(batch));
+        }
+    }
+
+    pub(super) fn set_eager(&mut self, link: LinkId, eager: bool) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.eager = eager;
         }
     }
 
     pub(super) fn records(&mut self, link: LinkId, records: Vec<Aged>, now: Time) {
+        let flooded = records.len() == 1;
         for aged in records {
             let age_s = aged.age_s;
             let record = match aged.parse() {
@@ -166,12 +260,19 @@ impl Node {
                 }
             };
             if record.author == self.config.id {
-                self.own_record_returned(record.version, now);
+                self.own_record_returned(record.facts.kind(), record.version, now);
                 continue;
             }
             match self.table.judge(record.author, record.facts.kind(), record.version, age_s) {
                 Offer::Taken => {}
-                Offer::Known | Offer::Expired => continue,
+                Offer::Known => {
+                    if flooded && self.links.get(&link).is_some_and(|link| link.eager) {
+                        self.set_eager(link, false);
+                        self.send(link, Message::Prune);
+                    }
+                    continue;
+                }
+                Offer::Expired => continue,
                 Offer::Stranger => {
                     self.record_refused(link, format!("node {} has shown no credential", record.author));
                     continue;
@@ -196,7 +297,10 @@ impl Node {
     }
 
     /// An earlier life of this node left a record that is newer than what it makes now: its clock went back.
-    fn own_record_returned(&mut self, version: Version, now: Time) {
+    fn own_record_returned(&mut self, kind: RecordKind, version: Version, now: Time) {
+        if kind == RecordKind::Streams && !std::mem::replace(&mut self.own.streams_told, true) {
+            self.own_streams_changed(now);
+        }
         if version > self.own.version {
             self.own.version = Version { epoch: version.epoch + 1, seq: 0 };
             self.introduce(now);
@@ -221,25 +325,12 @@ impl Node {
     pub(super) fn listing(&mut self, link: LinkId, bucket: u32, theirs: &[(NodeId, RecordKind, Version)], now: Time) {
         let theirs: std::collections::BTreeMap<_, _> =
             theirs.iter().map(|(author, kind, version)| ((*author, *kind), *version)).collect();
-        let mut batch = Vec::new();
-        let mut len = 0;
-        for (author, kind, version) in self.table.listing(bucket as usize) {
-            if theirs.get(&(author, kind)).is_some_and(|held| *held >= version) {
-                continue;
-            }
-            let Some(aged) = self.table.aged(author, kind, now) else {
-                continue;
-            };
-            if len + aged.body.len() > BATCH_LEN && !batch.is_empty() {
-                self.send(link, Message::Records(std::mem::take(&mut batch)));
-                len = 0;
-            }
-            len += aged.body.len();
-            batch.push(aged);
-        }
-        if !batch.is_empty() {
-            self.send(link, Message::Records(batch));
-        }
+        let lacking = |(author, kind, version): &(NodeId, RecordKind, Version)| {
+            theirs.get(&(*author, *kind)).is_none_or(|held| held < version)
+        };
+        let listing = self.table.listing(bucket as usize).into_iter().filter(lacking);
+        let records = listing.filter_map(|(author, kind, _)| self.table.aged(author, kind, now)).collect();
+        self.send_records(link, records);
         debug_assert!(self.table.listing(bucket as usize).iter().all(|(id, ..)| bucket_of(*id) == bucket as usize));
     }
 

@@ -188,6 +188,11 @@ impl Stream {
         self.published.is_some() || self.main.as_ref().is_some_and(|main| main.mode == Mode::Full)
     }
 
+    /// Whether it is wanted here and nobody feeds it.
+    pub(super) fn is_hungry(&self) -> bool {
+        self.published.is_none() && self.main.is_none() && self.wanted().is_some()
+    }
+
     /// All feeds that have been asked for.
     fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
         [&self.main, &self.candidate, &self.former, &self.backup].into_iter().flatten()

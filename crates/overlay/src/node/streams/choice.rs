@@ -27,6 +27,8 @@ pub(super) struct Choice {
     pub(super) link: LinkId,
     /// Microseconds from the nearest origin through it to here.
     pub(super) metric: Micros,
+    /// Microseconds of the last link.
+    pub(super) cost: Micros,
     pub(super) hops: u16,
     pub(super) carries: bool,
 }
@@ -62,8 +64,8 @@ impl Node {
         let judged = self.links.keys().map(|&link| {
             let choice = self.weigh(stream, name, link, &distances, now);
             let nearer = |choice: Choice| {
-                let cost = self.links.get(&link).map_or(0, |link| Micros::from(self.cost_from(link)));
-                if here.is_some_and(|here| choice.metric - cost < here) { Ok(choice) } else { Err(Lack::Farther) }
+                let is_nearer = here.is_some_and(|here| choice.metric - choice.cost < here);
+                if is_nearer { Ok(choice) } else { Err(Lack::Farther) }
             };
             (link, choice.and_then(nearer))
         });
@@ -118,9 +120,9 @@ impl Node {
         if stream.upstreams().any(dry) {
             return Err(Lack::Dry);
         }
-        let metric = peer.metric + Micros::from(self.cost_from(link));
+        let cost = Micros::from(self.cost_from(link));
         let carries = peer.hops == 0 || link.carries.contains(name);
-        Ok(Choice { link: id, metric, hops: peer.hops + 1, carries })
+        Ok(Choice { link: id, metric: peer.metric + cost, cost, hops: peer.hops + 1, carries })
     }
 
     /// This node's own distance, in microseconds.
@@ -276,12 +278,13 @@ impl Node {
 }
 
 /// In the order of preference: whoever is about as near as the nearest, and of those one that already carries the
-/// stream, then fewer hops.
+/// stream, then the one next door: a tree whose branches part late is cheaper than one of shortest paths, whose long
+/// links run side by side.
 fn sorted(mut choices: Vec<Choice>) -> Vec<Choice> {
     let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
     let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
     choices.sort_by_key(|choice| {
-        let preference = (choice.metric <= equal).then_some((!choice.carries, choice.hops));
+        let preference = (choice.metric <= equal).then_some((!choice.carries, choice.cost, choice.hops));
         (preference.is_none(), preference, choice.metric, choice.link)
     });
     choices
