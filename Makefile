@@ -10,7 +10,7 @@ help:
 	@echo 'make lint   formatting, clippy, types of the page, licences (where cargo-deny is installed)'
 	@echo 'make web    rebuild the page (web/dist) from its sources'
 	@echo 'make sim    the simulator with many seeds (SEEDS=200)'
-	@echo 'make bench  joins, muxing, forwarding: figures for this machine'
+	@echo 'make bench  joins, muxing, forwarding, deaths (ARGS="--rounds 5 --only kill --json"): figures for this machine'
 
 demo:
 	$(CARGO) build --package levada
@@ -47,6 +47,7 @@ sim:
 bench:
 	$(CARGO) bench --package levada-media --bench mux
 	$(CARGO) bench --package levada --bench join
+	$(CARGO) bench --package levada --bench deaths -- $(ARGS)
 
 clean:
 	$(CARGO) clean
