@@ -228,7 +228,7 @@ impl Tape {
             jumps: self.jumps.iter().filter(within).count() as u64 + uneven + audio_uneven,
             continuity: self.broken.iter().filter(within).count() as u64,
             gap_ms: self.gap(death, settled),
-            late_ms: late,
+            late_ms: micros(late),
             calm_ms: self.gap(self.time(round.calm), death),
         }
     }
@@ -239,7 +239,7 @@ impl Tape {
         arrivals.push(to);
         let intervals = arrivals.windows(2).filter(|pair| pair[1] > from);
         let longest = intervals.map(|pair| ms(pair[1] - pair[0])).fold(0.0, f64::max);
-        (longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0)
+        micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
     }
 
     /// Frames missing, and steps that are no whole number of frames.
@@ -286,6 +286,11 @@ struct Era {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+/// Milliseconds without what is below a microsecond.
+fn micros(ms: f64) -> f64 {
+    (ms * 1e3).round() / 1e3
 }
 
 /// 33 bits in five bytes (ISO/IEC 13818-1, section 2.4.3.7).
