@@ -69,7 +69,7 @@ async fn bench(args: &Args) -> ExitCode {
             continue;
         }
         // One kind that cannot go on does not spoil the others; what went wrong was printed by the panic.
-        let Ok(report) = AssertUnwindSafe(deaths::run(kind, args.rounds)).catch_unwind().await else {
+        let Ok(report) = AssertUnwindSafe(deaths::run(kind, &deaths::spread(args.rounds))).catch_unwind().await else {
             failed = true;
             results.insert(kind.name().to_owned(), json!({"skipped": "it could not go on"}));
             continue;
@@ -94,6 +94,7 @@ async fn bench(args: &Args) -> ExitCode {
 const LEGEND: &str = "\
 gap: longest time between two video frames that follow each other, less the frame interval of 40 ms; all times in ms
 calm: the same in the second before the death, longest of all rounds   late: furthest behind the schedule, of all rounds
+deaths are spread evenly over a group, the first 10 ms before its end
 lost, doubled, CC: video and audio frames, continuity counters; rounds: those whose dead fed this viewer";
 
 fn header() -> String {

@@ -12,11 +12,12 @@ mod tape;
 
 use std::time::{Duration, Instant};
 
-use deaths::{Kind, Report, run};
+use deaths::{GROUP_END, Kind, Report, run};
 use tape::{Round, Seen, Tape};
 use tokio::sync::Mutex;
 
-const ROUNDS: usize = 2;
+/// Two rounds each, early and late in a group.
+const PHASES: [Duration; 2] = [Duration::from_millis(700), Duration::from_millis(200)];
 /// Longest gap of a death that is told nobody, milliseconds beyond the cadence: a second of silence until it is noticed,
 /// the move, and a busy machine.
 const UNTOLD_MS: f64 = 2_000.0;
@@ -25,13 +26,17 @@ const UNTOLD_MS: f64 = 2_000.0;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 async fn survive(kind: Kind, gap_ms_max: f64) {
+    survive_at(kind, &PHASES, gap_ms_max).await;
+}
+
+async fn survive_at(kind: Kind, phases: &[Duration], gap_ms_max: f64) {
     let _alone = ALONE.lock().await;
     if let Some(lacks) = kind.lacks() {
         panic!("this binary has no `{lacks}`");
     }
-    let report = run(kind, ROUNDS).await;
+    let report = run(kind, phases).await;
     let faults = report.faults();
-    assert!(faults.is_empty() && report.rounds.len() == ROUNDS, "{}", faults.join("\n"));
+    assert!(faults.is_empty() && report.rounds.len() == phases.len(), "{}", faults.join("\n"));
     for viewer in Report::VIEWERS {
         let gaps: Vec<f64> = report.of(viewer).map(|seen| seen.seen.gap_ms).collect();
         assert!(gaps.iter().all(|gap| *gap < gap_ms_max), "{viewer} waited for {gaps:?} ms");
@@ -41,6 +46,13 @@ async fn survive(kind: Kind, gap_ms_max: f64) {
 #[tokio::test]
 async fn a_killed_relay() {
     survive(Kind::Kill, UNTOLD_MS).await;
+}
+
+/// The next parent has no object of the group that the child has all of.
+#[tokio::test]
+#[ignore = "costs three seconds more and an object today: the new parent waits for a group that it was never sent"]
+async fn a_relay_killed_at_the_end_of_a_group() {
+    survive_at(Kind::Kill, &[GROUP_END; 3], UNTOLD_MS).await;
 }
 
 #[tokio::test]

@@ -27,6 +27,10 @@ const CALM: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_millis(1_500);
 /// A viewer whose newest frame is no further behind its schedule is in time: five frames.
 const IN_TIME: Duration = Duration::from_millis(200);
+/// A group of the clips.
+const GROUP: Duration = Duration::from_secs(1);
+/// Just before the end of a group: viewers have all of it, and nothing of the next one.
+pub const GROUP_END: Duration = Duration::from_millis(990);
 /// A stream that is not back by then is lost to the viewer.
 const GIVEN_UP: Duration = Duration::from_secs(12);
 /// Seconds of a clip that is fed once, for each round and for the start. A broken round ends its kind.
@@ -88,6 +92,8 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct RoundReport {
     pub victim: String,
+    /// How far the group was.
+    pub phase_ms: u64,
     pub took_ms: f64,
     /// Of the PoP, over the round.
     pub objects_lost: u64,
@@ -150,12 +156,17 @@ const LEAF: &str = "leaf";
 /// Names a directory in which logs and recordings of all kinds are kept.
 const KEEP: &str = "LEVADA_DEATHS_KEEP";
 
-/// Lets one kind of death happen again and again under the same stream.
-pub async fn run(kind: Kind, rounds: usize) -> Report {
-    let mut stage = Stage::open(kind, rounds).await;
+/// So many deaths spread evenly over a group, backwards from its end.
+pub fn spread(rounds: usize) -> Vec<Duration> {
+    (0..rounds).map(|n| GROUP_END.mul_f64((rounds - n) as f64 / rounds as f64)).collect()
+}
+
+/// Lets one kind of death happen again and again under the same stream, each so long after the start of a group.
+pub async fn run(kind: Kind, phases: &[Duration]) -> Report {
+    let mut stage = Stage::open(kind, phases.len()).await;
     let mut report = Report { kind: kind.name(), rounds: Vec::new(), decode_errors: BTreeMap::new() };
-    for _ in 0..rounds {
-        let round = stage.round().await;
+    for phase in phases {
+        let round = stage.round(*phase).await;
         let goes_on = round.viewers.iter().all(|viewer| viewer.resumed);
         report.rounds.push(round);
         if !goes_on {
@@ -233,8 +244,8 @@ impl Stage {
         }
     }
 
-    /// One death, from a whole mesh to a whole mesh.
-    async fn round(&mut self) -> RoundReport {
+    /// One death, from a whole mesh to a whole mesh, so long after the start of a group.
+    async fn round(&mut self, phase: Duration) -> RoundReport {
         let began = Instant::now();
         let (victim, calm, hit) = loop {
             self.make_ready().await;
@@ -247,6 +258,7 @@ impl Stage {
             }
         };
         let before = self.mesh.status("pop").await;
+        self.aim(phase).await;
         let death = Instant::now();
         let frozen = self.strike(&victim).await;
         let resumed = self.settle(calm, death).await;
@@ -262,6 +274,7 @@ impl Stage {
         let viewers = self.viewers.iter().zip(hit).zip(resumed);
         let report = RoundReport {
             victim,
+            phase_ms: phase.as_millis() as u64,
             took_ms: began.elapsed().as_secs_f64() * 1e3,
             objects_lost: after.objects_lost - before.objects_lost,
             objects_duplicated: after.objects_duplicated - before.objects_duplicated,
@@ -378,6 +391,17 @@ impl Stage {
             }
         }
         since
+    }
+
+    /// Waits until the PoP is so far in a group.
+    async fn aim(&self, phase: Duration) {
+        let group = self.viewers[0].tape().newest_keyframe().expect("groups begin with keyframes");
+        let now = Instant::now();
+        let mut at = group + phase;
+        while at < now {
+            at += GROUP;
+        }
+        tokio::time::sleep_until(at.into()).await;
     }
 
     /// Lets the victim die; a stopped one is given back.

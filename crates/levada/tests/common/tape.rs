@@ -191,6 +191,11 @@ impl Tape {
         Some(Duration::from_secs_f64((ms(self.time(now)) - due).max(0.0) / 1e3))
     }
 
+    /// When the last group began.
+    pub fn newest_keyframe(&self) -> Option<Instant> {
+        self.video().rfind(|frame| frame.keyframe).map(|frame| self.start + frame.at)
+    }
+
     /// When something came last.
     pub fn newest(&self) -> Option<Instant> {
         self.video().next_back().map(|frame| self.start + frame.at)
