@@ -71,7 +71,7 @@ async fn bench(args: &Args) -> ExitCode {
         // One kind that cannot go on does not spoil the others; what went wrong was printed by the panic.
         let Ok(report) = AssertUnwindSafe(deaths::run(kind, &deaths::spread(args.rounds))).catch_unwind().await else {
             failed = true;
-            results.insert(kind.name().to_owned(), json!({"skipped": "it could not go on"}));
+            results.insert(kind.name().to_owned(), json!({"failed": "it could not go on"}));
             continue;
         };
         let faults = report.faults();
