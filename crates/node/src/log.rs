@@ -170,6 +170,12 @@ impl StreamLog {
     /// Notes that a group has `total` objects, and that all of `layer` have come; `None`: of all layers.
     pub fn end(&self, id: GroupId, layer: Option<Layer>, total: u32) {
         let mut state = self.state();
+        // A feed that goes on from the end of a group brings its end mark and no object of it.
+        if let Err(at) = state.group_at(id)
+            && state.evicted.is_none_or(|evicted| id > evicted)
+        {
+            state.groups.insert(at, Group::new(id, Instant::now()));
+        }
         if let Some(group) = state.groups.iter_mut().find(|group| group.id == id) {
             group.total = Some(total.min(OBJECTS_MAX));
             match layer {

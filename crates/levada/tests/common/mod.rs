@@ -13,7 +13,9 @@ use levada_node::trust::Authority;
 use serde::de::DeserializeOwned;
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
-const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
+pub const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
+/// Nodes without an address: they connect out only.
+const LIGHT: [&str; 3] = ["leaf", "pen", "pen2"];
 
 /// A mesh of processes.
 pub struct Mesh {
@@ -64,7 +66,7 @@ impl Mesh {
     pub fn write_topology(&mut self, links: &[(&str, &str)]) {
         let links: Vec<String> = links.iter().map(|(a, b)| format!("[\"{a}\", \"{b}\"]")).collect();
         let node = |n: &Node| format!("[[node]]\nname = \"{}\"\naddress = \"127.0.0.1:{}\"\n", n.name, n.link);
-        let light = "[[node]]\nname = \"leaf\"\n[[node]]\nname = \"pen\"\n";
+        let light: String = LIGHT.iter().map(|name| format!("[[node]]\nname = \"{name}\"\n")).collect();
         self.topology =
             format!("links = [{}]\n{}{light}", links.join(", "), self.nodes.iter().map(node).collect::<String>());
         std::fs::write(self.path("topology.toml"), &self.topology).unwrap();
@@ -121,6 +123,12 @@ impl Mesh {
 
     pub fn kill(&mut self, name: &str) {
         end(self.nodes.iter_mut().find(|node| node.name == name).unwrap().child.take());
+    }
+
+    /// Whether a node's process has ended by itself.
+    pub fn has_ended(&mut self, name: &str) -> bool {
+        let child = self.nodes.iter_mut().find(|node| node.name == name).unwrap().child.as_mut();
+        child.is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 
     pub fn node(&self, name: &str) -> &Node {
@@ -197,11 +205,11 @@ impl Drop for Mesh {
 }
 
 /// An ERROR line or a panic is our own bug.
-fn is_error(line: &str) -> bool {
+pub fn is_error(line: &str) -> bool {
     line.contains(" ERROR ") || line.contains("panicked at")
 }
 
-fn end(child: Option<Child>) {
+pub fn end(child: Option<Child>) {
     if let Some(mut child) = child {
         let _ = child.kill();
         let _ = child.wait();
@@ -243,9 +251,15 @@ pub fn tool(program: &str, args: &[&str]) -> (String, String) {
 
 /// A clip of four seconds with B-frames, groups of one second, and sound.
 pub fn clip(dir: &Path, name: &str) -> PathBuf {
+    clip_of(dir, name, 4)
+}
+
+/// The same, of any length.
+pub fn clip_of(dir: &Path, name: &str, seconds: usize) -> PathBuf {
     let path = dir.join(name);
+    let seconds = seconds.to_string();
     let mut args = vec!["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
-    args.extend(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", "4"]);
+    args.extend(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", &seconds]);
     args.extend(["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p"]);
     args.extend(["-c:a", "aac", path.to_str().unwrap()]);
     tool("ffmpeg", &args);

@@ -89,6 +89,8 @@ pub(super) struct Stream {
     ancestors: Arc<[NodeId]>,
     /// Nodes that a busy one named in its stead.
     alternates: Vec<NodeId>,
+    /// By what factor the way over the parent exceeded the shortest one when it was chosen.
+    accepted: f64,
     better_since: Option<Time>,
     moved_at: Option<Time>,
     backup_since: Time,
@@ -500,6 +502,7 @@ impl Node {
         position: Option<Position>,
         now: Time,
     ) {
+        self.settle_for(name, to, now);
         let (from, parent) = (from.map(|from| self.peer_name(from)), self.peer_name(to));
         let Some(stream) = self.streams.get_mut(name) else { return };
         let lost = stream.lost.take();

@@ -13,7 +13,7 @@ use crate::time::Time;
 /// Parents within this factor of the least metric are equal (DESIGN 3).
 const EQUAL_RATIO: f64 = 1.25;
 /// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
-const EQUAL_MAX_US: Micros = 20_000;
+const EQUAL_MAX_US: Micros = 50_000;
 /// A better parent must be better by this share (DESIGN 3) ...
 const BETTER_RATIO: f64 = 0.10;
 /// ... and by this many microseconds (DESIGN 3) ...
@@ -255,17 +255,19 @@ impl Node {
         let current = distances.get(link.peer).map(|peer| peer.metric + Micros::from(self.cost_from(link)));
         let ranking = self.ranking(name, now);
         let stream = self.streams.get_mut(name)?;
-        let best = ranking.iter().min_by_key(|choice| (choice.metric, choice.link)).copied();
-        let Some((best, current)) = best.filter(|best| best.link != main.link).zip(current) else {
+        let best = ranking.iter().map(|choice| choice.metric).min();
+        let Some((best, current)) = best.zip(current) else {
             stream.better_since = None;
             return None;
         };
-        let gain = current.saturating_sub(best.metric);
+        // What was accepted for the sake of a cheaper tree is no reason to move; what has changed since then is.
+        let accepted = (best as f64 * stream.accepted.max(1.0)) as Micros;
         let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
-        if gain < least {
+        let preferred = ranking.iter().find(|choice| choice.metric + least <= current && choice.link != main.link);
+        let Some(preferred) = preferred.copied().filter(|_| current.saturating_sub(accepted) >= least) else {
             stream.better_since = None;
             return None;
-        }
+        };
         let since = *stream.better_since.get_or_insert(now);
         let may_move = stream.moved_at.map_or(since, |moved| since.max(moved)) + BETTER_LASTS;
         if now < may_move {
@@ -273,7 +275,19 @@ impl Node {
             return None;
         }
         stream.better_since = None;
-        Some(best.link)
+        Some(preferred.link)
+    }
+
+    /// By how much the way over a parent exceeds the shortest one: accepted for the sake of a cheaper tree.
+    pub(super) fn settle_for(&mut self, name: &StreamName, link: LinkId, now: Time) {
+        let distances = self.distances(name, &[]);
+        let metric = self.links.get(&link).and_then(|entry| {
+            Some(distances.get(entry.peer)?.metric + Micros::from(self.cost_from(entry)))
+        });
+        let best = self.ranking(name, now).iter().map(|choice| choice.metric).min();
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let ratio = metric.zip(best).map_or(1.0, |(metric, best)| metric as f64 / best.max(1) as f64);
+        stream.accepted = ratio.clamp(1.0, EQUAL_RATIO);
     }
 }
 

@@ -1,0 +1,305 @@
+//! A viewer's tape: every transport packet that came, and every frame with the instant at which it was whole.
+//!
+//! How things are measured:
+//! - *arrival* of a frame: the instant at which the last packet of its PES packet was read.
+//! - *gap*: the longest time between the arrivals of two video frames that follow each other, less the frame interval.
+//!   Frames that come in a burst only make short intervals, so they never count; a frame that comes again is no arrival.
+//! - *late*: how far a video frame came behind the schedule that its decode time and the calm before the death give; what
+//!   a player would have had to buffer.
+//! - *lost*: steps missing in the ordered presentation times, up to the newest decode time: whatever is to be presented
+//!   before that has come or never will. *doubled*: a presentation time that was there already.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Bytes of a transport packet.
+const PACKET: usize = 188;
+/// Ticks of the clock in a millisecond.
+const TICKS_PER_MS: f64 = 90.0;
+/// Ticks of a video frame: 25 a second.
+const VIDEO_STEP: u64 = 3_600;
+/// Ticks of an audio frame: 1,024 samples of 48,000 a second.
+const AUDIO_STEP: u64 = 1_920;
+/// A step may be off by this many ticks: timescales are rounded into each other.
+const STEP_SLACK: u64 = 90;
+
+/// What a tape holds of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Track {
+    Video,
+    Audio,
+}
+
+impl Track {
+    fn step(self) -> u64 {
+        match self {
+            Self::Video => VIDEO_STEP,
+            Self::Audio => AUDIO_STEP,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    track: Track,
+    /// How many times the clock had been declared discontinuous.
+    era: u32,
+    pts: u64,
+    dts: u64,
+    /// Since the tape began.
+    at: Duration,
+    /// Where a recording that begins with it begins.
+    offset: usize,
+    keyframe: bool,
+    doubled: bool,
+}
+
+/// What one viewer received.
+#[derive(Debug)]
+pub struct Tape {
+    start: Instant,
+    bytes: Vec<u8>,
+    parsed: usize,
+    frames: Vec<Frame>,
+    /// The frame that each PID is at.
+    open: HashMap<u16, usize>,
+    counters: HashMap<u16, u8>,
+    presented: HashSet<(Track, u32, u64)>,
+    /// Packets that do not follow their predecessor, or are none.
+    broken: Vec<Duration>,
+    /// Declared discontinuities of the clock.
+    jumps: Vec<Duration>,
+    tables: usize,
+}
+
+/// The instants of a round, in this order.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// The round before ended.
+    pub since: Instant,
+    /// From here on nothing happened until the death.
+    pub calm: Instant,
+    pub death: Instant,
+    /// The stream was in time again.
+    pub settled: Instant,
+    /// Whatever was to be repaired is repaired.
+    pub until: Instant,
+}
+
+/// What a viewer saw of a round. Counts are from `since` to `until`, times from the death until it settled.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Seen {
+    pub lost: u64,
+    pub doubled: u64,
+    pub audio_lost: u64,
+    pub audio_doubled: u64,
+    /// Steps that are no whole number of frames, and declared discontinuities.
+    pub jumps: u64,
+    /// Packets whose continuity counter is wrong.
+    pub continuity: u64,
+    /// Beyond the cadence.
+    pub gap_ms: f64,
+    pub late_ms: f64,
+    /// The gap in the calm before the death: what this machine does by itself.
+    pub calm_ms: f64,
+}
+
+impl Tape {
+    pub fn new(start: Instant) -> Self {
+        Self {
+            start,
+            bytes: Vec::new(),
+            parsed: 0,
+            frames: Vec::new(),
+            open: HashMap::new(),
+            counters: HashMap::new(),
+            presented: HashSet::new(),
+            broken: Vec::new(),
+            jumps: Vec::new(),
+            tables: 0,
+        }
+    }
+
+    /// Takes what was read at an instant.
+    pub fn push(&mut self, bytes: &[u8], now: Instant) {
+        self.bytes.extend_from_slice(bytes);
+        let now = self.time(now);
+        while self.parsed + PACKET <= self.bytes.len() {
+            let mut packet = [0; PACKET];
+            packet.copy_from_slice(&self.bytes[self.parsed..self.parsed + PACKET]);
+            self.packet(&packet, now);
+            self.parsed += PACKET;
+        }
+    }
+
+    fn packet(&mut self, packet: &[u8; PACKET], now: Duration) {
+        let pid = u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
+        let (begins, has_field, has_payload) = (packet[1] & 0x40 != 0, packet[3] & 0x20 != 0, packet[3] & 0x10 != 0);
+        let counter = packet[3] & 0xf;
+        let before = self.counters.insert(pid, counter);
+        if packet[0] != 0x47 || has_payload && before.is_some_and(|before| counter != (before + 1) & 0xf) {
+            self.broken.push(now);
+        }
+        let (field_len, flags) = if has_field { (1 + usize::from(packet[4]), packet[5]) } else { (0, 0) };
+        let flags = if field_len > 1 { flags } else { 0 };
+        if flags & 0x80 != 0 {
+            self.jumps.push(now);
+        }
+        if pid == 0 && begins {
+            self.tables = self.parsed;
+        }
+        let payload = packet.get(4 + field_len..).unwrap_or_default();
+        if !begins {
+            if let Some(frame) = self.open.get(&pid).and_then(|at| self.frames.get_mut(*at)) {
+                frame.at = now;
+            }
+            return;
+        }
+        let track = match payload {
+            [0, 0, 1, 0xe0, ..] => Track::Video,
+            [0, 0, 1, 0xc0, ..] => Track::Audio,
+            _ => return,
+        };
+        let Some(pts) = payload.get(9..14).map(timestamp) else { return };
+        let has_dts = payload[7] & 0x40 != 0;
+        let dts = payload.get(14..19).filter(|_| has_dts).map_or(pts, timestamp);
+        let (era, keyframe) = (self.jumps.len() as u32, track == Track::Video && flags & 0x40 != 0);
+        let offset = if keyframe { self.tables } else { self.parsed };
+        let doubled = !self.presented.insert((track, era, pts));
+        self.open.insert(pid, self.frames.len());
+        self.frames.push(Frame { track, era, pts, dts, at: now, offset, keyframe, doubled });
+    }
+
+    fn time(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.start)
+    }
+
+    fn video(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.frames.iter().filter(|frame| frame.track == Track::Video && !frame.doubled)
+    }
+
+    /// How far the newest frame is behind the schedule of the calm between two instants; `None` if that was empty.
+    pub fn behind(&self, calm: Instant, death: Instant, now: Instant) -> Option<Duration> {
+        let zero = self.schedule(calm, death)?;
+        let newest = self.video().next_back()?;
+        let due = if newest.era == zero.0 { newest.dts as f64 / TICKS_PER_MS + zero.1 } else { ms(newest.at) };
+        Some(Duration::from_secs_f64((ms(self.time(now)) - due).max(0.0) / 1e3))
+    }
+
+    /// When the last group began.
+    pub fn newest_keyframe(&self) -> Option<Instant> {
+        self.video().rfind(|frame| frame.keyframe).map(|frame| self.start + frame.at)
+    }
+
+    /// When something came last.
+    pub fn newest(&self) -> Option<Instant> {
+        self.video().next_back().map(|frame| self.start + frame.at)
+    }
+
+    /// Era and the time, in milliseconds since the start, at which its decode time zero would have come at the earliest.
+    fn schedule(&self, from: Instant, to: Instant) -> Option<(u32, f64)> {
+        let (from, to) = (self.time(from), self.time(to));
+        let era = self.video().rfind(|frame| frame.at <= to)?.era;
+        let calm = self.video().filter(|frame| frame.era == era && (from..=to).contains(&frame.at));
+        calm.map(|frame| ms(frame.at) - frame.dts as f64 / TICKS_PER_MS).min_by(f64::total_cmp).map(|zero| (era, zero))
+    }
+
+    /// What the viewer saw of a round.
+    pub fn seen(&self, round: &Round) -> Seen {
+        let (since, until) = (self.time(round.since), self.time(round.until));
+        let within = |at: &&Duration| **at > since && **at <= until;
+        let doubled = |track| {
+            let again = self.frames.iter().filter(|frame| frame.track == track && frame.doubled);
+            again.filter(|frame| within(&&frame.at)).count() as u64
+        };
+        let (lost, uneven) = self.lost(Track::Video, since, until);
+        let (audio_lost, audio_uneven) = self.lost(Track::Audio, since, until);
+        let (death, settled) = (self.time(round.death), self.time(round.settled));
+        let zero = self.schedule(round.calm, round.death);
+        let late = zero.map_or(0.0, |(era, zero)| {
+            let after = self.video().filter(|frame| frame.era == era && frame.at > death && frame.at <= settled);
+            after.map(|frame| ms(frame.at) - frame.dts as f64 / TICKS_PER_MS - zero).fold(0.0, f64::max)
+        });
+        Seen {
+            lost,
+            doubled: doubled(Track::Video),
+            audio_lost,
+            audio_doubled: doubled(Track::Audio),
+            jumps: self.jumps.iter().filter(within).count() as u64 + uneven + audio_uneven,
+            continuity: self.broken.iter().filter(within).count() as u64,
+            gap_ms: self.gap(death, settled),
+            late_ms: micros(late),
+            calm_ms: self.gap(self.time(round.calm), death),
+        }
+    }
+
+    /// The longest interval that ends within a window, or is open at its end, less the frame interval.
+    fn gap(&self, from: Duration, to: Duration) -> f64 {
+        let mut arrivals: Vec<Duration> = self.video().map(|frame| frame.at).filter(|at| *at <= to).collect();
+        arrivals.push(to);
+        let intervals = arrivals.windows(2).filter(|pair| pair[1] > from);
+        let longest = intervals.map(|pair| ms(pair[1] - pair[0])).fold(0.0, f64::max);
+        micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
+    }
+
+    /// Frames missing, and steps that are no whole number of frames.
+    fn lost(&self, track: Track, since: Duration, until: Duration) -> (u64, u64) {
+        let (mut lost, mut uneven) = (0, 0);
+        let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
+        for frame in self.frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
+            let era = eras.entry(frame.era).or_default();
+            era.presented.insert(frame.pts);
+            era.newest = era.newest.max(frame.dts);
+            if frame.at <= since {
+                era.counted = era.counted.max(frame.dts);
+            }
+        }
+        for era in eras.values() {
+            let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
+            for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
+                let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
+                lost += step.saturating_sub(1);
+                uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
+            }
+        }
+        (lost, uneven)
+    }
+
+    /// A recording of the round, from the keyframe before it to the last whole frame in it.
+    pub fn recording(&self, round: &Round) -> &[u8] {
+        let (since, until) = (self.time(round.since), self.time(round.until));
+        let keyframes = || self.frames.iter().filter(|frame| frame.keyframe);
+        let first = keyframes().rfind(|frame| frame.at <= since).or_else(|| keyframes().next());
+        let end = self.frames.iter().rfind(|frame| frame.at <= until).map_or(0, |frame| frame.offset);
+        first.and_then(|first| self.bytes.get(first.offset..end)).unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Era {
+    presented: BTreeSet<u64>,
+    /// Newest decode time.
+    newest: u64,
+    /// Newest decode time of the rounds before.
+    counted: u64,
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Milliseconds without what is below a microsecond.
+fn micros(ms: f64) -> f64 {
+    (ms * 1e3).round() / 1e3
+}
+
+/// 33 bits in five bytes (ISO/IEC 13818-1, section 2.4.3.7).
+fn timestamp(bytes: &[u8]) -> u64 {
+    let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|at| u64::from(bytes[at]));
+    (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
+}
