@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// Explain why a stream comes the way it comes: who could give it, what each lacks, the backup, the last changes
     Why(TraceArgs),
+    /// Run a recorded node again and show what it decided, and why
+    Replay(ReplayArgs),
     /// Stop a node without a gap for anybody: its children move first
     Drain(DrainArgs),
     /// Run a whole mesh on this machine: bootstrapper, two origins, five relays, two PoPs
@@ -126,6 +128,22 @@ pub(crate) struct NodeArgs {
     /// Most Mbit/s that leave for other nodes; a child that would exceed it is told who else has the stream
     #[arg(long, env = "LEVADA_MAX_EGRESS", value_name = "MBIT/S")]
     pub(crate) max_egress: Option<f64>,
+    /// Record what happens to the node's brain into this file; `levada replay FILE` runs it again. Holds addresses and
+    /// names, no media and no keys
+    #[arg(long, env = "LEVADA_RECORD", value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The recording: made by a node with --record FILE
+    pub(crate) file: PathBuf,
+    /// Show this stream only
+    #[arg(long)]
+    pub(crate) stream: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

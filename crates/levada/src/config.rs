@@ -57,6 +57,7 @@ pub(crate) struct NodeSettings {
     pub(crate) publish: Vec<String>,
     pub(crate) max_children: Option<usize>,
     pub(crate) max_egress_bps: Option<u64>,
+    pub(crate) record: Option<PathBuf>,
 }
 
 impl Member {
@@ -103,7 +104,7 @@ impl NodeSettings {
             }
             given => given.map(|mbps| (mbps * 1e6) as u64),
         };
-        Ok(Self { member, listen, advertise, http, publish, max_children, max_egress_bps })
+        Ok(Self { member, listen, advertise, http, publish, max_children, max_egress_bps, record: args.record })
     }
 }
 

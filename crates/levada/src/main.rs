@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod play;
 mod query;
+mod replay;
 mod serve;
 mod sim;
 
@@ -49,6 +50,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Map(args) => query::map(&args).await?,
         Command::Trace(args) => query::trace(&args).await?,
         Command::Why(args) => query::why(&args).await?,
+        Command::Replay(args) => return replay::replay(&args),
         Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
         Command::Sim(args) => return sim::sim(&args),

@@ -66,6 +66,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         light: false,
         max_children: settings.max_children,
         max_egress_bps: settings.max_egress_bps,
+        record: settings.record,
     };
     let node = tokio::select! {
         node = join(settings.member, joining, &mut tasks) => node?,
@@ -152,6 +153,7 @@ pub(crate) struct Joining {
     light: bool,
     max_children: Option<usize>,
     max_egress_bps: Option<u64>,
+    record: Option<std::path::PathBuf>,
 }
 
 impl Joining {
@@ -164,6 +166,7 @@ impl Joining {
             light: true,
             max_children: None,
             max_egress_bps: None,
+            record: None,
         }
     }
 }
@@ -180,6 +183,7 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
         neighbours,
         children_max: joining.max_children,
         egress_max_bps: joining.max_egress_bps,
+        record: joining.record,
     };
     let node = Node::start(config)?;
     if let Some((request, enrolled)) = following {

@@ -137,10 +137,27 @@ async fn two_origins_of_one_encoder_make_the_same_groups() {
     let _first = encoder.publish(&mesh, "pen", &["--shared"]);
     until("r2 knows the first origin", async || origins(&mesh, "r2").await == 1).await;
     tokio::time::sleep(Duration::from_millis(2_300)).await;
-    let _second = encoder.publish(&mesh, "leaf", &["--shared", "--priority", "200"]);
+    let _second = encoder.publish(&mesh, "leaf", &["--shared"]);
     until("r1 knows both origins", async || origins(&mesh, "r1").await == 2).await;
     let _viewers = views(&mesh).await;
     same_groups(&mesh).await;
+}
+
+#[tokio::test]
+async fn an_origin_of_higher_priority_serves_those_who_are_nearer_to_another() {
+    let mesh = mesh();
+    let encoder = Encoder::start("48000", 440);
+    let _first = encoder.publish(&mesh, "pen", &["--shared"]);
+    until("r2 knows the first origin", async || origins(&mesh, "r2").await == 1).await;
+    let _viewers = views(&mesh).await;
+    let mut preferred = encoder.publish(&mesh, "leaf", &["--shared", "--priority", "200"]);
+    let serves = async |origin: &str| {
+        let path_of = async |relay| mesh.path_of(relay, "cam").await.first().cloned();
+        path_of("r1").await.as_deref() == Some(origin) && path_of("r2").await.as_deref() == Some(origin)
+    };
+    until("both are served by the preferred one", async || serves("leaf").await).await;
+    preferred.start_kill().unwrap();
+    until("both are served by the one that is left", async || serves("pen").await).await;
 }
 
 #[tokio::test]

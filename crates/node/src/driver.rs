@@ -2,6 +2,7 @@
 
 mod asks;
 mod routes;
+mod taped;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, Node as Brain, NodeId, Output, Position, StreamFacts,
-    StreamName, Time,
+    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, Position, StreamFacts, StreamName,
+    Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::log::StreamLog;
 use crate::trust::PeerIdentity;
 
 use routes::Water;
+pub use taped::Taped;
 
 /// Events that may wait for the brain; whoever has more to tell waits.
 pub const BRAIN_QUEUE: usize = 4_096;
@@ -85,7 +87,7 @@ pub enum Ask {
 
 /// Everything that the loop owns.
 pub struct Driver {
-    brain: Brain,
+    brain: Taped,
     started: Instant,
     events: mpsc::Receiver<ToBrain>,
     context: LinkContext,
@@ -103,7 +105,7 @@ pub struct Driver {
 impl Driver {
     /// Puts the parts together; [`Driver::run`] starts them.
     pub fn new(
-        brain: Brain,
+        brain: Taped,
         started: Instant,
         events: mpsc::Receiver<ToBrain>,
         context: LinkContext,

@@ -1,6 +1,7 @@
 //! Starting and stopping a node, and the handle by which its rooms ask the brain.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,12 +10,10 @@ use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
 use levada_overlay::record::PRIORITY_MAX;
-use levada_overlay::{
-    Anchor, Config, Credential, Keys, LinkId, Neighbour, Node as Brain, NodeId, StreamFacts, StreamName, Time,
-};
+use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::driver::{Ask, BRAIN_QUEUE, Driver, ToBrain};
+use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain};
 use crate::feed::Feeds;
 use crate::link::{self, LinkContext};
 use crate::log::StreamLog;
@@ -47,6 +46,8 @@ pub struct NodeConfig {
     pub children_max: Option<usize>,
     /// Bits per second that may leave for children; `None`: no limit.
     pub egress_max_bps: Option<u64>,
+    /// Where to record what happens to the brain.
+    pub record: Option<PathBuf>,
 }
 
 /// Why a node does not start, or does not do what it is asked.
@@ -58,6 +59,9 @@ pub enum NodeError {
     /// The HTTP address is taken or not ours.
     #[error("cannot listen on {0}/tcp; choose another address with --http")]
     Http(SocketAddr, #[source] std::io::Error),
+    /// The recording cannot be written.
+    #[error("cannot record into {0}")]
+    Record(PathBuf, #[source] std::io::Error),
     /// Keys or certificates.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -143,7 +147,12 @@ impl Node {
             egress_max_bps: config.egress_max_bps,
         };
         let ca = trust::ca_key(&identity.ca)?;
-        let brain = Brain::new(brain_config, Box::new(NodeKeys { identity, ca }), Time::ZERO);
+        let keys = Box::new(NodeKeys { identity, ca });
+        let brain = match &config.record {
+            None => Taped::new(brain_config, keys, Time::ZERO),
+            Some(path) => Taped::recorded(brain_config, keys, Time::ZERO, path)
+                .map_err(|error| NodeError::Record(path.clone(), error))?,
+        };
         let (sender, events) = mpsc::channel(BRAIN_QUEUE);
         let stats = Arc::new(Stats::default());
         let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };

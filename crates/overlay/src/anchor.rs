@@ -9,7 +9,7 @@ pub const WRAP: i64 = 1 << 33;
 pub const FIT_MS: i64 = 10_000;
 
 /// Ties the decode times of an encoder to stamps. Chosen by the first origin of a timeline, adopted by the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Anchor {
     /// The timeline that is so made.
     pub timeline: u64,

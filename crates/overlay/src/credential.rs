@@ -3,13 +3,14 @@
 use crate::id::NodeId;
 
 /// A node's name and term, signed by the cluster CA. It travels inside the node's record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Credential {
     /// Name of the node, a DNS label.
     pub name: String,
     /// End of validity, in seconds since the Unix epoch.
     pub not_after_unix_s: u64,
     /// Ed25519 signature of [`Credential::signed_bytes`] by the cluster CA's key.
+    #[serde(with = "crate::tape::hex_signature")]
     pub signature: [u8; 64],
 }
 

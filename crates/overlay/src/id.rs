@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Identity of a node: its Ed25519 public key (RFC 8032). Never an address, so several nodes share a machine.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct NodeId(pub [u8; 32]);
 
 impl fmt::Debug for NodeId {
@@ -48,8 +48,23 @@ pub fn check_node_name(name: &str) -> Result<(), NameError> {
 }
 
 /// The name of a stream: letters, digits, `-`, `_` and inner `.`. A clone costs a reference count.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct StreamName(std::sync::Arc<str>);
+
+impl TryFrom<String> for StreamName {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(&name)
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(name: StreamName) -> Self {
+        name.as_str().to_owned()
+    }
+}
 
 impl StreamName {
     /// Checks and takes a name.

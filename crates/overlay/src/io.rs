@@ -9,11 +9,11 @@ use crate::record::StreamFacts;
 use crate::time::Time;
 
 /// A connection to a neighbour, numbered by the driver. A number is never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct LinkId(pub u64);
 
 /// A node that this node shall have a link to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Neighbour {
     /// Its name, which its certificate must carry.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct Neighbour {
 }
 
 /// What happens to a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Input {
     /// A link is open and both ends have shown their certificates.
     LinkUp {
@@ -56,6 +56,7 @@ pub enum Input {
         /// From there.
         link: LinkId,
         /// This.
+        #[serde(with = "crate::tape::hex_message")]
         message: Message,
     },
     /// The echo of a probe came.
@@ -353,6 +354,24 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::LinkUp { peer } => write!(f, "link to {peer} up"),
+            Self::LinkDown { peer, reason } => write!(f, "link to {peer} down: {reason}"),
+            Self::Committed { stream, parent, before: None, .. } => write!(f, "{stream}: fed by {parent}"),
+            Self::Committed { stream, parent, before: Some(before), cause, .. } => {
+                write!(f, "{stream}: fed by {parent} instead of {before}, because {cause}")
+            }
+            Self::Suspected { stream, parent } => write!(f, "{stream}: {parent} does not keep up; asking elsewhere"),
+            Self::Cleared { stream, parent } => write!(f, "{stream}: {parent} keeps up again"),
+            Self::Adopting { stream, node } => write!(f, "{stream}: no neighbour can give it; dialling {node}"),
+            Self::Waiting { stream } => write!(f, "{stream}: no path yet; it goes on by itself"),
+            Self::RecordRefused { peer, reason } => write!(f, "record from {peer} refused: {reason}"),
+        }
+    }
 }
 
 /// Why a stream gets another parent.

@@ -23,6 +23,7 @@ pub mod pace;
 pub mod position;
 pub mod record;
 pub mod table;
+pub mod tape;
 pub mod time;
 
 pub use anchor::Anchor;

@@ -9,8 +9,10 @@ use crate::time::Time;
 
 /// Weight of the past in the smoothed round-trip time; RFC 9616, section 4.2, prescribes 0.836.
 const RTT_ALPHA: f64 = 0.836;
-/// Weight of a new deviation in the jitter; RFC 6298, section 2.3 (beta = 1/4).
+/// Weight of a new deviation in the jitter that patience follows; RFC 6298, section 2.3 (beta = 1/4).
 const JITTER_BETA: f64 = 0.25;
+/// The same in the jitter that costs. Tuned: a cost that follows single packets would be told again and again.
+const LATE_BETA: f64 = 1.0 / 32.0;
 /// Weight of a new loss sample of one second. Tuned: follows a change within about five seconds.
 const LOSS_WEIGHT: f64 = 0.3;
 /// Cost of a hop as such, in microseconds: queueing and processing in the relay. Tuned (DESIGN 3).
@@ -58,6 +60,7 @@ pub struct Estimator {
     next_nonce: u64,
     rtt_us: Option<f64>,
     jitter_us: f64,
+    late_us: f64,
     loss: f64,
     load: f64,
     told: Option<Told>,
@@ -88,6 +91,7 @@ impl Estimator {
             next_nonce: nonce,
             rtt_us: None,
             jitter_us: 0.0,
+            late_us: 0.0,
             loss: 0.0,
             load: 0.0,
             told: None,
@@ -119,7 +123,9 @@ impl Estimator {
             None => self.rtt_us = Some(sample),
             Some(rtt) => {
                 // Only lateness counts: what comes early waits for nobody, and a link that improves must not look worse.
-                self.jitter_us += JITTER_BETA * ((sample - rtt).max(0.0) - self.jitter_us);
+                let late = (sample - rtt).max(0.0);
+                self.jitter_us += JITTER_BETA * (late - self.jitter_us);
+                self.late_us += LATE_BETA * (late - self.late_us);
                 self.rtt_us = Some(RTT_ALPHA * rtt + (1.0 - RTT_ALPHA) * sample);
             }
         }
@@ -142,7 +148,7 @@ impl Estimator {
 
     /// Smoothed lateness: by how much round trips exceed the smoothed round-trip time.
     pub fn jitter(&self) -> Duration {
-        Duration::from_micros(self.jitter_us as u64)
+        Duration::from_micros(self.late_us as u64)
     }
 
     /// Smoothed share of sent packets that were lost, 0 to 1.
@@ -161,7 +167,7 @@ impl Estimator {
     /// Costs as measured now; `None` before the first echo.
     pub fn measured(&self) -> Option<Told> {
         let rtt = self.rtt_us?;
-        let receive = rtt / 2.0 + JITTER_FACTOR * self.jitter_us / 2.0 + HOP_COST_US;
+        let receive = rtt / 2.0 + JITTER_FACTOR * self.late_us / 2.0 + HOP_COST_US;
         let loss = self.loss.min(LOSS_MAX);
         let retransmit = loss / (1.0 - loss) * RETRANSMIT_RTTS * rtt;
         let used = self.load.min(LOAD_MAX);

@@ -32,7 +32,7 @@ pub const TRACE_HOPS_MAX: usize = 64;
 pub const ALTERNATES_MAX: usize = 8;
 
 /// A feed of one stream over one link, numbered by the child who asked for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct FeedId(pub u64);
 
 /// What neighbours say to each other.

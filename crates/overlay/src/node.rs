@@ -51,7 +51,7 @@ pub trait Keys: Send {
 }
 
 /// What a node is told about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// Its identity.
     pub id: NodeId,
@@ -85,6 +85,8 @@ pub struct Node {
     own: Own,
     /// When records are announced on links over which they are not sent.
     announce_at: Time,
+    /// Until when a neighbour sends what this node lacked.
+    sync_until: Time,
     expire_at: Time,
     graph: Graph,
     /// Shortest paths by origins and nodes left out, valid for `graph`.
@@ -129,6 +131,7 @@ impl Node {
             links: BTreeMap::new(),
             table: Table::default(),
             announce_at: Time::NEVER,
+            sync_until: Time::ZERO,
             expire_at: now + records::EXPIRE_INTERVAL,
             graph: Graph::default(),
             distances: BTreeMap::new(),
@@ -195,7 +198,15 @@ impl Node {
         let links = self.links.values().map(Link::due);
         let streams = self.streams.values().map(|stream| stream.check_at);
         let drain = self.drain_until.unwrap_or(Time::NEVER);
-        let rest = [self.own.due(), self.announce_at, self.expire_at, self.reroute_at, self.traces.due(), drain];
+        let rest = [
+            self.own.due(),
+            self.announce_at,
+            self.digests_at(),
+            self.expire_at,
+            self.reroute_at,
+            self.traces.due(),
+            drain,
+        ];
         contacts.chain(links).chain(streams).chain(rest).min().unwrap_or(Time::NEVER)
     }
 

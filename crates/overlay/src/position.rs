@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Position of an object. Totally ordered over all origins of a stream, lexicographically in the order of the fields:
 /// the commit rule then admits a change from one origin to another, and no loop (docs/decisions.md).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// Stamp of the group: Unix time in milliseconds at which it began, as its origin has it; ascends in a timeline.
     pub group: u64,
@@ -24,7 +24,7 @@ impl fmt::Display for Position {
 pub const LAYERS: usize = 3;
 
 /// Where a feed has to go on: for each layer the first (group, index) that is still missing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Resume {
     /// The timeline that all layers are in.
     pub timeline: u64,

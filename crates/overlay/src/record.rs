@@ -82,7 +82,7 @@ pub struct LinkFacts {
 }
 
 /// A stream that the author publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StreamFacts {
     /// Its name.
     pub name: StreamName,

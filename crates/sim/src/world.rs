@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use levada_overlay::{
-    Config, Credential, FeedId, Input, Message, Neighbour, Node, NodeId, Position, Resume, StreamFacts, StreamName, Time,
+    Config, Credential, FeedId, Input, Message, Neighbour, Node, NodeId, Position, Resume, StreamFacts, StreamName,
+    Time,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};

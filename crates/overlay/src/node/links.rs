@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) leaving: bool,
     /// New records are sent over this link; otherwise they are announced.
     pub(super) eager: bool,
+    /// The neighbour's digest, while another one sends what this node lacks.
+    pub(super) digest: Option<Vec<u64>>,
     /// Hashes of records still to be announced.
     pub(super) announce: Vec<u64>,
 }
@@ -95,6 +97,7 @@ impl Node {
             carries: BTreeSet::new(),
             leaving: false,
             eager: true,
+            digest: None,
             announce: Vec::new(),
         };
         self.links.insert(link, entry);
@@ -146,7 +149,7 @@ impl Node {
         }
         match message {
             Message::Hello(_) => self.protocol_error(link, HangUp::Protocol("a second hello"), now),
-            Message::Digest(buckets) => self.digest(link, &buckets),
+            Message::Digest(buckets) => self.digest(link, buckets, now),
             Message::Listing { bucket, entries } => self.listing(link, bucket, &entries, now),
             Message::Records(records) => self.records(link, records, now),
             Message::Have(hashes) => self.have(link, hashes),

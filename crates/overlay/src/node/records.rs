@@ -30,6 +30,10 @@ const OWN_PAUSE: Duration = Duration::from_millis(200);
 const GOOD_PAUSE: Duration = Duration::from_secs(2);
 /// Good news that need not wait for that: a node that starts gets its links one after the other. Tuned.
 const GOOD_BURST: u32 = 3;
+/// A neighbour whose records differ in at least this many buckets has much to send ...
+const SYNC_BUCKETS: usize = 16;
+/// ... and gets this long before another one is asked. Tuned: a few thousand records over a slow link.
+const SYNC_HOLD: Duration = Duration::from_secs(1);
 /// Records are announced this long after they came, all of that time at once. Tuned: the tree is faster.
 const ANNOUNCE_HOLD: Duration = Duration::from_millis(500);
 /// What the links of a node that is about to stop cost: more than any way round it.
@@ -115,6 +119,7 @@ impl Node {
             self.author_links(now);
         }
         self.announce_due(now);
+        self.digests_due(now);
         if self.own.streams_at <= now {
             self.author_streams(now);
         }
@@ -313,12 +318,38 @@ impl Node {
         self.event(Event::RecordRefused { peer, reason });
     }
 
-    pub(super) fn digest(&mut self, link: LinkId, theirs: &[u64]) {
+    /// A neighbour told its digest. While another one is sending what this node lacks, it waits: most of that would come
+    /// twice.
+    pub(super) fn digest(&mut self, link: LinkId, theirs: Vec<u64>, now: Time) {
+        if now < self.sync_until {
+            if let Some(entry) = self.links.get_mut(&link) {
+                entry.digest = Some(theirs);
+            }
+            return;
+        }
         let ours = self.table.digest();
-        for (bucket, _) in ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
+        let differing = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count();
+        if differing >= SYNC_BUCKETS {
+            self.sync_until = now + SYNC_HOLD;
+        }
+        for (bucket, _) in ours.iter().zip(&theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
             let entries = self.table.listing(bucket);
             self.send(link, Message::Listing { bucket: bucket as u32, entries });
         }
+    }
+
+    /// Takes up the digests that waited, one at a time.
+    fn digests_due(&mut self, now: Time) {
+        while now >= self.sync_until
+            && let Some((link, digest)) = self.links.iter_mut().find_map(|(id, link)| Some((*id, link.digest.take()?)))
+        {
+            self.digest(link, digest, now);
+        }
+    }
+
+    /// When a digest that waits may be taken up.
+    pub(super) fn digests_at(&self) -> Time {
+        if self.links.values().any(|link| link.digest.is_some()) { self.sync_until } else { Time::NEVER }
     }
 
     /// Sends what a neighbour lacks in a bucket. Node records come before others of their author, as the table sorts.

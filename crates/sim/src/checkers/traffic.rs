@@ -20,13 +20,14 @@ pub(crate) fn length(message: &Message) -> u64 {
             records.iter().map(|record| record.body.len() as u64 + RECORD_OVERHEAD_LEN).sum::<u64>() + 8
         }
         Message::Listing { entries, .. } => entries.len() as u64 * ENTRY_LEN + 8,
+        Message::Have(hashes) | Message::Want(hashes) => hashes.len() as u64 * 8 + 8,
         Message::Digest(buckets) => buckets.len() as u64 * 10 + 8,
         Message::TraceReply { hops, .. } => hops.len() as u64 * SHORT_LEN * 2,
         _ => SHORT_LEN,
     }
 }
 
-/// Bytes of records, digests and listings that each node sent.
+/// Bytes of records, and of all messages about them, that each node sent.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     sent: Vec<u64>,
@@ -37,7 +38,16 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) fn sent(&mut self, from: NodeIndex, message: &Message, length: u64) {
         self.messages += 1;
-        if matches!(message, Message::Records(_) | Message::Listing { .. } | Message::Digest(_)) {
+        let of_records = matches!(
+            message,
+            Message::Records(_)
+                | Message::Listing { .. }
+                | Message::Digest(_)
+                | Message::Have(_)
+                | Message::Want(_)
+                | Message::Prune
+        );
+        if of_records {
             if self.sent.len() <= from as usize {
                 self.sent.resize(from as usize + 1, 0);
             }

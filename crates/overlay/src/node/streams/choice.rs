@@ -13,7 +13,7 @@ use crate::time::Time;
 /// Parents within this factor of the least metric are equal (DESIGN 3).
 const EQUAL_RATIO: f64 = 1.25;
 /// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
-const EQUAL_MAX_US: Micros = 50_000;
+const EQUAL_MAX_US: Micros = 40_000;
 /// A better parent must be better by this share (DESIGN 3) ...
 const BETTER_RATIO: f64 = 0.10;
 /// ... and by this many microseconds (DESIGN 3) ...
@@ -281,9 +281,10 @@ impl Node {
     /// By how much the way over a parent exceeds the shortest one: accepted for the sake of a cheaper tree.
     pub(super) fn settle_for(&mut self, name: &StreamName, link: LinkId, now: Time) {
         let distances = self.distances(name, &[]);
-        let metric = self.links.get(&link).and_then(|entry| {
-            Some(distances.get(entry.peer)?.metric + Micros::from(self.cost_from(entry)))
-        });
+        let metric = self
+            .links
+            .get(&link)
+            .and_then(|entry| Some(distances.get(entry.peer)?.metric + Micros::from(self.cost_from(entry))));
         let best = self.ranking(name, now).iter().map(|choice| choice.metric).min();
         let Some(stream) = self.streams.get_mut(name) else { return };
         let ratio = metric.zip(best).map_or(1.0, |(metric, best)| metric as f64 / best.max(1) as f64);
