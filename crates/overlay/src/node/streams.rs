@@ -144,6 +144,8 @@ pub(super) struct Upstream {
     pub(super) feed: FeedId,
     pub(super) mode: Mode,
     cause: Cause,
+    /// The feed over the same link that the parent is to put this one in place of. If it refuses, the old one goes on.
+    replaces: Option<FeedId>,
     since: Time,
     /// What the parent told of its own supply; `None` until it has answered.
     report: Option<Report>,
@@ -387,19 +389,27 @@ impl Node {
             return;
         };
         let is_it = |upstream: &mut Upstream| upstream.link == link && upstream.feed == feed;
-        if stream.backup.take_if(is_it).is_some() {
+        let gone = if let Some(backup) = stream.backup.take_if(is_it) {
             stream.unfit.insert(link, now + REFUSED_RETRY);
-        } else if stream.candidate.take_if(is_it).is_some() || stream.former.take_if(is_it).is_some() {
+            backup
+        } else if let Some(asked) = stream.candidate.take_if(is_it).or_else(|| stream.former.take_if(is_it)) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
-        } else if stream.main.take_if(is_it).is_some() {
+            asked
+        } else if let Some(main) = stream.main.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
             stream.suspicion = None;
             stream.lost = peer.map(|peer| Lost { peer, name: own_name, cause: Cause::Refused });
+            main
         } else {
             return;
+        };
+        if let Some(old) = gone.replaces {
+            self.send(link, Message::Leave(old));
         }
         self.feeds.remove(&feed);
-        if reason == Refusal::Busy {
+        if reason == Refusal::Busy
+            && let Some(stream) = self.streams.get_mut(&name)
+        {
             stream.alternates = alternates;
         }
         self.reconsider(&name, now);
@@ -612,7 +622,8 @@ impl Node {
         // The link has one feed: what the backup gave is part of what is asked for now.
         let backup = stream.backup.take_if(|backup| backup.link == link);
         backup.iter().for_each(|backup| drop(self.feeds.remove(&backup.feed)));
-        let candidate = self.upstream(name, link, mode, cause, now);
+        let mut candidate = self.upstream(name, link, mode, cause, now);
+        candidate.replaces = backup.map(|backup| backup.feed);
         let Some(stream) = self.streams.get_mut(name) else { return };
         stream.check_at = stream.check_at.min(now + JOIN_PATIENCE);
         let feed = candidate.feed;
@@ -627,8 +638,9 @@ impl Node {
     }
 
     /// Asks a neighbour to tell how far it is.
-    fn join_shadow(&mut self, name: &StreamName, link: LinkId, now: Time) {
-        let backup = self.upstream(name, link, Mode::Shadow, Cause::First, now);
+    fn join_shadow(&mut self, name: &StreamName, link: LinkId, replaces: Option<FeedId>, now: Time) {
+        let mut backup = self.upstream(name, link, Mode::Shadow, Cause::First, now);
+        backup.replaces = replaces;
         let join = Join { feed: backup.feed, stream: name.clone(), resume: None, mode: Mode::Shadow };
         if let Some(stream) = self.streams.get_mut(name) {
             stream.backup = Some(backup);
@@ -643,7 +655,7 @@ impl Node {
         self.next_feed += 1;
         self.feeds.insert(feed, name.clone());
         self.counters.joins += 1;
-        Upstream { link, feed, mode, cause, since: now, report: None, report_since: now }
+        Upstream { link, feed, mode, cause, replaces: None, since: now, report: None, report_since: now }
     }
 
     fn leave(&mut self, upstream: &Upstream) {

@@ -142,7 +142,9 @@ impl Node {
             let link = self.links.get(&backup.link);
             let answered = backup.report.is_some() && backup.supply() == Supply::Flowing;
             let child = stream.children.get(&backup.link).is_some_and(|child| child.mode == Mode::Full);
-            answered && !child && !backup.path().contains(&self.config.id) && link.is_some_and(|link| !link.leaving)
+            // One that is fed over the dead node, or over this one, has lost its supply too.
+            let own = !backup.path().iter().any(|id| *id == self.config.id || Some(*id) == failed);
+            answered && !child && own && link.is_some_and(|link| !link.leaving)
         };
         let avoided = |link: &LinkId| stream.avoid.contains_key(link) || Some(*link) == not;
         if let Some(backup) = stream.backup.as_ref().filter(ready).filter(|backup| !avoided(&backup.link)) {
@@ -211,12 +213,16 @@ impl Node {
         let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() + link.estimator.patience());
         let patience = if candidate.report.is_some() || same { JOIN_PATIENCE } else { silent.min(JOIN_PATIENCE) };
         let until = candidate.since + patience;
-        let well = link.is_some_and(|link| !link.leaving) && !candidate.is_dry(now);
+        // Whoever takes over for a dead parent must have a supply of his own; one that is repairing may wait for this node.
+        let takes_over = matches!(candidate.cause, Cause::Behind | Cause::LinkLost) && !same;
+        let repairing = takes_over && candidate.supply() == Supply::Repairing && now >= candidate.since + silent;
+        let well = link.is_some_and(|link| !link.leaving) && !candidate.is_dry(now) && !repairing;
         let child = stream.children.get(&candidate.link).is_some_and(|child| child.mode == Mode::Full);
         let enough = stream.wanted() <= Some(candidate.mode);
         if well && !child && enough && (now < until || same) {
+            let look_at = if takes_over && now < candidate.since + silent { candidate.since + silent } else { until };
             if let Some(stream) = self.streams.get_mut(name).filter(|_| now < until) {
-                stream.check_at = stream.check_at.min(until);
+                stream.check_at = stream.check_at.min(look_at);
             }
             return true;
         }
@@ -224,7 +230,7 @@ impl Node {
         let not = candidate.link;
         let other = self.replacement(name, Some(not), now).is_some();
         let Some(stream) = self.streams.get_mut(name) else { return false };
-        if well && !child && enough && !other && !fed {
+        if (well || repairing) && !child && enough && !other && !fed {
             // There is nobody else to ask; the next cause to look comes by itself.
             stream.check_at = stream.check_at.min(now + RETRY);
             return true;

@@ -73,7 +73,7 @@ impl Node {
         let told = stream.suspicion.take_if(|_| stream.former.is_none()).is_some_and(|suspicion| suspicion.told);
         if let Some(candidate) = stream.candidate.take_if(|candidate| candidate.cause == Cause::Behind) {
             self.feeds.remove(&candidate.feed);
-            self.join_shadow(name, candidate.link, now);
+            self.join_shadow(name, candidate.link, Some(candidate.feed), now);
         }
         if told {
             self.cleared(name);
@@ -88,7 +88,7 @@ impl Node {
         let Some(hedge) = stream.main.replace(former) else { return };
         self.feeds.remove(&hedge.feed);
         // It goes on as the backup that it was.
-        self.join_shadow(name, hedge.link, hedge.since);
+        self.join_shadow(name, hedge.link, Some(hedge.feed), hedge.since);
         self.cleared(name);
     }
 
@@ -228,15 +228,20 @@ impl Node {
                 current = Some((backup.link, shares, stream.backup_since + BACKUP_HOLD));
             }
         }
-        if let Some((_, _, held_until)) = current
+        if let Some((_, shares, held_until)) = current
             && held_until > now
+            && !shares
         {
             return;
         }
         let disjoint = self.detours(name, main_peer, now);
         let any = if disjoint.is_empty() { self.detours(name, None, now) } else { Vec::new() };
         let Some(stream) = self.streams.get(name) else { return };
-        let best = disjoint.iter().chain(&any).find(|choice| fits(stream, choice.link)).copied();
+        // One that turned out to be fed over the parent itself would die with it.
+        let shared = current.filter(|(_, shares, _)| *shares).map(|(link, ..)| link);
+        let mut fit =
+            disjoint.iter().chain(&any).filter(|choice| fits(stream, choice.link) && Some(choice.link) != shared);
+        let best = fit.next().copied();
         let chosen = match (current, best) {
             (None, best) => best,
             (Some((link, shares, _)), Some(best)) if best.link != link => {
@@ -248,8 +253,8 @@ impl Node {
             _ => None,
         };
         if let Some(choice) = chosen {
-            self.drop_backup(name, None, now);
-            self.join_shadow(name, choice.link, now);
+            self.drop_backup(name, shared.map(|_| UNFIT_PAUSE), now);
+            self.join_shadow(name, choice.link, None, now);
         }
         if let Some(stream) = self.streams.get_mut(name)
             && let Some(until) = stream.unfit.values().min()
