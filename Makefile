@@ -47,6 +47,7 @@ sim:
 	@SEEDS=$(or $(SEEDS),10) tools/sim.sh target/release/levada
 
 bench:
+	$(CARGO) bench --package levada-overlay --bench paths
 	$(CARGO) bench --package levada-media --bench mux
 	$(CARGO) bench --package levada --bench join
 	$(CARGO) bench --package levada --bench deaths -- $(ARGS)

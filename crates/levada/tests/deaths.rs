@@ -50,7 +50,6 @@ async fn a_killed_relay() {
 
 /// The next parent has no object of the group that the child has all of.
 #[tokio::test]
-#[ignore = "costs three seconds more and an object today: the new parent waits for a group that it was never sent"]
 async fn a_relay_killed_at_the_end_of_a_group() {
     survive_at(Kind::Kill, &[GROUP_END; 3], UNTOLD_MS).await;
 }
@@ -61,19 +60,16 @@ async fn a_stopped_relay_that_goes_on_later() {
 }
 
 #[tokio::test]
-#[ignore = "publishers do not share a stream yet"]
 async fn a_killed_publisher_of_two() {
     survive(Kind::Origin, UNTOLD_MS).await;
 }
 
 #[tokio::test]
-#[ignore = "nodes do not yet link to an origin by its record"]
 async fn a_killed_relay_on_the_only_path() {
     survive(Kind::LastPath, UNTOLD_MS).await;
 }
 
 #[tokio::test]
-#[ignore = "there is no drain yet"]
 async fn a_drained_relay() {
     survive(Kind::Drain, 100.0).await;
 }

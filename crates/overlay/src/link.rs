@@ -34,8 +34,9 @@ const LOAD_MAX: f64 = 0.99;
 const TELL_RATIO: f64 = 0.10;
 /// ... and from this many microseconds on (DESIGN 3).
 const TELL_MIN_US: f64 = 3_000.0;
-/// Good news is told after it has lasted this long. Tuned: half of the time that a better path must last.
-const GOOD_NEWS_LASTS: Duration = Duration::from_secs(5);
+/// Good news is told after it has lasted this long. Tuned: with the time that a better path must last (10 s) a real
+/// improvement is taken within 15 s.
+const GOOD_NEWS_LASTS: Duration = Duration::from_secs(3);
 /// Probe interval on a link that a tree uses (DESIGN 3).
 pub const PROBE_IN_USE: Duration = Duration::from_millis(100);
 /// Probe interval elsewhere (DESIGN 3).

@@ -279,3 +279,50 @@ fn a_naive_commit_rule_is_caught() {
     });
     assert!(caught, "the checkers see nothing");
 }
+
+/// A real improvement is taken, make before break; nothing is lost over it.
+#[test]
+fn a_path_that_is_a_fifth_better_is_taken_within_fifteen_seconds() {
+    // 0 - {1, 2} - 3
+    let mut world = World::new(Settings {
+        delay_us: (20_000, 20_000),
+        ..Settings::new(11, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)])
+    });
+    let cam = stream("cam");
+    world.change_link(0, 2, |link| link.delay = Duration::from_millis(25));
+    world.change_link(2, 3, |link| link.delay = Duration::from_millis(25));
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    world.subscribe(3, &cam);
+    world.run_for(30 * SECOND);
+    assert_eq!(world.parent(3, &cam), Some(1));
+    world.change_link(0, 2, |link| link.delay = Duration::from_millis(15));
+    world.change_link(2, 3, |link| link.delay = Duration::from_millis(15));
+    world.run_for(15 * SECOND);
+    assert_eq!(world.parent(3, &cam), Some(2), "{}", world.explain(3, &cam));
+    assert_clean(&world, 11);
+}
+
+/// A node that drains goes after its children have moved: nobody is interrupted.
+#[test]
+fn a_drained_relay_interrupts_nobody() {
+    for seed in seeds(20) {
+        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(3, &cam);
+        world.run_for(3 * SECOND);
+        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        world.drain_node(carrier);
+        let mut latest = 0;
+        for _ in 0..200 {
+            world.run_for(Duration::from_millis(5));
+            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
+        }
+        assert!(!world.runs(carrier), "seed {seed}: it still runs");
+        assert!(latest <= 9, "seed {seed}: {latest} objects behind");
+        assert_eq!(world.parent(3, &cam), Some(3 - carrier), "seed {seed}");
+        assert_clean(&world, seed);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cause, JOIN_PATIENCE, Mode, NOT_FASTER, Node, REPAIR_PATIENCE, RETRY, Stream, Upstream};
+use super::{Cause, JOIN_PATIENCE, Lost, Mode, NOT_FASTER, Node, REPAIR_PATIENCE, RETRY, Stream, Upstream};
 use crate::graph::{Distances, Micros};
 use crate::id::{NodeId, StreamName};
 use crate::io::LinkId;
@@ -167,8 +167,11 @@ impl Node {
         if stream.former.is_some() {
             return;
         }
-        if stream.candidate.is_some() && self.candidate_stays(name, now) {
-            return;
+        if stream.candidate.is_some() {
+            self.part_from_leaving(name, now);
+            if self.candidate_stays(name, now) {
+                return;
+            }
         }
         let Some(stream) = self.streams.get(name) else { return };
         let Some(main) = stream.main.clone() else {
@@ -202,6 +205,29 @@ impl Node {
         {
             self.join(name, better, Cause::Better, now);
         }
+    }
+
+    /// A parent that is about to stop may well be faster than the one that takes over, whose objects are then never the
+    /// newest. Once that one flows, the old one is left, and the next object comes from the new one.
+    fn part_from_leaving(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let leaving = |main: &mut Upstream| self.links.get(&main.link).is_some_and(|link| link.leaving);
+        let Some(candidate) = stream.candidate.as_ref().filter(|candidate| candidate.cause == Cause::Leaving) else {
+            return;
+        };
+        let flows = candidate.report.is_some() && candidate.supply() == Supply::Flowing;
+        let Some(link) = self.links.get(&candidate.link).filter(|_| flows) else { return };
+        let flowing_at = candidate.report_since + link.estimator.patience() / 2;
+        if now < flowing_at {
+            stream.check_at = stream.check_at.min(flowing_at);
+            return;
+        }
+        let Some(main) = stream.main.take_if(leaving) else { return };
+        let gone = self.links.get(&main.link);
+        let lost = gone.map(|link| Lost { peer: link.peer, name: link.name.clone(), cause: Cause::Leaving });
+        stream.lost = lost;
+        stream.suspicion = None;
+        self.leave(&main);
     }
 
     /// Whether a candidate gets more time. One that does not is left.
