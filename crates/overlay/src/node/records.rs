@@ -27,9 +27,9 @@ const OWN_HOLD: Duration = Duration::from_millis(10);
 const OWN_PAUSE: Duration = Duration::from_millis(200);
 /// Least time between two records that bring only good news of links, after the first few. Tuned: a link that is better
 /// is used seconds later anyway.
-const GOOD_PAUSE: Duration = Duration::from_secs(2);
+const GOOD_PAUSE: Duration = Duration::from_secs(1);
 /// Good news that need not wait for that: a node that starts gets its links one after the other. Tuned.
-const GOOD_BURST: u32 = 3;
+const GOOD_BURST: u32 = 6;
 /// A neighbour whose records differ in at least this many buckets has much to send ...
 const SYNC_BUCKETS: usize = 16;
 /// ... and gets this long before another one is asked. Tuned: a few thousand records over a slow link.

@@ -158,7 +158,20 @@ impl Node {
             return Some(link);
         }
         let ranking = self.ranking(name, now);
-        first(ranking).or_else(|| first(self.detours(name, None, now)))
+        let known = first(ranking).or_else(|| first(self.detours(name, None, now)));
+        known.or_else(|| self.carrier(name, not))
+    }
+
+    /// A neighbour that says it carries a stream, though no record tells yet how it comes there: it may have just started.
+    fn carrier(&self, name: &StreamName, not: Option<LinkId>) -> Option<LinkId> {
+        let stream = self.streams.get(name)?;
+        let fits = |(id, link): &(&LinkId, &super::super::Link)| {
+            let child = stream.children.get(id).is_some_and(|child| child.mode == Mode::Full);
+            let barred = child || link.leaving || stream.avoid.contains_key(*id) || Some(**id) == not;
+            let over_here = |upstream: &Upstream| upstream.link == **id && upstream.path().contains(&self.config.id);
+            link.carries.contains(name) && !barred && !stream.upstreams().any(over_here)
+        };
+        self.links.iter().filter(fits).min_by_key(|(_, link)| self.cost_from(link)).map(|(id, _)| *id)
     }
 
     /// Keeps or changes the parent.
