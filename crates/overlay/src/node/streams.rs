@@ -331,7 +331,9 @@ impl Node {
         entry.children.insert(link, child);
         // Whom this node feeds cannot be ahead of it.
         let shadow = |upstream: &mut Upstream| upstream.link == link && join.mode == Mode::Full;
-        let behind: Vec<Upstream> = entry.upstreams_mut().filter_map(|upstream| upstream.take_if(shadow)).collect();
+        let mut behind: Vec<Upstream> = entry.upstreams_mut().filter_map(|upstream| upstream.take_if(shadow)).collect();
+        let told = |main: &mut Upstream| main.link == link && main.mode == Mode::Shadow;
+        behind.extend(entry.main.take_if(told));
         behind.iter().for_each(|upstream| self.leave(upstream));
         self.reconsider(&join.stream, now);
     }

@@ -101,7 +101,9 @@ impl Node {
         // Failure moves are never damped: without a parent that flows, a slower one will do.
         let flows = stream.main.as_ref().is_some_and(|main| !main.is_dry(now)) && stream.suspicion.is_none();
         let dry = |upstream: &Upstream| upstream.link == id && upstream.is_dry(now);
-        if stream.children.get(&id).is_some_and(|child| child.mode == Mode::Full) {
+        // Who wants to know how far this node is cannot be the one who tells it, if that is all that is wanted here.
+        let shadows_only = stream.wanted() == Some(Mode::Shadow);
+        if stream.children.get(&id).is_some_and(|child| shadows_only || child.mode == Mode::Full) {
             return Err(Lack::Child);
         }
         if link.leaving {
