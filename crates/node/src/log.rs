@@ -254,6 +254,14 @@ impl StreamLog {
         }
     }
 
+    /// Notes that nothing before this group will ever be here: its origin began with it. Whoever comes from another origin
+    /// and resumes before it need not wait.
+    pub fn begins_with(&self, id: GroupId) {
+        let before = GroupId { group: id.group.saturating_sub(1), timeline: u64::MAX };
+        let mut state = self.state();
+        state.evicted = state.evicted.max(Some(before));
+    }
+
     /// Notes from where the log is filled, since a layer that holds nothing does not tell whether anything is missing.
     pub fn begin(&self, resume: Resume) {
         self.state().begins = Some(resume);

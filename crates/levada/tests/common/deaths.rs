@@ -73,7 +73,7 @@ impl Kind {
         };
         match self {
             Self::Origin if !says(&["publish", "--help"], "--shared") => Some("levada publish --shared"),
-            Self::Drain if !says(&["drain", "--help"], "--node") => Some("levada drain"),
+            Self::Drain if !says(&["drain", "--help"], "URL") => Some("levada drain"),
             _ => None,
         }
     }
@@ -320,7 +320,9 @@ impl Stage {
                     self.whole().await;
                 }
             }
-            Kind::Origin => {}
+            // An origin that has just begun leaves out the group it came into, and has nothing of the one before: it
+            // cannot stand in for another until it has made a whole group.
+            Kind::Origin => tokio::time::sleep(Duration::from_millis(2_500)).await,
         }
     }
 

@@ -173,6 +173,9 @@ impl GroupWriter {
         let id = GroupId { group: stamp, timeline: self.timeline };
         let left_out = std::mem::take(&mut self.partial);
         if !left_out {
+            if self.publication.log.head().is_none() {
+                self.publication.log.begins_with(id);
+            }
             self.publication.log.insert(id, self.previous, self.opener.clone(), Instant::now());
             Stats::add(&self.publication.stats().published, 1);
         }

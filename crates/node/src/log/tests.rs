@@ -492,3 +492,17 @@ fn what_a_parent_dropped_is_not_waited_for() {
     let mut child = LayerCursor::start(Layer::Base, Some(id(1_001)));
     assert_eq!(steps(&mut child, &log, now), ["skip 1001 to 5000", "1x5000@2"], "children are told, too");
 }
+
+#[test]
+fn a_log_that_begins_with_a_group_makes_nobody_wait_for_earlier_ones() {
+    let log = StreamLog::default();
+    let first = GroupId { group: 5_000, timeline: 1 };
+    log.begins_with(first);
+    let now = Instant::now();
+    log.insert(first, None, object(0, Layer::Base), now);
+    let resume = Resume { timeline: 1, layers: [(4_000, 7); LAYERS] };
+    let mut cursor = LayerCursor::resume(Layer::Base, &resume);
+    let mut out = Vec::new();
+    assert!(matches!(cursor.next(&log, 4, &mut out, now), LayerStep::Skipped { .. }));
+    assert!(matches!(cursor.next(&log, 4, &mut out, now), LayerStep::Objects(id, _) if id == first));
+}
