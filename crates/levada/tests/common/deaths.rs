@@ -34,7 +34,7 @@ pub const GROUP_END: Duration = Duration::from_millis(990);
 /// A stream that is not back by then is lost to the viewer.
 const GIVEN_UP: Duration = Duration::from_secs(12);
 /// Seconds of a clip that is fed once, for each round and for the start. A broken round ends its kind.
-const CLIP_PER_ROUND: usize = 10;
+const CLIP_PER_ROUND: usize = 12;
 const CLIP_EXTRA: usize = 40;
 
 /// How something dies.
