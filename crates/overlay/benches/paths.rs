@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p levada-overlay --bench paths`
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::time::{Duration, Instant};
 
 use levada_overlay::NodeId;
