@@ -232,7 +232,8 @@ impl Node {
         };
         let flows = candidate.report.is_some() && candidate.supply() == Supply::Flowing;
         let Some(link) = self.links.get(&candidate.link).filter(|_| flows) else { return };
-        let flowing_at = candidate.report_since + link.estimator.patience() / 2;
+        // If it is as fast, it brings something newer before that, and nothing need be done.
+        let flowing_at = candidate.report_since + link.estimator.patience() * 4;
         if now < flowing_at {
             stream.check_at = stream.check_at.min(flowing_at);
             return;
