@@ -149,7 +149,7 @@ async fn an_origin_of_higher_priority_serves_those_who_are_nearer_to_another() {
     let encoder = Encoder::start("48000", 440);
     let _first = encoder.publish(&mesh, "pen", &["--shared"]);
     until("r2 knows the first origin", async || origins(&mesh, "r2").await == 1).await;
-    let _viewers = views(&mesh).await;
+    let _viewers = [mesh.view("r1", "cam").await, mesh.view("r2", "cam").await];
     let mut preferred = encoder.publish(&mesh, "leaf", &["--shared", "--priority", "200"]);
     let serves = async |origin: &str| {
         let path_of = async |relay| mesh.path_of(relay, "cam").await.first().cloned();

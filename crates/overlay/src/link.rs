@@ -60,6 +60,8 @@ pub struct Estimator {
     open: std::collections::VecDeque<(u64, Time)>,
     next_nonce: u64,
     rtt_us: Option<f64>,
+    /// The round-trip time is that of the handshake, which took work besides: the first echo replaces it.
+    provisional: bool,
     jitter_us: f64,
     late_us: f64,
     loss: f64,
@@ -91,6 +93,7 @@ impl Estimator {
             open: Default::default(),
             next_nonce: nonce,
             rtt_us: None,
+            provisional: false,
             jitter_us: 0.0,
             late_us: 0.0,
             loss: 0.0,
@@ -98,6 +101,12 @@ impl Estimator {
             told: None,
             good_since: None,
         }
+    }
+
+    /// Takes the round-trip time of the handshake until the first echo comes.
+    pub fn seed(&mut self, rtt: Duration) {
+        self.rtt_us = Some(rtt.as_micros() as f64);
+        self.provisional = true;
     }
 
     /// A probe leaves at `now`; gives its nonce.
@@ -120,6 +129,9 @@ impl Estimator {
             return false;
         };
         let sample = now.since(sent).as_micros() as f64;
+        if std::mem::take(&mut self.provisional) {
+            (self.rtt_us, self.told) = (None, None);
+        }
         match self.rtt_us {
             None => self.rtt_us = Some(sample),
             Some(rtt) => {

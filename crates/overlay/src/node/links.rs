@@ -81,8 +81,7 @@ impl Node {
             self.hang_up(older_id, HangUp::Duplicate, now);
         }
         let mut estimator = Estimator::new(self.rng.random());
-        let nonce = estimator.probe(now);
-        estimator.echo(nonce, now + rtt);
+        estimator.seed(rtt);
         estimator.tell(now);
         let entry = Link {
             peer,
