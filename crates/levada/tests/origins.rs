@@ -145,7 +145,6 @@ async fn two_origins_of_one_encoder_make_the_same_groups() {
 }
 
 #[tokio::test]
-#[ignore = "a stream that is fed does not move to an origin of higher priority yet; new readers do take it"]
 async fn an_origin_of_higher_priority_serves_those_who_are_nearer_to_another() {
     let mesh = mesh();
     let encoder = Encoder::start("48000", 440);

@@ -391,6 +391,8 @@ pub enum Cause {
     Refused,
     /// Another one has been better for long enough.
     Better,
+    /// It is fed by an origin of lower priority than one that can be reached.
+    Outranked,
     /// The same parent, asked anew: from further back, or for more than before.
     Again,
 }
@@ -405,6 +407,7 @@ impl std::fmt::Display for Cause {
             Self::Leaving => "it is about to stop",
             Self::Refused => "it refused",
             Self::Better => "another one is better",
+            Self::Outranked => "an origin of higher priority is there",
             Self::Again => "asked anew",
         })
     }

@@ -368,12 +368,18 @@ impl Node {
     /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there. Of several
     /// origins those of the highest priority count that lead anywhere here: to one of this node's neighbours.
     pub(super) fn distances(&mut self, stream: &StreamName, without: &[NodeId]) -> Arc<Distances> {
+        self.ranked_distances(stream, without).1
+    }
+
+    /// The same, with the priority of the origins that count.
+    pub(super) fn ranked_distances(&mut self, stream: &StreamName, without: &[NodeId]) -> (u32, Arc<Distances>) {
         let mut ranked: Vec<(u32, NodeId)> =
             self.table.origins_of(stream).map(|(author, facts)| (facts.priority, author)).collect();
         ranked.sort_by_key(|(priority, author)| (std::cmp::Reverse(*priority), *author));
-        let mut distances = Arc::default();
+        let (mut priority, mut distances) = (0, Arc::default());
         for same in ranked.chunk_by(|a, b| a.0 == b.0) {
             let origins: Vec<NodeId> = same.iter().map(|(_, author)| *author).collect();
+            priority = same.first().map_or(0, |(priority, _)| *priority);
             let graph = &self.graph;
             let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
             distances = self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone();
@@ -381,7 +387,7 @@ impl Node {
                 break;
             }
         }
-        distances
+        (priority, distances)
     }
 
     /// Tells a new neighbour which streams this node carries.

@@ -183,7 +183,7 @@ impl Node {
             return;
         }
         if stream.candidate.is_some() {
-            self.part_from_leaving(name, now);
+            self.part_from_old(name, now);
             if self.candidate_stays(name, now) {
                 return;
             }
@@ -216,20 +216,19 @@ impl Node {
             stream.check_at = stream.check_at.min(main.report_since + REPAIR_PATIENCE);
         }
         if self.streams.get(name).is_some_and(|stream| stream.suspicion.is_none())
-            && let Some(better) = self.better(name, &main, now)
+            && let Some((better, cause)) = self.better(name, &main, now)
         {
-            self.join(name, better, Cause::Better, now);
+            self.join(name, better, cause, now);
         }
     }
 
-    /// A parent that is about to stop may well be faster than the one that takes over, whose objects are then never the
-    /// newest. Once that one flows, the old one is left, and the next object comes from the new one.
-    fn part_from_leaving(&mut self, name: &StreamName, now: Time) {
+    /// A parent that is about to stop, or whose origin is outranked, may well be faster than the one that takes over,
+    /// whose objects are then never the newest. Once that one flows, the old one is left, and the next object comes from
+    /// the new one.
+    fn part_from_old(&mut self, name: &StreamName, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
-        let leaving = |main: &mut Upstream| self.links.get(&main.link).is_some_and(|link| link.leaving);
-        let Some(candidate) = stream.candidate.as_ref().filter(|candidate| candidate.cause == Cause::Leaving) else {
-            return;
-        };
+        let parts = |upstream: &&Upstream| matches!(upstream.cause, Cause::Leaving | Cause::Outranked);
+        let Some(candidate) = stream.candidate.as_ref().filter(parts) else { return };
         let flows = candidate.report.is_some() && candidate.supply() == Supply::Flowing;
         let Some(link) = self.links.get(&candidate.link).filter(|_| flows) else { return };
         // If it is as fast, it brings something newer before that, and nothing need be done.
@@ -238,9 +237,10 @@ impl Node {
             stream.check_at = stream.check_at.min(flowing_at);
             return;
         }
-        let Some(main) = stream.main.take_if(leaving) else { return };
+        let cause = candidate.cause;
+        let Some(main) = stream.main.take() else { return };
         let gone = self.links.get(&main.link);
-        let lost = gone.map(|link| Lost { peer: link.peer, name: link.name.clone(), cause: Cause::Leaving });
+        let lost = gone.map(|link| Lost { peer: link.peer, name: link.name.clone(), cause });
         stream.lost = lost;
         stream.suspicion = None;
         self.leave(&main);
@@ -278,7 +278,7 @@ impl Node {
             return true;
         }
         stream.candidate = None;
-        let slow = candidate.cause == Cause::Better;
+        let slow = matches!(candidate.cause, Cause::Better | Cause::Outranked);
         let (list, pause) = if slow { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
         if enough {
             list.insert(not, now + pause);
@@ -296,9 +296,13 @@ impl Node {
         }
     }
 
-    /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis).
-    fn better(&mut self, name: &StreamName, main: &Upstream, now: Time) -> Option<LinkId> {
-        let distances = self.distances(name, &[]);
+    /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis), or leads to an
+    /// origin of higher priority, and which of both.
+    fn better(&mut self, name: &StreamName, main: &Upstream, now: Time) -> Option<(LinkId, Cause)> {
+        let (priority, distances) = self.ranked_distances(name, &[]);
+        let origin = main.path().first().copied();
+        let of_main = self.table.origins_of(name).find(|(author, _)| Some(*author) == origin);
+        let outranked = of_main.is_some_and(|(_, facts)| facts.priority < priority);
         let link = self.links.get(&main.link)?;
         let current = distances.get(link.peer).map(|peer| peer.metric + Micros::from(self.cost_from(link)));
         let ranking = self.ranking(name, now);
@@ -311,8 +315,10 @@ impl Node {
         // What was accepted for the sake of a cheaper tree is no reason to move; what has changed since then is.
         let accepted = (best as f64 * stream.accepted.max(1.0)) as Micros;
         let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
-        let preferred = ranking.iter().find(|choice| choice.metric + least <= current && choice.link != main.link);
-        let Some(preferred) = preferred.copied().filter(|_| current.saturating_sub(accepted) >= least) else {
+        let gains = current.saturating_sub(accepted) >= least;
+        let fits = |choice: &&Choice| outranked || gains && choice.metric + least <= current;
+        let mut others = ranking.iter().filter(|choice| choice.link != main.link);
+        let Some(preferred) = others.find(fits).copied() else {
             stream.better_since = None;
             return None;
         };
@@ -323,7 +329,7 @@ impl Node {
             return None;
         }
         stream.better_since = None;
-        Some(preferred.link)
+        Some((preferred.link, if outranked { Cause::Outranked } else { Cause::Better }))
     }
 
     /// By how much the way over a parent exceeds the shortest one: accepted for the sake of a cheaper tree.
