@@ -60,7 +60,7 @@ pub enum Ask {
     /// What is published goes on in another way.
     Describe(StreamFacts),
     /// Those who publish a stream, and what they would tell of it now.
-    Origins(StreamName, oneshot::Sender<Vec<(NodeId, StreamFacts)>>),
+    Publishers(StreamName, oneshot::Sender<Vec<(NodeId, StreamFacts)>>),
     /// Cease to publish.
     Withdraw(StreamName),
     /// One more local reader; answered with the log to read.

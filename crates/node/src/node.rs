@@ -192,18 +192,20 @@ impl Node {
         self.shared.started.elapsed()
     }
 
-    /// Begins to publish a stream; the returned guard withdraws it when dropped.
+    /// Prepares to publish a stream, which the mesh is told to ask for once it [begins](Publication::begin); the returned
+    /// guard withdraws it when dropped.
     pub async fn publish(&self, stream: StreamName, priority: u32) -> Result<Publication, NodeError> {
         let mut facts = StreamFacts::new(stream, unix_micros());
         facts.priority = priority.min(PRIORITY_MAX);
         facts.stamp_at_ms = unix_ms();
+        facts.preparing = true;
         let log = self.ask(|answer| Ask::Publish(facts.clone(), answer)).await??;
         Ok(Publication { log, facts, node: self.clone() })
     }
 
-    /// Those who are known to publish a stream, this node among them, and what they would tell of it now.
-    pub async fn origins_of(&self, stream: &StreamName) -> Result<Vec<(NodeId, StreamFacts)>, NodeError> {
-        self.ask(|answer| Ask::Origins(stream.clone(), answer)).await
+    /// Those who are known to publish a stream or to be about to, this node among them, and what they would tell of it now.
+    pub async fn publishers_of(&self, stream: &StreamName) -> Result<Vec<(NodeId, StreamFacts)>, NodeError> {
+        self.ask(|answer| Ask::Publishers(stream.clone(), answer)).await
     }
 
     /// Asks for a stream; the returned guard gives it up when dropped.
@@ -304,6 +306,12 @@ impl Publication {
     /// this stamp.
     pub fn describe(&mut self, timeline: u64, anchor: Option<Anchor>, stamp_at_ms: u64) {
         self.facts = StreamFacts { timeline, anchor, stamp_at_ms, ..self.facts.clone() };
+        self.node.tell(Ask::Describe(self.facts.clone()));
+    }
+
+    /// Tells the mesh that there is a group to ask for.
+    pub fn begin(&mut self) {
+        self.facts.preparing = false;
         self.node.tell(Ask::Describe(self.facts.clone()));
     }
 

@@ -95,12 +95,14 @@ pub struct StreamFacts {
     /// The stamp that the author would have given to a group begun when this was signed, Unix time in milliseconds; 0:
     /// it does not say.
     pub stamp_at_ms: u64,
+    /// It has no whole group to give yet, so nobody is to be fed by it; it is told of for the sake of its anchor.
+    pub preparing: bool,
 }
 
 impl StreamFacts {
-    /// A stream of its own timeline and of the default priority.
+    /// A stream of its own timeline and of the default priority, which flows.
     pub fn new(name: StreamName, timeline: u64) -> Self {
-        Self { name, timeline, anchor: None, priority: PRIORITY_DEFAULT, stamp_at_ms: 0 }
+        Self { name, timeline, anchor: None, priority: PRIORITY_DEFAULT, stamp_at_ms: 0, preparing: false }
     }
 
     /// The same, `age` later.
@@ -231,6 +233,7 @@ fn encode(author: NodeId, version: Version, facts: &Facts) -> wire::Body {
                     }),
                     priority: Some(stream.priority),
                     stamp_at_ms: stream.stamp_at_ms,
+                    preparing: stream.preparing,
                 })
                 .collect(),
         }),
@@ -278,6 +281,7 @@ fn parse_streams(streams: wire::Streams) -> Result<Vec<StreamFacts>, RecordError
             anchor: stream.anchor.map(anchor),
             priority: stream.priority.unwrap_or(PRIORITY_DEFAULT).min(PRIORITY_MAX),
             stamp_at_ms: stream.stamp_at_ms,
+            preparing: stream.preparing,
         })
     };
     streams.streams.into_iter().map(parse).collect()
@@ -359,6 +363,8 @@ mod wire {
         pub(super) priority: Option<u32>,
         #[prost(uint64, tag = "5")]
         pub(super) stamp_at_ms: u64,
+        #[prost(bool, tag = "6")]
+        pub(super) preparing: bool,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

@@ -197,8 +197,13 @@ impl Table {
         })
     }
 
-    /// Who publishes a stream, with what he tells of it, in the order of identities.
+    /// Who can give a stream, with what he tells of it, in the order of identities.
     pub fn origins_of(&self, stream: &StreamName) -> impl Iterator<Item = (NodeId, &StreamFacts)> {
+        self.publishers_of(stream).filter(|(_, facts)| !facts.preparing)
+    }
+
+    /// The same, and those who are about to.
+    fn publishers_of(&self, stream: &StreamName) -> impl Iterator<Item = (NodeId, &StreamFacts)> {
         let authors = self.origins.get(stream).into_iter().flatten();
         authors.filter_map(|author| {
             let Facts::Streams(streams) = &self.records.get(&(*author, RecordKind::Streams))?.record.facts else {
@@ -208,15 +213,15 @@ impl Table {
         })
     }
 
-    /// The same, as they would tell it now, by the age of their records. Ages are cut down to whole seconds where they
-    /// travel, so nobody's stamps are thought to be further on than they are.
-    pub fn origins_at(&self, name: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
+    /// Who publishes a stream or is about to, with what he would tell of it now, by the age of his record. Ages are cut
+    /// down to whole seconds where they travel, so nobody's stamps are thought to be further on than they are.
+    pub fn publishers_at(&self, name: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
         let aged = |(author, facts): (NodeId, &StreamFacts)| {
             let held = self.records.get(&(author, RecordKind::Streams))?;
             let age = Duration::from_secs(u64::from(held.older_s)) + now.since(held.signed_at);
             Some((author, facts.clone().aged(age)))
         };
-        self.origins_of(name).filter_map(aged).collect()
+        self.publishers_of(name).filter_map(aged).collect()
     }
 
     /// Number of records held.

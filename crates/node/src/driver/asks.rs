@@ -27,8 +27,8 @@ impl Driver {
                     self.brain.handle_input(Input::Publish(facts), now);
                 }
             }
-            Ask::Origins(stream, answer) => {
-                let _ = answer.send(self.brain.origins_of(&stream, now));
+            Ask::Publishers(stream, answer) => {
+                let _ = answer.send(self.brain.publishers_of(&stream, now));
             }
             Ask::Withdraw(stream) => {
                 self.water.withdraw(&stream);

@@ -177,6 +177,9 @@ impl GroupWriter {
                 self.publication.log.begins_with(id);
             }
             self.publication.log.insert(id, self.previous, self.opener.clone(), Instant::now());
+            if self.publication.facts().preparing {
+                self.publication.begin();
+            }
             Stats::add(&self.publication.stats().published, 1);
         }
         self.group = Some(Open { id, index: 1, began: (frame.track, frame.dts), left_out });

@@ -55,7 +55,7 @@ async fn look(node: Node, stream: StreamName, seen: Arc<Mutex<Seen>>) {
     let mut linked: Option<Instant> = None;
     let mut settled = false;
     loop {
-        let Ok(origins) = node.origins_of(&stream).await else { return };
+        let Ok(publishers) = node.publishers_of(&stream).await else { return };
         if !settled {
             let Ok(view) = node.view().await else { return };
             if view.neighbours.iter().any(|neighbour| neighbour.up) {
@@ -63,7 +63,7 @@ async fn look(node: Node, stream: StreamName, seen: Arc<Mutex<Seen>>) {
             }
             settled = linked.is_some_and(|at| at.elapsed() >= SETTLES) || started.elapsed() >= SETTLES_ALONE;
         }
-        let facts = origins.into_iter().filter(|(id, _)| *id != node.id()).map(|(_, facts)| facts).collect();
+        let facts = publishers.into_iter().filter(|(id, _)| *id != node.id()).map(|(_, facts)| facts).collect();
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { at: Instant::now(), facts, settled };
         tokio::time::sleep(LOOK[usize::from(settled)]).await;
     }

@@ -154,7 +154,9 @@ impl Node {
         self.own.streams_at = Time::NEVER;
         self.own.streams_made = now;
         let published = |stream: &super::Stream| Some(stream.published.as_ref()?.told(now));
-        let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).collect();
+        // Until it flows there is nothing to be known of a stream but how to make the same of the same encoder.
+        let of_use = |facts: &StreamFacts| !facts.preparing || facts.anchor.is_some();
+        let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).filter(of_use).collect();
         if !streams.is_empty() || self.own.streams_told {
             self.own.streams_told = true;
             self.author(Facts::Streams(streams), now);

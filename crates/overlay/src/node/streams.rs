@@ -189,7 +189,8 @@ impl Stream {
 
     /// Whether a child would find the stream here without a further join.
     pub(super) fn carries(&self) -> bool {
-        self.published.is_some() || self.main.as_ref().is_some_and(|main| main.mode == Mode::Full)
+        let fed = self.main.as_ref().is_some_and(|main| main.mode == Mode::Full);
+        self.published.as_ref().map_or(fed, |published| !published.facts.preparing)
     }
 
     /// Whether it is wanted here and nobody feeds it.
@@ -219,7 +220,7 @@ impl Stream {
 
     pub(super) fn supply(&self) -> Supply {
         match (&self.main, &self.candidate) {
-            _ if self.published.is_some() => Supply::Flowing,
+            _ if self.published.is_some() => if self.carries() { Supply::Flowing } else { Supply::Waiting },
             (Some(main), _) if self.suspicion.is_some() && self.former.is_none() => {
                 main.supply().max(Supply::Repairing)
             }
@@ -280,11 +281,13 @@ impl Node {
     pub(super) fn publish(&mut self, facts: StreamFacts, now: Time) {
         let stream = facts.name.clone();
         let entry = self.streams.entry(stream.clone()).or_default();
-        let before = entry.published.replace(Published { facts, at: now });
+        let carried = entry.carries();
+        entry.published = Some(Published { facts, at: now });
+        let carries = entry.carries();
         self.own_streams_changed(now);
-        if before.is_none() {
-            self.reconsider(&stream, now);
-            self.tell_all_carried(&stream, true);
+        self.reconsider(&stream, now);
+        if carried != carries {
+            self.tell_all_carried(&stream, carries);
         }
     }
 
@@ -292,9 +295,12 @@ impl Node {
         let Some(entry) = self.streams.get_mut(stream) else {
             return;
         };
+        let carried = entry.carries();
         if entry.published.take().is_some() {
             self.own_streams_changed(now);
-            self.tell_all_carried(stream, false);
+            if carried {
+                self.tell_all_carried(stream, false);
+            }
             self.reconsider(stream, now);
         }
     }

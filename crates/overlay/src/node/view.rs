@@ -133,9 +133,9 @@ impl Node {
         self.links.get(&main.link).map(|link| link.peer)
     }
 
-    /// Those who are known to publish a stream, this node among them, and what they would tell of it now.
-    pub fn origins_of(&self, stream: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
-        self.table.origins_at(stream, now)
+    /// Those who are known to publish a stream or to be about to, this node among them, and what they would tell of it now.
+    pub fn publishers_of(&self, stream: &StreamName, now: Time) -> Vec<(NodeId, StreamFacts)> {
+        self.table.publishers_at(stream, now)
     }
 
     /// Hash of all records held; equal at nodes that hold the same.
@@ -205,7 +205,7 @@ impl Node {
     fn stream_views(&mut self) -> Vec<StreamView> {
         let reach = self.graph.distances(&[self.config.id], &[]);
         let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
-        for (author, facts) in self.table.streams() {
+        for (author, facts) in self.table.streams().filter(|(_, facts)| !facts.preparing) {
             // One whose origins cannot be reached now is still known: whoever wants it waits.
             let names = origins.entry(facts.name.clone()).or_default();
             if author == self.config.id || reach.get(author).is_some() {

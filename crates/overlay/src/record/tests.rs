@@ -13,11 +13,13 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             Facts::Links(links.into_iter().map(link).collect())
         });
     let anchor = prop::option::of((any::<u64>(), any::<i64>(), any::<u64>()));
-    let stream = ("[a-z][a-z0-9_-]{0,20}", any::<u64>(), anchor, 0..=PRIORITY_MAX, any::<u64>());
+    let stream = ("[a-z][a-z0-9_-]{0,20}", any::<u64>(), anchor, 0..=PRIORITY_MAX, any::<u64>(), any::<bool>());
     let streams = prop::collection::vec(stream, 0..20).prop_map(|streams| {
-        let stream = |(name, timeline, anchor, priority, stamp_at_ms): (String, _, Option<(u64, i64, u64)>, _, _)| {
+        type Told = (String, u64, Option<(u64, i64, u64)>, u32, u64, bool);
+        let stream = |(name, timeline, anchor, priority, stamp_at_ms, preparing): Told| {
             let anchor = anchor.map(|(timeline, dts, unix_ms)| Anchor { timeline, dts, unix_ms });
-            StreamFacts { name: StreamName::new(&name).unwrap(), timeline, anchor, priority, stamp_at_ms }
+            let name = StreamName::new(&name).unwrap();
+            StreamFacts { name, timeline, anchor, priority, stamp_at_ms, preparing }
         };
         Facts::Streams(streams.into_iter().map(stream).collect())
     });

@@ -80,8 +80,8 @@ fn the_stamps_of_origins_run_on_with_the_age_of_their_records() {
         table.insert(record(author, 2, Facts::Streams(vec![told(stamp_at_ms)])), age_s, at(10));
     }
     let now = Time::from_micros(12_250_000);
-    let stamps: Vec<u64> = table.origins_at(&name, now).iter().map(|(_, facts)| facts.stamp_at_ms).collect();
+    let stamps: Vec<u64> = table.publishers_at(&name, now).iter().map(|(_, facts)| facts.stamp_at_ms).collect();
     // The second one was signed 20 s before this node began to count; the third one says nothing.
     assert_eq!(stamps, [7_250, 41_250, 0]);
-    assert!(table.origins_at(&StreamName::new("other").unwrap(), now).is_empty());
+    assert!(table.publishers_at(&StreamName::new("other").unwrap(), now).is_empty());
 }

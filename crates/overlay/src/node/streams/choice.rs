@@ -278,8 +278,7 @@ impl Node {
             return true;
         }
         stream.candidate = None;
-        let slow = matches!(candidate.cause, Cause::Better | Cause::Outranked);
-        let (list, pause) = if slow { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
+        let (list, pause) = if candidate.cause == Cause::Better { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
         if enough {
             list.insert(not, now + pause);
         }
@@ -303,6 +302,10 @@ impl Node {
         let origin = main.path().first().copied();
         let of_main = self.table.origins_of(name).find(|(author, _)| Some(*author) == origin);
         let outranked = of_main.is_some_and(|(_, facts)| facts.priority < priority);
+        if let Some(stream) = self.streams.get_mut(name).filter(|_| outranked) {
+            // It is not for its speed that another one is wanted.
+            stream.slower.clear();
+        }
         let link = self.links.get(&main.link)?;
         let current = distances.get(link.peer).map(|peer| peer.metric + Micros::from(self.cost_from(link)));
         let ranking = self.ranking(name, now);
