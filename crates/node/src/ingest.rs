@@ -5,14 +5,15 @@
 mod folder;
 mod group;
 mod others;
+mod pace;
 mod stamps;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use levada_media::Frame;
 use levada_media::demux::ts::TsDemuxer;
 use levada_media::source::{self, Looped, SourceError};
-use levada_media::{Catalog, Frame};
 use levada_overlay::{NameError, StreamName};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
@@ -20,14 +21,16 @@ use tokio::time::Instant;
 
 use crate::node::{Node, NodeError};
 
+use pace::Pace;
+
 pub use folder::publish_folder;
 pub use group::{GroupWriter, Origin};
 
 /// Frames read ahead of their time.
 const READ_AHEAD: usize = 64;
-/// A source that is further behind or ahead than this is paced anew from where it is: the machine slept, or the clock of
-/// the source jumped. Tuned.
-const PACE_ANEW: Duration = Duration::from_secs(2);
+/// Frames of a live source that wait for their time; no more is read until there is room. Tuned: some seconds, which no
+/// live source is ahead of its time.
+const WAITING_MAX: usize = 512;
 /// Bytes of standard input within which its tracks must show themselves.
 const PROBE_LEN: usize = 8 * 1024 * 1024;
 
@@ -95,10 +98,10 @@ pub async fn publish_file(node: &Node, path: &Path, name: StreamName, priority: 
             }
         }
     });
-    let mut pace = Pace::new(&catalog);
+    let mut pace = Pace::new(&catalog, Instant::now());
     while let Some(frame) = frames.recv().await {
         let frame = frame.map_err(|error| IngestError::Source(path.to_owned(), error))?;
-        pace.wait(&frame).await;
+        tokio::time::sleep_until(pace.due(&frame, Instant::now())).await;
         writer.write(&frame);
     }
     Ok(())
@@ -141,52 +144,40 @@ pub async fn publish_ts(
     let publication = node.publish(name.clone(), priority).await?;
     tracing::info!(stream = %name, "publishing standard input");
     let mut writer = GroupWriter::new(publication, catalog.clone(), origin).ok_or(IngestError::Catalog)?;
-    let mut pace = Pace::new(&catalog);
+    let mut pace = Pace::new(&catalog, Instant::now());
+    let mut waiting: VecDeque<Frame> = VecDeque::new();
+    // A source that is faster than its timestamps tells nothing by when its frames come.
+    let mut too_fast = false;
+    let mut ended = false;
     loop {
         while let Some(frame) = demuxer.next_frame() {
-            pace.wait(&frame).await;
-            writer.write(&frame);
-            match writer.take_wraps() {
-                0 => {}
-                wraps => demuxer.add_wraps(wraps),
+            if !too_fast {
+                pace.arrived(&frame, Instant::now());
             }
+            waiting.push_back(frame);
         }
-        let len = stdin.read(&mut bytes).await.map_err(IngestError::StdinRead)?;
-        if len == 0 {
-            demuxer.end();
-            while let Some(frame) = demuxer.next_frame() {
-                pace.wait(&frame).await;
+        too_fast = waiting.len() >= WAITING_MAX || too_fast && !waiting.is_empty();
+        let due = waiting.front().map(|frame| pace.due(frame, Instant::now()));
+        tokio::select! {
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let Some(frame) = waiting.pop_front() else { continue };
                 writer.write(&frame);
+                let wraps = writer.take_wraps();
+                if wraps != 0 {
+                    demuxer.add_wraps(wraps);
+                    // They have the timestamps of before; the group that they belong to is left out anyway.
+                    waiting.clear();
+                }
             }
-            return Ok(());
-        }
-        demuxer.push(bytes.get(..len).unwrap_or_default());
-    }
-}
-
-/// Holds frames back until their time.
-struct Pace {
-    scales: Vec<(u8, u32)>,
-    /// A media time, and when it was due.
-    origin: Option<(i128, Instant)>,
-}
-
-impl Pace {
-    fn new(catalog: &Catalog) -> Self {
-        Self { scales: catalog.tracks.iter().map(|track| (track.id, track.timescale)).collect(), origin: None }
-    }
-
-    async fn wait(&mut self, frame: &Frame) {
-        let scale = self.scales.iter().find(|(id, _)| *id == frame.track).map_or(1, |(_, scale)| *scale);
-        let media_us = i128::from(frame.dts) * 1_000_000 / i128::from(scale.max(1));
-        let now = Instant::now();
-        let ahead_us = self.origin.map(|(began_us, at)| {
-            let elapsed = now.duration_since(at).as_micros() as i128;
-            media_us - began_us - elapsed
-        });
-        match ahead_us.filter(|ahead| ahead.unsigned_abs() < PACE_ANEW.as_micros()) {
-            Some(ahead) => tokio::time::sleep(Duration::from_micros(ahead.max(0) as u64)).await,
-            None => self.origin = Some((media_us, now)),
+            len = stdin.read(&mut bytes), if !ended && waiting.len() < WAITING_MAX => {
+                let len = len.map_err(IngestError::StdinRead)?;
+                demuxer.push(bytes.get(..len).unwrap_or_default());
+                if len == 0 {
+                    demuxer.end();
+                    ended = true;
+                }
+            }
+            else => return Ok(()),
         }
     }
 }

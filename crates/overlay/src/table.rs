@@ -39,7 +39,7 @@ struct Held {
 pub enum Offer {
     /// It is new and was taken.
     Taken,
-    /// It, or a newer one, is already held.
+    /// It, or a newer one, is already held, or its author has started anew since.
     Known,
     /// Its author has shown no credential yet.
     Stranger,
@@ -62,7 +62,12 @@ impl Table {
             let new_author = self.version(author, kind).is_none();
             return if new_author && self.authors >= AUTHORS_MAX { Offer::Full } else { Offer::Taken };
         }
-        if self.version(author, RecordKind::Node).is_some() { Offer::Taken } else { Offer::Stranger }
+        match self.version(author, RecordKind::Node) {
+            None => Offer::Stranger,
+            // What it told before it started anew is not true any more.
+            Some(node) if version.epoch < node.epoch => Offer::Known,
+            Some(_) => Offer::Taken,
+        }
     }
 
     /// Takes a record whose signature and credential have been checked.
@@ -74,6 +79,9 @@ impl Table {
             let signed_at = Time::from_micros(now.as_micros().saturating_sub(age_us));
             let older_s = (age_us.saturating_sub(now.as_micros()) / 1_000_000) as u32;
             self.unlist(author, kind);
+            if kind == RecordKind::Node {
+                self.forget_before(author, record.version.epoch);
+            }
             self.hashes.insert(hash(author, kind, record.version), (author, kind));
             if let Facts::Streams(streams) = &record.facts {
                 for stream in streams {
@@ -84,6 +92,16 @@ impl Table {
             self.authors += usize::from(fresh && kind == RecordKind::Node);
         }
         offer
+    }
+
+    /// Drops what a node told before it started anew.
+    fn forget_before(&mut self, author: NodeId, epoch: u64) {
+        for kind in [RecordKind::Links, RecordKind::Streams] {
+            if self.version(author, kind).is_some_and(|version| version.epoch < epoch) {
+                self.unlist(author, kind);
+                self.records.remove(&(author, kind));
+            }
+        }
     }
 
     /// Forgets by what a record can be found that is to be replaced.

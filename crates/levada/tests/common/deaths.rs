@@ -266,7 +266,7 @@ impl Stage {
         if let Some(frozen) = frozen {
             frozen.thaw();
         }
-        self.revive(&victim);
+        self.revive(&victim).await;
         self.whole().await;
         let after = self.mesh.status("pop").await;
         let round = Round { since: self.since, calm, death, settled, until: Instant::now() };
@@ -320,9 +320,7 @@ impl Stage {
                     self.whole().await;
                 }
             }
-            // An origin that has just begun leaves out the group it came into, and has nothing of the one before: it
-            // cannot stand in for another until it has made a whole group.
-            Kind::Origin => tokio::time::sleep(Duration::from_millis(2_500)).await,
+            Kind::Origin => {}
         }
     }
 
@@ -351,9 +349,14 @@ impl Stage {
                 }
             }
             let origins = if self.kind == Kind::Origin { 2 } else { 1 };
-            self.stream_at("pop").await.is_some_and(|stream| stream.origins.len() == origins)
+            self.origins().await == origins
         })
         .await;
+    }
+
+    /// Origins that the PoP can reach.
+    async fn origins(&self) -> usize {
+        self.stream_at("pop").await.map_or(0, |stream| stream.origins.len())
     }
 
     async fn stream_at(&self, node: &str) -> Option<StreamEntry> {
@@ -443,7 +446,7 @@ impl Stage {
         }
     }
 
-    fn revive(&mut self, victim: &str) {
+    async fn revive(&mut self, victim: &str) {
         match self.kind {
             Kind::Stop => {}
             Kind::Kill | Kind::LastPath => self.mesh.start(victim, &[]),
@@ -451,7 +454,11 @@ impl Stage {
                 self.mesh.kill(victim);
                 self.mesh.start(victim, &[]);
             }
-            Kind::Origin => self.publish(if victim == "pen" { "pen" } else { "pen2" }),
+            Kind::Origin => {
+                // Else what it told in its former life would be taken for what it has now.
+                until("the dead origin is missed", async || self.origins().await == 1).await;
+                self.publish(if victim == "pen" { "pen" } else { "pen2" });
+            }
         }
     }
 

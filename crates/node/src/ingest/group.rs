@@ -177,7 +177,9 @@ impl GroupWriter {
                 self.publication.log.begins_with(id);
             }
             self.publication.log.insert(id, self.previous, self.opener.clone(), Instant::now());
-            if self.publication.facts().preparing {
+            // Another origin of the encoder may be behind this one, still in the group before, which is not to be had here.
+            let alone = self.origin != Origin::Shared || self.others.now().0.is_empty();
+            if self.publication.facts().preparing && alone {
                 self.publication.begin();
             }
             Stats::add(&self.publication.stats().published, 1);
@@ -239,6 +241,9 @@ impl GroupWriter {
             self.previous = Some(open.id.group);
             if !open.left_out {
                 self.publication.log.end(open.id, None, open.index);
+                if self.publication.facts().preparing {
+                    self.publication.begin();
+                }
             }
         }
     }

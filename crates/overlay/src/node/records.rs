@@ -180,6 +180,8 @@ impl Node {
             RecordKind::Node => {
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
                 self.graph.set_transit(author, transit);
+                // If it started anew, those of its former life went with it.
+                self.graph.set_links(author, self.table.links(author));
             }
             RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
             RecordKind::Streams => {}

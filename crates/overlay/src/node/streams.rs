@@ -220,7 +220,13 @@ impl Stream {
 
     pub(super) fn supply(&self) -> Supply {
         match (&self.main, &self.candidate) {
-            _ if self.published.is_some() => if self.carries() { Supply::Flowing } else { Supply::Waiting },
+            _ if self.published.is_some() => {
+                if self.carries() {
+                    Supply::Flowing
+                } else {
+                    Supply::Waiting
+                }
+            }
             (Some(main), _) if self.suspicion.is_some() && self.former.is_none() => {
                 main.supply().max(Supply::Repairing)
             }
@@ -708,7 +714,7 @@ impl Node {
                 (*link, child.feed)
             })
             .collect();
-        let waiting = report.supply == Supply::Waiting;
+        let waiting = report.supply == Supply::Waiting && stream.published.is_none();
         let begins_to_wait = waiting && !std::mem::replace(&mut stream.waiting, waiting);
         stream.waiting = waiting;
         for (link, feed) in news {

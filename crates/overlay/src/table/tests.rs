@@ -25,6 +25,27 @@ fn newer_versions_replace_older_ones_and_strangers_stay_out() {
 }
 
 #[test]
+fn what_a_node_told_before_it_started_anew_is_forgotten() {
+    let stream = StreamName::new("cam").unwrap();
+    let made = |epoch, seq, facts| Record::make(NodeId([1; 32]), Version { epoch, seq }, facts, |_| [0; 64]);
+    let streams = || Facts::Streams(vec![StreamFacts::new(stream.clone(), 7)]);
+    let link = LinkFacts { peer: NodeId([2; 32]), out_us: 1, in_us: 1, rtt_us: 1 };
+    let mut table = Table::default();
+    table.insert(made(1, 1, node()), 0, at(0));
+    table.insert(made(1, 2, Facts::Links(vec![link])), 0, at(0));
+    table.insert(made(1, 3, streams()), 0, at(0));
+    // Of the new life one record overtook the one that introduces it.
+    table.insert(made(2, 2, Facts::Links(vec![link])), 0, at(1));
+    assert_eq!(table.insert(made(2, 1, node()), 0, at(1)), Offer::Taken);
+    assert_eq!((table.origins_of(&stream).count(), table.links(NodeId([1; 32])).len(), table.len()), (0, 1, 2));
+    assert_eq!(table.insert(made(1, 3, streams()), 0, at(1)), Offer::Known);
+    let mut fresh = Table::default();
+    fresh.insert(made(2, 1, node()), 0, at(1));
+    fresh.insert(made(2, 2, Facts::Links(vec![link])), 0, at(1));
+    assert_eq!(table.digest(), fresh.digest());
+}
+
+#[test]
 fn age_travels_with_a_record_and_ends_it() {
     let mut table = Table::default();
     table.insert(record(1, 1, node()), 1_000, at(10));

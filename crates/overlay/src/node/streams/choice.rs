@@ -278,7 +278,11 @@ impl Node {
             return true;
         }
         stream.candidate = None;
-        let (list, pause) = if candidate.cause == Cause::Better { (&mut stream.slower, NOT_FASTER) } else { (&mut stream.avoid, RETRY) };
+        let (list, pause) = if candidate.cause == Cause::Better {
+            (&mut stream.slower, NOT_FASTER)
+        } else {
+            (&mut stream.avoid, RETRY)
+        };
         if enough {
             list.insert(not, now + pause);
         }
