@@ -198,11 +198,17 @@ impl Node {
         };
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
-            let before = entry.estimator.told();
-            if entry.estimator.tell(now) {
-                let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
-                if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
-            }
+            self.tell_cost(link, now);
+        }
+    }
+
+    /// Tells the mesh what a link costs, if that has changed enough.
+    fn tell_cost(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let before = entry.estimator.told();
+        if entry.estimator.tell(now) {
+            let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
+            if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
         }
     }
 
@@ -213,9 +219,7 @@ impl Node {
             return;
         };
         entry.estimator.transport(sent, lost, load.max(own_load));
-        if entry.estimator.tell(now) {
-            self.own_links_changed(now);
-        }
+        self.tell_cost(link, now);
     }
 
     pub(super) fn probe_due(&mut self, now: Time) {

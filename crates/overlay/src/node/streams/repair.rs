@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use super::{Cause, Lost, Mode, NOT_FASTER, Node, REFUSED_RETRY, REPAIR_PATIENCE, RETRY, Stream};
+use crate::graph::Micros;
 use crate::id::StreamName;
 use crate::io::{Event, LinkId, Output};
 use crate::message::{FeedId, Supply};
@@ -27,6 +28,12 @@ const DEAD_PAUSE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Another backup is chosen at most this often. Tuned.
 const BACKUP_HOLD: Duration = Duration::from_secs(10);
+/// A link in use over which nothing came for this long is silent: not slow, but dead. Tuned: probes come every 100 ms.
+const SILENT: Duration = Duration::from_millis(150);
+/// A backup is given up for another one that is better by this share of the other's metric ...
+const BACKUP_RATIO: f64 = 0.25;
+/// ... and by this many microseconds more. Tuned: a backup is worth its warmth.
+const BACKUP_MIN_US: Micros = 20_000;
 /// A backup that is of no use is not asked again for this long. Tuned.
 const UNFIT_PAUSE: Duration = Duration::from_secs(30);
 
@@ -185,7 +192,7 @@ impl Node {
         let dead = self.links.get(&gone.link).map(|link| (link.peer, link.heard_at));
         if let Some((peer, heard_at)) = dead {
             // One that is alive was slower; one that is silent is not worth asking.
-            let silent = now.since(heard_at) > Duration::from_millis(150);
+            let silent = now.since(heard_at) > SILENT;
             let pause = if silent { DEAD_PAUSE } else { NOT_FASTER };
             let lost = Lost { peer, name: self.peer_name(gone.link), cause: Cause::Behind };
             if let Some(stream) = self.streams.get_mut(name) {
@@ -246,7 +253,7 @@ impl Node {
             (None, best) => best,
             (Some((link, shares, _)), Some(best)) if best.link != link => {
                 let known = disjoint.iter().find(|choice| choice.link == link);
-                let worse = known.is_none_or(|known| known.metric * 4 > best.metric * 5 + 80_000);
+                let worse = known.is_none_or(|known| known.metric as f64 > best.metric as f64 * (1.0 + BACKUP_RATIO) + BACKUP_MIN_US as f64);
                 let disjoint_now = disjoint.iter().any(|choice| choice.link == best.link);
                 (disjoint_now && (shares || worse)).then_some(best)
             }
