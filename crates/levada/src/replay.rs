@@ -33,11 +33,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         // A node that was killed may leave half a line.
         let Ok(Line::Step(step)) = serde_json::from_str(&line?) else { break };
         let at = step.at;
+        tracing::trace!(%at, input = ?step.input);
         let (outputs, same) = replay.step(step);
         steps += 1;
         differing += u64::from(!same);
         // What came out belongs to the step before.
         for output in outputs {
+            tracing::trace!(at = %until, ?output);
             if let Output::Event(event) = output {
                 streams.extend(stream_of(&event).cloned());
                 if shown.is_none() || stream_of(&event) == shown.as_ref() {

@@ -253,7 +253,9 @@ impl Node {
             (None, best) => best,
             (Some((link, shares, _)), Some(best)) if best.link != link => {
                 let known = disjoint.iter().find(|choice| choice.link == link);
-                let worse = known.is_none_or(|known| known.metric as f64 > best.metric as f64 * (1.0 + BACKUP_RATIO) + BACKUP_MIN_US as f64);
+                let worse = known.is_none_or(|known| {
+                    known.metric as f64 > best.metric as f64 * (1.0 + BACKUP_RATIO) + BACKUP_MIN_US as f64
+                });
                 let disjoint_now = disjoint.iter().any(|choice| choice.link == best.link);
                 (disjoint_now && (shares || worse)).then_some(best)
             }
