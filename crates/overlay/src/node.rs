@@ -101,6 +101,8 @@ pub struct Node {
     /// The node is to stop: until when it serves children, `NEVER` after that was told.
     drain_until: Option<Time>,
     counters: Counters,
+    /// Trees may use other links than before.
+    use_changed: bool,
 }
 
 /// What a node counted since its start.
@@ -142,6 +144,7 @@ impl Node {
             traces: Traces::default(),
             drain_until: None,
             counters: Counters::default(),
+            use_changed: false,
             config,
         };
         node.introduce(now);
@@ -170,7 +173,7 @@ impl Node {
             Input::Drain => self.drain(now),
             Input::Shutdown => self.shutdown(),
         }
-        self.drained(now);
+        self.finish(now);
     }
 
     /// Does what is due at `now`.
@@ -184,6 +187,14 @@ impl Node {
         }
         self.streams_due(now);
         self.traces.expire(now);
+        self.finish(now);
+    }
+
+    /// What follows from all that was done at once.
+    fn finish(&mut self, now: Time) {
+        if std::mem::take(&mut self.use_changed) {
+            self.mark_use(now);
+        }
         self.drained(now);
     }
 

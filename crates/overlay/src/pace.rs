@@ -42,7 +42,7 @@ struct Reported {
 pub struct Progress {
     /// First objects missing in the log, per layer.
     pub held: Option<Resume>,
-    /// When the feed brought its newest object.
+    /// When the feed brought its newest object, or was opened.
     pub at: Time,
     /// Objects that it has brought.
     pub objects: u64,
@@ -58,6 +58,11 @@ pub struct Late {
 }
 
 impl Pace {
+    /// The same stream over another feed: its rhythm stays, what was said of the feed before goes.
+    pub fn renewed(&self) -> Self {
+        Self { interval: self.interval, ..Self::default() }
+    }
+
     /// A shadow says how far its parent is. Tells whether this is the first that is missing: whoever looks must look
     /// earlier than he meant to.
     pub fn announce(&mut self, front: Resume, progress: &Progress, now: Time) -> bool {
@@ -181,6 +186,18 @@ mod tests {
         assert!(!late.announced && late.since.is_some_and(|since| since <= at(2_010)), "{late:?}");
         let back = pace.check(&held(100, 2_110), PATIENCE, at(2_111));
         assert_eq!(back, Some(Late { since: None, announced: false }));
+    }
+
+    #[test]
+    fn a_feed_that_was_asked_for_anew_and_brings_nothing_is_overdue() {
+        let mut pace = Pace::default();
+        for n in 1..100_u32 {
+            pace.check(&held(n, u64::from(n) * 20), PATIENCE, at(u64::from(n) * 20));
+        }
+        let mut pace = pace.renewed();
+        let opened = Progress { held: Some(front(99)), at: at(2_000), objects: 0 };
+        assert_eq!(pace.check(&opened, PATIENCE, at(2_070)), None);
+        assert!(pace.check(&opened, PATIENCE, at(2_100)).is_some_and(|late| !late.announced && late.since.is_some()));
     }
 
     #[test]

@@ -188,6 +188,11 @@ impl Table {
         })
     }
 
+    /// What an author's record of a kind says.
+    pub fn facts(&self, author: NodeId, kind: RecordKind) -> Option<&Facts> {
+        self.records.get(&(author, kind)).map(|held| &held.record.facts)
+    }
+
     /// Facts of one node.
     pub fn node(&self, id: NodeId) -> Option<&NodeFacts> {
         match &self.records.get(&(id, RecordKind::Node))?.record.facts {

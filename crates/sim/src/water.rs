@@ -116,7 +116,7 @@ impl Water {
     }
 
     /// Gives the resume points of children that lie before everything held, once for each child.
-    pub(crate) fn set_route(&mut self, route: Route) -> Vec<Resume> {
+    pub(crate) fn set_route(&mut self, route: Route, now: Time) -> Vec<Resume> {
         let fed = |key: &(LinkId, FeedId)| route.children.iter().any(|child| (child.link, child.feed) == *key);
         self.children.retain(|key, _| fed(key));
         if route.inflows.iter().any(|inflow| inflow.passed_on) {
@@ -147,7 +147,7 @@ impl Water {
         self.armed.retain(|feed| report(*feed));
         self.armed.extend(newly);
         if self.route.watch.map(|watch| watch.feed) != route.watch.map(|watch| watch.feed) {
-            (self.pace, self.fed, self.fed_at) = (Pace::default(), 0, Time::ZERO);
+            (self.pace, self.fed, self.fed_at) = (self.pace.renewed(), 0, now);
         }
         self.route = route;
         lacks
@@ -210,7 +210,7 @@ impl Water {
 
     /// Looks after the watched feed: news for the brain, and after what pause to look again.
     pub(crate) fn look(&mut self, now: Time) -> (Option<Input>, Option<Duration>) {
-        let Some(watch) = self.route.watch.filter(|_| self.fed > 0) else { return (None, None) };
+        let Some(watch) = self.route.watch else { return (None, None) };
         let progress = self.progress();
         let late = self.pace.check(&progress, watch.patience, now);
         let pause = self.pace.due(&progress, watch.patience, now).since(now).max(Duration::from_millis(1));

@@ -22,6 +22,8 @@ pub struct Watched {
 struct State {
     pace: Pace,
     target: Option<(Watch, Arc<Inlet>)>,
+    /// When the watch began.
+    since: Time,
 }
 
 impl Watched {
@@ -45,10 +47,12 @@ impl Watched {
 
     /// Watches a feed, or none.
     pub fn set(&self, target: Option<(Watch, Arc<Inlet>)>) {
+        let now = self.now();
         let mut state = self.state();
         let feed = |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| watch.feed);
         if feed(&state.target) != feed(&target) {
-            state.pace = Pace::default();
+            state.pace = state.pace.renewed();
+            state.since = now;
         }
         state.target = target;
         drop(state);
@@ -58,10 +62,10 @@ impl Watched {
     /// A shadow told how far its parent is.
     pub fn announce(&self, feed: FeedId, front: Resume) {
         let mut state = self.state();
-        let State { pace, target } = &mut *state;
+        let State { pace, target, since } = &mut *state;
         let Some((watch, inlet)) = target else { return };
         if watch.reference == Some(feed) {
-            let due = pace.announce(front, &self.progress(inlet), self.now());
+            let due = pace.announce(front, &self.progress(inlet, *since), self.now());
             drop(state);
             if due {
                 self.wake.notify_one();
@@ -69,21 +73,18 @@ impl Watched {
         }
     }
 
-    fn progress(&self, inlet: &Inlet) -> Progress {
+    fn progress(&self, inlet: &Inlet, since: Time) -> Progress {
         let (at, objects) = inlet.brought();
-        Progress { held: inlet.log.resume(), at: at.map_or(Time::ZERO, |at| self.time(at)), objects }
+        Progress { held: inlet.log.resume(), at: at.map_or(since, |at| self.time(at).max(since)), objects }
     }
 
     /// Looks, and says when to look again.
     fn look(&self) -> (Option<ToBrain>, Duration) {
         const IDLE: Duration = Duration::from_secs(1);
         let mut state = self.state();
-        let State { pace, target } = &mut *state;
+        let State { pace, target, since } = &mut *state;
         let Some((watch, inlet)) = target else { return (None, IDLE) };
-        let (now, progress) = (self.now(), self.progress(inlet));
-        if progress.objects == 0 {
-            return (None, IDLE);
-        }
+        let (now, progress) = (self.now(), self.progress(inlet, *since));
         let late = pace.check(&progress, watch.patience, now);
         let pause = pace.due(&progress, watch.patience, now).since(now).clamp(Duration::from_millis(1), IDLE);
         let news = late.map(|late| ToBrain::Behind { feed: watch.feed, since: late.since, announced: late.announced });

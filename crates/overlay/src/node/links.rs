@@ -78,6 +78,8 @@ impl Node {
                 self.emit(Output::HangUp { link, reason: HangUp::Duplicate });
                 return;
             }
+            // First, so that the contact does not go with the older link.
+            self.contact_up(&name, link);
             self.hang_up(older_id, HangUp::Duplicate, now);
         }
         let mut estimator = Estimator::new(self.rng.random());
@@ -196,16 +198,16 @@ impl Node {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
+        let before = entry.estimator.told();
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
-            self.tell_cost(link, now);
+            self.tell_cost(link, before, now);
         }
     }
 
     /// Tells the mesh what a link costs, if that has changed enough.
-    fn tell_cost(&mut self, link: LinkId, now: Time) {
+    fn tell_cost(&mut self, link: LinkId, before: Option<Told>, now: Time) {
         let Some(entry) = self.links.get_mut(&link) else { return };
-        let before = entry.estimator.told();
         if entry.estimator.tell(now) {
             let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
             if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
@@ -218,8 +220,9 @@ impl Node {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
+        let before = entry.estimator.told();
         entry.estimator.transport(sent, lost, load.max(own_load));
-        self.tell_cost(link, now);
+        self.tell_cost(link, before, now);
     }
 
     pub(super) fn probe_due(&mut self, now: Time) {
@@ -278,7 +281,7 @@ impl Node {
         for link in links {
             self.send(link, Message::Goodbye);
         }
-        self.own_links_changed(now);
+        self.own_links_worse(now);
         self.drained(now);
     }
 

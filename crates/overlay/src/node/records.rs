@@ -172,11 +172,15 @@ impl Node {
     /// Puts a checked record into the table and floods it to all but the link it came from.
     fn accept(&mut self, record: Record, age_s: u32, from: Option<LinkId>, now: Time) {
         let (author, kind) = (record.author, record.facts.kind());
+        // A node that started anew took its other records with it, though it may tell the same of itself.
+        let same_life = self.table.version(author, kind).is_some_and(|held| held.epoch == record.version.epoch);
+        let refreshed = same_life && self.table.facts(author, kind) == Some(&record.facts);
         if self.table.insert(record, age_s, now) != Offer::Taken {
             return;
         }
         self.counters.records_taken += 1;
         match kind {
+            _ if refreshed => {}
             RecordKind::Node => {
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
                 self.graph.set_transit(author, transit);
@@ -186,7 +190,9 @@ impl Node {
             RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
             RecordKind::Streams => {}
         }
-        self.graph_changed(now);
+        if !refreshed {
+            self.graph_changed(now);
+        }
         let Some(aged) = self.table.aged(author, kind, now) else {
             return;
         };

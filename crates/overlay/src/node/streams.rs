@@ -34,7 +34,7 @@ use crate::position::{Position, Resume};
 use crate::record::StreamFacts;
 use crate::time::Time;
 
-use repair::Suspicion;
+use repair::{DEAD_PATIENCES, Suspicion};
 pub use why::{CandidateView, SwitchView, WhyView};
 
 /// A parent that said how it stands, but has not brought a newer object within this time, is left for another one.
@@ -71,6 +71,10 @@ pub(super) struct Stream {
     /// The parent that would take over: a shadow.
     pub(super) backup: Option<Upstream>,
     pub(super) children: BTreeMap<LinkId, Child>,
+    /// The route that the driver was told last.
+    routed: Option<Route>,
+    /// Neighbours were told that it can be had here.
+    pub(super) told_carried: bool,
     /// Why `main` is suspected, and since when.
     suspicion: Option<Suspicion>,
     /// When `former` is given up.
@@ -227,13 +231,16 @@ impl Stream {
                     Supply::Waiting
                 }
             }
-            (Some(main), _) if self.suspicion.is_some() && self.former.is_none() => {
-                main.supply().max(Supply::Repairing)
-            }
+            (Some(main), _) if self.is_suspect() && self.former.is_none() => main.supply().max(Supply::Repairing),
             (Some(main), _) => main.supply(),
             (None, Some(_)) => Supply::Repairing,
             (None, None) => Supply::Waiting,
         }
+    }
+
+    /// Whether the parent does not bring what it should; one that lives and has nothing missing may have a pause.
+    fn is_suspect(&self) -> bool {
+        self.suspicion.as_ref().is_some_and(|suspicion| !suspicion.merely_silent)
     }
 
     /// Where the child that is furthest behind wants to go on. A node that holds nothing of a stream yet joins from
@@ -287,26 +294,17 @@ impl Node {
     pub(super) fn publish(&mut self, facts: StreamFacts, now: Time) {
         let stream = facts.name.clone();
         let entry = self.streams.entry(stream.clone()).or_default();
-        let carried = entry.carries();
         entry.published = Some(Published { facts, at: now });
-        let carries = entry.carries();
         self.own_streams_changed(now);
         self.reconsider(&stream, now);
-        if carried != carries {
-            self.tell_all_carried(&stream, carries);
-        }
     }
 
     pub(super) fn withdraw(&mut self, stream: &StreamName, now: Time) {
         let Some(entry) = self.streams.get_mut(stream) else {
             return;
         };
-        let carried = entry.carries();
         if entry.published.take().is_some() {
             self.own_streams_changed(now);
-            if carried {
-                self.tell_all_carried(stream, false);
-            }
             self.reconsider(stream, now);
         }
     }
@@ -406,9 +404,15 @@ impl Node {
         let gone = if let Some(backup) = stream.backup.take_if(is_it) {
             stream.unfit.insert(link, now + REFUSED_RETRY);
             backup
-        } else if let Some(asked) = stream.candidate.take_if(is_it).or_else(|| stream.former.take_if(is_it)) {
+        } else if let Some(asked) = stream.candidate.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
             asked
+        } else if let Some(former) = stream.former.take_if(is_it) {
+            stream.avoid.insert(link, now + REFUSED_RETRY);
+            if let Some(peer) = peer {
+                self.former_gone(&name, Lost { peer, name: own_name, cause: Cause::Behind }, now);
+            }
+            former
         } else if let Some(main) = stream.main.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
             stream.suspicion = None;
@@ -451,13 +455,10 @@ impl Node {
             && same(main, candidate)
         {
             let candidate = stream.candidate.take();
-            let carried = stream.carries();
             let before = std::mem::replace(&mut stream.main, candidate);
-            let carries = stream.carries();
+            // What was suspected was the feed before; this one is watched anew.
+            stream.suspicion = None;
             before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
-            if carried != carries {
-                self.tell_all_carried(&name, carries);
-            }
         }
         self.note_ancestors(&name);
         self.reconsider(&name, now);
@@ -472,7 +473,7 @@ impl Node {
             return;
         };
         if stream.former.as_ref().is_some_and(|former| former.feed == feed) {
-            self.clear(&name);
+            self.clear(&name, now);
         } else if let Some(candidate) = stream.candidate.take_if(|candidate| candidate.feed == feed) {
             self.commit(&name, candidate, position, now);
         }
@@ -491,29 +492,35 @@ impl Node {
     fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let before = stream.main.replace(candidate.clone());
-        let full_now = candidate.mode == Mode::Full;
-        let full_before = before.as_ref().is_some_and(|before| before.mode == Mode::Full);
         stream.alternates.clear();
         if let Some(before) = &before
             && before.link == candidate.link
         {
             // The same parent, for more or from further back. It has replaced the old feed by the new one itself.
+            stream.suspicion = None;
             self.feeds.remove(&before.feed);
         } else if candidate.cause == Cause::Behind
             && let (Some(before), Some(suspicion)) = (before.clone(), stream.suspicion.clone())
         {
             // The verdict on the old parent is still out; it may yet show that it is the faster one.
-            stream.verdict_at = suspicion.dead_at.max(now);
+            let patience = self.links.get(&before.link).map_or(Duration::ZERO, |link| link.estimator.patience());
+            // Of one that merely paused, it seemed, there was no end to wait for.
+            stream.verdict_at = suspicion.dead_at.min(now + patience * DEAD_PATIENCES).max(now);
             stream.former = Some(before);
         } else {
             let from = before.as_ref().map(|before| before.link);
             self.switched(name, from, candidate.link, candidate.cause, Some(position), now);
             before.iter().for_each(|before| self.leave(before));
         }
-        if full_now != full_before {
-            self.tell_all_carried(name, full_now);
-        }
         self.note_ancestors(name);
+    }
+
+    /// The suspected parent is gone before the verdict: whoever feeds this node now is its parent for good.
+    fn former_gone(&mut self, name: &StreamName, lost: Lost, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(main) = stream.main.as_ref().map(|main| main.link) else { return };
+        stream.lost = Some(lost);
+        self.switched(name, None, main, Cause::Behind, None, now);
     }
 
     /// Notes that a stream has another parent for good.
@@ -561,9 +568,9 @@ impl Node {
     pub(super) fn streams_lose_link(&mut self, link: LinkId, peer: NodeId, peer_name: &str, now: Time) {
         let mut touched = Vec::new();
         for (name, stream) in &mut self.streams {
-            let carried = stream.carries();
             let mut any = stream.children.remove(&link).is_some();
             let lost_main = stream.main.as_ref().is_some_and(|main| main.link == link);
+            let lost_former = stream.former.as_ref().is_some_and(|former| former.link == link);
             let gone: Vec<Upstream> =
                 stream.upstreams_mut().filter_map(|up| up.take_if(|upstream| upstream.link == link)).collect();
             any |= !gone.is_empty();
@@ -580,12 +587,12 @@ impl Node {
                 list.remove(&link);
             }
             if any {
-                touched.push((name.clone(), carried && !stream.carries()));
+                touched.push((name.clone(), lost_former));
             }
         }
-        for (name, lost_carried) in touched {
-            if lost_carried {
-                self.tell_all_carried(&name, false);
+        for (name, lost_former) in touched {
+            if lost_former {
+                self.former_gone(&name, Lost { peer, name: peer_name.to_owned(), cause: Cause::LinkLost }, now);
             }
             self.reconsider(&name, now);
         }
@@ -626,7 +633,7 @@ impl Node {
             self.choose(name, now);
             self.keep_backup(name, now);
         }
-        self.settle(name, now);
+        self.settle(name);
     }
 
     /// Asks a neighbour for a full feed, or a shadow where only shadows are needed, as a candidate.
@@ -657,8 +664,10 @@ impl Node {
         backup.replaces = replaces;
         let join = Join { feed: backup.feed, stream: name.clone(), resume: None, mode: Mode::Shadow };
         if let Some(stream) = self.streams.get_mut(name) {
-            stream.backup = Some(backup);
             stream.backup_since = now;
+            if let Some(before) = stream.backup.replace(backup) {
+                self.leave(&before);
+            }
         }
         self.emit_route(name);
         self.emit(Output::Join { link, join, from_log: false });
@@ -681,27 +690,29 @@ impl Node {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        let carried = stream.carries() && stream.published.is_none();
         stream.suspicion = None;
         stream.lost = None;
         let upstreams: Vec<Upstream> = stream.upstreams_mut().filter_map(Option::take).collect();
         upstreams.iter().for_each(|upstream| self.leave(upstream));
-        if carried {
-            self.tell_all_carried(name, false);
-        }
     }
 
     /// Tells the driver the route, the children the supply, and forgets a stream that nobody here needs.
-    fn settle(&mut self, name: &StreamName, now: Time) {
+    fn settle(&mut self, name: &StreamName) {
         self.emit_route(name);
         let report = self.report(name);
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
+        let carries = stream.carries();
+        if std::mem::replace(&mut stream.told_carried, carries) != carries {
+            self.tell_all_carried(name, carries);
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return };
         if stream.published.is_none() && stream.wanted().is_none() {
             self.streams.remove(name);
             self.emit(Output::Route { stream: name.clone(), route: None });
-            return self.mark_use(now);
+            self.use_changed = true;
+            return;
         }
         let is_news = |told: &Report| {
             let patience = report.patience > told.patience || report.patience * 2 < told.patience;
@@ -723,7 +734,7 @@ impl Node {
         if begins_to_wait {
             self.event(Event::Waiting { stream: name.clone() });
         }
-        self.mark_use(now);
+        self.use_changed = true;
     }
 
     /// What the children are told.
@@ -745,8 +756,12 @@ impl Node {
     fn emit_route(&mut self, name: &StreamName) {
         let Some(stream) = self.streams.get(name) else { return };
         let main = stream.main.as_ref().and_then(|main| self.links.get(&main.link));
-        let route = Some(stream.route(main.map(|link| link.estimator.patience())));
-        self.emit(Output::Route { stream: name.clone(), route });
+        let route = stream.route(main.map(|link| link.estimator.patience()));
+        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.routed.as_ref() != Some(&route)) else {
+            return;
+        };
+        stream.routed = Some(route.clone());
+        self.emit(Output::Route { stream: name.clone(), route: Some(route) });
     }
 
     fn tell_all_carried(&mut self, stream: &StreamName, yes: bool) {

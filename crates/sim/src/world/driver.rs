@@ -56,7 +56,8 @@ impl World {
             }
             Output::Route { stream, route: Some(route) } => {
                 let index = self.intern(&stream);
-                let lacks = self.local(node, index).water.get_or_insert_default().set_route(route);
+                let shown = self.nodes[node as usize].clock.shows(self.now);
+                let lacks = self.local(node, index).water.get_or_insert_default().set_route(route, shown);
                 for resume in lacks {
                     self.input(node, Input::Lacks { stream: stream.clone(), resume });
                 }

@@ -14,6 +14,11 @@ use crate::time::Time;
 const EQUAL_RATIO: f64 = 1.25;
 /// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
 const EQUAL_MAX_US: Micros = 40_000;
+/// Patiences that a candidate gets to answer.
+const ANSWER_PATIENCES: u32 = 2;
+/// Patiences for which one that takes over from a parent that lives must have flowed before that one is left. Tuned: its own
+/// join further up is over by then.
+const PART_PATIENCES: u32 = 4;
 /// A better parent must be better by this share (DESIGN 3) ...
 const BETTER_RATIO: f64 = 0.10;
 /// ... and by this many microseconds (DESIGN 3) ...
@@ -208,7 +213,14 @@ impl Node {
         }
         let wanted = stream.wanted().unwrap_or_default();
         if stream.backfill.is_some() || main.mode != wanted {
-            return self.join(name, main.link, Cause::Again, now);
+            // One that refused to give more is not pressed; somebody else may.
+            if !stream.avoid.contains_key(&main.link) {
+                return self.join(name, main.link, Cause::Again, now);
+            }
+            if let Some(link) = self.replacement(name, Some(main.link), now) {
+                return self.join(name, link, Cause::Refused, now);
+            }
+            return self.look_again(name, now);
         }
         if main.supply() == Supply::Repairing
             && let Some(stream) = self.streams.get_mut(name)
@@ -232,7 +244,7 @@ impl Node {
         let flows = candidate.report.is_some() && candidate.supply() == Supply::Flowing;
         let Some(link) = self.links.get(&candidate.link).filter(|_| flows) else { return };
         // If it is as fast, it brings something newer before that, and nothing need be done.
-        let flowing_at = candidate.report_since + link.estimator.patience() * 4;
+        let flowing_at = candidate.report_since + link.estimator.patience() * PART_PATIENCES;
         if now < flowing_at {
             stream.check_at = stream.check_at.min(flowing_at);
             return;
@@ -252,7 +264,7 @@ impl Node {
         let Some(candidate) = stream.candidate.clone() else { return false };
         let same = stream.main.as_ref().is_some_and(|main| main.link == candidate.link);
         let link = self.links.get(&candidate.link);
-        let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() + link.estimator.patience());
+        let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() * ANSWER_PATIENCES);
         let patience = if candidate.report.is_some() || same { JOIN_PATIENCE } else { silent.min(JOIN_PATIENCE) };
         let until = candidate.since + patience;
         // Whoever takes over for a dead parent must have a supply of his own; one that is repairing may wait for this node.

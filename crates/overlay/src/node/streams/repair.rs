@@ -24,8 +24,16 @@ use crate::time::Time;
 /// A parent that was found dead is not asked again for this long, unless there is no other. Tuned: its records and links
 /// are gone by then, or it lives.
 const DEAD_PAUSE: Duration = Duration::from_secs(10);
-/// A parent that lives, but has nothing for children, is asked anew after this silence (FEATURES 4.7).
+/// A parent that lives, but has nothing for children, is asked anew after this silence (FEATURES 4.7) ...
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// ... but not if it was asked within this time. Tuned: a pause of the origin is no reason for much traffic.
+const ASKED_ANEW: Duration = Duration::from_secs(2);
+/// What the diagram above says, in patiences: a parent that was not heard of since is passed over after one ...
+const SILENT_PATIENCES: u32 = 1;
+/// ... one that lives after two ...
+const ALIVE_PATIENCES: u32 = 2;
+/// ... and either is dead after three (DESIGN 3).
+pub(super) const DEAD_PATIENCES: u32 = 3;
 /// Another backup is chosen at most this often. Tuned.
 const BACKUP_HOLD: Duration = Duration::from_secs(10);
 /// A link in use over which nothing came for this long is silent: not slow, but dead. Tuned: probes come every 100 ms.
@@ -46,6 +54,8 @@ pub(super) struct Suspicion {
     asked_at: Time,
     /// Another feed announced what is missing.
     announced: bool,
+    /// The parent lives, nothing is known to be missing: its origin may have a pause.
+    pub(super) merely_silent: bool,
     /// When it is given up.
     pub(super) dead_at: Time,
     /// People were told.
@@ -64,7 +74,8 @@ impl Node {
             (Some(_), Some(suspicion)) => suspicion.announced |= announced,
             (Some(since), place @ None) => {
                 let dead_at = Time::NEVER;
-                *place = Some(Suspicion { since, asked_at: now, announced, dead_at, told: false });
+                *place =
+                    Some(Suspicion { since, asked_at: now, announced, merely_silent: false, dead_at, told: false });
                 if let Some(link_entry) = self.links.get_mut(&link) {
                     let nonce = link_entry.estimator.probe(now);
                     self.emit(Output::Probe { link, nonce });
@@ -88,14 +99,14 @@ impl Node {
     }
 
     /// The suspected parent brought an object that is newer than what the backup brought: it stays.
-    pub(super) fn clear(&mut self, name: &StreamName) {
+    pub(super) fn clear(&mut self, name: &StreamName, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let Some(former) = stream.former.take() else { return };
         stream.suspicion = None;
         let Some(hedge) = stream.main.replace(former) else { return };
         self.feeds.remove(&hedge.feed);
         // It goes on as the backup that it was.
-        self.join_shadow(name, hedge.link, Some(hedge.feed), hedge.since);
+        self.join_shadow(name, hedge.link, Some(hedge.feed), now);
         self.cleared(name);
     }
 
@@ -126,25 +137,32 @@ impl Node {
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
             // The answer gets the time of a round trip.
-            (false, _) => ((suspicion.since + own).max(suspicion.asked_at + own / 2), suspicion.since + own * 3),
+            (false, _) => {
+                let answered_by = suspicion.asked_at + own / 2;
+                let hedge_at = (suspicion.since + own * SILENT_PATIENCES).max(answered_by);
+                (hedge_at, suspicion.since + own * DEAD_PATIENCES)
+            }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
             (true, false) if !suspicion.announced => (suspicion.since + ASK_AGAIN, Time::NEVER),
-            (true, false) => (suspicion.since + patience * 2, suspicion.since + patience * 3),
+            (true, false) => {
+                (suspicion.since + patience * ALIVE_PATIENCES, suspicion.since + patience * DEAD_PATIENCES)
+            }
         };
         suspicion.dead_at = dead_at;
+        suspicion.merely_silent = lives && !repairing && !suspicion.announced;
         if now < hedge_at {
             stream.check_at = stream.check_at.min(hedge_at);
             return;
         }
-        if !suspicion.told {
+        if !suspicion.told && !suspicion.merely_silent {
             suspicion.told = true;
             let parent = link.name.clone();
             self.event(Event::Suspected { stream: name.clone(), parent });
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
         if stream.candidate.is_none() {
-            self.hedge(name, lives, now);
+            self.hedge(name, now);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
         if now < dead_at {
@@ -158,13 +176,13 @@ impl Node {
     }
 
     /// Asks somebody else for what the suspected parent does not bring.
-    fn hedge(&mut self, name: &StreamName, lives: bool, now: Time) {
+    fn hedge(&mut self, name: &StreamName, now: Time) {
         let Some(stream) = self.streams.get(name) else { return };
         let Some((main, suspicion)) = stream.main.as_ref().zip(stream.suspicion.as_ref()) else { return };
-        let (main_link, merely_silent) = (main.link, lives && !suspicion.announced);
-        if merely_silent {
+        let main_link = main.link;
+        if suspicion.merely_silent {
             // A lost request, or a feed that got stuck: the same parent, once in a while.
-            if main.since + ASK_AGAIN * 4 <= now && main.supply() == Supply::Flowing {
+            if main.since + ASKED_ANEW <= now {
                 self.join(name, main_link, Cause::Again, now);
             } else if let Some(stream) = self.streams.get_mut(name) {
                 stream.check_at = stream.check_at.min(now + ASK_AGAIN);
@@ -202,9 +220,8 @@ impl Node {
             }
         }
         self.leave(&gone);
-        match stays {
-            Some(link) => self.switched(name, Some(gone.link), link, Cause::Behind, None, now),
-            None => self.tell_all_carried(name, false),
+        if let Some(link) = stays {
+            self.switched(name, Some(gone.link), link, Cause::Behind, None, now);
         }
     }
 
