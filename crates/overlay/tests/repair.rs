@@ -1,0 +1,275 @@
+//! One brain among neighbours that a script plays: what it asks of whom while a parent falters, refuses or goes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
+use levada_overlay::{
+    Config, Credential, FeedId, Input, Keys, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time,
+};
+
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
+const CHILD: LinkId = LinkId(3);
+const RTT: Duration = Duration::from_millis(2);
+/// The least patience of a link; these are shorter than it by far.
+const PATIENCE: Duration = Duration::from_millis(60);
+
+struct NoKeys;
+
+impl Keys for NoKeys {
+    fn sign(&self, _message: &[u8]) -> [u8; 64] {
+        [0; 64]
+    }
+
+    fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
+        true
+    }
+
+    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
+        true
+    }
+}
+
+/// What the brain asked of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Join(LinkId, FeedId, Mode),
+    Leave(LinkId, FeedId),
+}
+
+struct Script {
+    brain: Node,
+    now: Time,
+    /// Links whose other end answers.
+    alive: BTreeSet<LinkId>,
+    echoes: Vec<(Time, LinkId, u64)>,
+    /// The newest probe over a link whose other end is silent.
+    unanswered: Option<(LinkId, u64)>,
+    asked: Vec<Asked>,
+    /// What neighbours were told last of whether the stream is to be had here.
+    carries: bool,
+}
+
+fn id(link: LinkId) -> NodeId {
+    NodeId([link.0 as u8; 32])
+}
+
+fn cam() -> StreamName {
+    StreamName::new("cam").unwrap()
+}
+
+impl Script {
+    /// Two neighbours that say they carry the stream, and one that may ask for it.
+    fn new() -> Self {
+        let credential = Credential { name: "here".into(), not_after_unix_s: u64::MAX, signature: [0; 64] };
+        let config = Config {
+            id: NodeId([9; 32]),
+            credential,
+            epoch: 1,
+            seed: 1,
+            addresses: vec![],
+            http: None,
+            transit: true,
+            children_max: 8,
+            egress_max_bps: None,
+        };
+        let mut script = Self {
+            brain: Node::new(config, Box::new(NoKeys), Time::ZERO),
+            now: Time::ZERO,
+            alive: BTreeSet::from([A, B, CHILD]),
+            echoes: Vec::new(),
+            unanswered: None,
+            asked: Vec::new(),
+            carries: false,
+        };
+        for (link, name) in [(A, "a"), (B, "b"), (CHILD, "child")] {
+            script.input(Input::LinkUp { link, peer: id(link), name: name.into(), dialed: true, rtt: RTT });
+            let hello = Hello { version: PROTOCOL_VERSION, version_min: PROTOCOL_VERSION };
+            script.message(link, Message::Hello(hello));
+        }
+        for link in [A, B] {
+            script.message(link, Message::Carries { stream: cam(), yes: true });
+        }
+        script.run(Duration::from_secs(3));
+        script
+    }
+
+    fn input(&mut self, input: Input) {
+        self.brain.handle_input(input, self.now);
+        while let Some(output) = self.brain.poll_output() {
+            match output {
+                Output::Probe { link, nonce } if self.alive.contains(&link) => {
+                    self.echoes.push((self.now + RTT, link, nonce));
+                }
+                Output::Probe { link, nonce } => self.unanswered = Some((link, nonce)),
+                Output::Join { link, join, .. } => self.asked.push(Asked::Join(link, join.feed, join.mode)),
+                Output::Send { link, message: Message::Leave(feed) } => self.asked.push(Asked::Leave(link, feed)),
+                Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
+                _ => {}
+            }
+        }
+    }
+
+    fn message(&mut self, link: LinkId, message: Message) {
+        self.input(Input::Message { link, message });
+    }
+
+    fn fall_silent(&mut self, link: LinkId) {
+        self.alive.remove(&link);
+        self.echoes.retain(|(_, of, _)| *of != link);
+    }
+
+    /// Lets time pass.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let echo = self.echoes.iter().map(|(at, ..)| *at).min().unwrap_or(Time::NEVER);
+            let next = self.brain.poll_timeout().min(echo);
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if echo <= next {
+                let at = self.echoes.iter().position(|(at, ..)| *at == echo).unwrap();
+                let (_, link, nonce) = self.echoes.remove(at);
+                self.input(Input::Echo { link, nonce });
+            } else {
+                self.brain.handle_timeout(self.now);
+                self.input(Input::Rate { stream: cam(), bps: 1_000_000 });
+            }
+        }
+        self.now = end;
+    }
+
+    /// The feed of this mode that was asked of a neighbour and not left since.
+    fn feed(&self, link: LinkId, mode: Mode) -> Option<FeedId> {
+        let left = |feed: &FeedId| self.asked.contains(&Asked::Leave(link, *feed));
+        let joined = self.asked.iter().rev().find_map(|asked| match *asked {
+            Asked::Join(at, feed, of) if (at, of) == (link, mode) => Some(feed),
+            _ => None,
+        });
+        joined.filter(|feed| !left(feed))
+    }
+
+    fn joins(&self, link: LinkId, mode: Mode) -> usize {
+        self.asked.iter().filter(|asked| matches!(asked, Asked::Join(at, _, of) if (*at, *of) == (link, mode))).count()
+    }
+
+    /// A neighbour says that it is well.
+    fn flows(&mut self, link: LinkId, feed: FeedId) {
+        let report = Report { supply: Supply::Flowing, path: [id(link)].into(), patience: Duration::ZERO };
+        self.message(link, Message::Supply { feed, report });
+    }
+
+    /// A feed brings an object newer than all before.
+    fn newer(&mut self, feed: FeedId) {
+        let position = Position { group: 1_000 + self.now.as_micros(), timeline: 1, index: 0 };
+        self.input(Input::Newer { feed, position });
+    }
+
+    /// A reader, fed by A, with B as the backup.
+    fn fed() -> (Self, FeedId) {
+        let mut script = Self::new();
+        script.alive.remove(&CHILD);
+        script.input(Input::Subscribe(cam()));
+        let first = [A, B].into_iter().find_map(|link| Some((link, script.feed(link, Mode::Full)?)));
+        let (link, feed) = first.expect("somebody is asked");
+        assert_eq!(link, A, "of equals the first");
+        script.flows(A, feed);
+        script.newer(feed);
+        script.run(Duration::from_secs(1));
+        if let Some(shadow) = script.feed(B, Mode::Shadow) {
+            script.flows(B, shadow);
+        }
+        (script, feed)
+    }
+
+    fn behind(&mut self, feed: FeedId, announced: bool) {
+        self.input(Input::Behind { feed, since: Some(self.now), announced });
+    }
+}
+
+#[test]
+fn who_refuses_to_give_more_is_not_pressed_and_another_one_is_asked() {
+    let mut script = Script::new();
+    let join = |feed, mode| Message::Join(Join { feed: FeedId(feed), stream: cam(), resume: None, mode });
+    script.message(CHILD, join(1, Mode::Shadow));
+    let shadow = script.feed(A, Mode::Shadow).expect("the first is asked how far it is");
+    script.flows(A, shadow);
+    script.newer(shadow);
+    script.message(CHILD, join(2, Mode::Full));
+    for _ in 0..3 {
+        let asked = script.asked.iter().rev().find_map(|asked| match *asked {
+            Asked::Join(A, feed, Mode::Full) => Some(feed),
+            _ => None,
+        });
+        let refused = Message::Refuse { feed: asked.unwrap(), reason: Refusal::Busy, alternates: vec![] };
+        script.message(A, refused);
+    }
+    assert_eq!(script.joins(A, Mode::Full), 1, "{:?}", script.asked);
+    assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
+}
+
+#[test]
+fn a_pause_of_the_origin_moves_nobody_and_is_over_when_it_is_over() {
+    let (mut script, mut feed) = Script::fed();
+    for _ in 0..4 {
+        // The feed is asked for anew, once in a while; each time it is as silent as before.
+        script.behind(feed, false);
+        script.run(Duration::from_secs(3));
+        let anew = script.feed(A, Mode::Full).expect("the parent is kept");
+        if anew != feed {
+            script.flows(A, anew);
+            feed = anew;
+        }
+    }
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
+    let why = script.brain.why(&cam(), script.now).unwrap();
+    assert_eq!((why.parent.as_deref(), why.state.as_str()), (Some("a"), "fed"));
+}
+
+/// The suspected parent's link goes before the verdict: it must not fall on the one that took over.
+#[test]
+fn the_verdict_dies_with_the_suspect() {
+    let (mut script, feed) = Script::fed();
+    script.fall_silent(A);
+    script.behind(feed, true);
+    script.run(PATIENCE * 2);
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
+    script.flows(B, hedge);
+    script.newer(hedge);
+    script.input(Input::LinkDown { link: A, reason: "gone".into() });
+    script.run(Duration::from_secs(1));
+    assert_eq!(script.feed(B, Mode::Full), Some(hedge), "{:?}", script.asked);
+    let why = script.brain.why(&cam(), script.now).unwrap();
+    assert_eq!((why.parent.as_deref(), why.switches.len()), (Some("b"), 2));
+}
+
+/// A parent that answers late, when the backup has been asked already, and brings nothing.
+#[test]
+fn every_verdict_comes() {
+    let (mut script, feed) = Script::fed();
+    script.fall_silent(A);
+    script.behind(feed, false);
+    script.run(PATIENCE * 2);
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked");
+    let (link, nonce) = script.unanswered.unwrap();
+    assert_eq!(link, A);
+    script.input(Input::Echo { link, nonce });
+    script.flows(B, hedge);
+    script.newer(hedge);
+    script.run(Duration::from_secs(2));
+    assert_eq!(script.feed(A, Mode::Full), None, "{:?}", script.asked);
+}
+
+#[test]
+fn neighbours_are_told_when_the_stream_is_no_more_to_be_had() {
+    let (mut script, feed) = Script::fed();
+    assert!(script.carries);
+    script.input(Input::LinkDown { link: B, reason: "gone".into() });
+    script.message(A, Message::Refuse { feed, reason: Refusal::Busy, alternates: vec![] });
+    assert!(!script.carries);
+}
