@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, Position, StreamFacts, StreamName,
-    Time,
+    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, StreamFacts, StreamName, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -41,14 +40,42 @@ const GOODBYE_GRACE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields are those of levada_overlay::Input")]
 pub enum ToBrain {
-    LinkUp { link: LinkId, handle: LinkHandle, peer: PeerIdentity, dialed: bool, rtt: Duration },
-    LinkDown { link: LinkId, reason: String },
-    DialFailed { name: String, reason: String },
-    Message { link: LinkId, message: Message },
-    Echo { link: LinkId, nonce: u64, at: Instant },
-    Transport { link: LinkId, sent: u64, lost: u64 },
-    Newer { feed: FeedId, position: Position },
-    Behind { feed: FeedId, since: Option<Time>, announced: bool },
+    LinkUp {
+        link: LinkId,
+        handle: LinkHandle,
+        peer: PeerIdentity,
+        dialed: bool,
+        rtt: Duration,
+    },
+    LinkDown {
+        link: LinkId,
+        reason: String,
+    },
+    DialFailed {
+        name: String,
+        reason: String,
+    },
+    Message {
+        link: LinkId,
+        message: Message,
+    },
+    Echo {
+        link: LinkId,
+        nonce: u64,
+        at: Instant,
+    },
+    Transport {
+        link: LinkId,
+        sent: u64,
+        lost: u64,
+    },
+    /// Some feed brought something newer than all that was held: see `Feeds::take_newer`.
+    Newer,
+    Behind {
+        feed: FeedId,
+        since: Option<Time>,
+        announced: bool,
+    },
     Ask(Ask),
 }
 
@@ -149,12 +176,14 @@ impl Driver {
                     None => return,
                 },
                 _ = rates.tick() => {
+                    self.tell_newer();
                     let now = self.time(Instant::now());
                     for (stream, bps) in self.water.rates() {
                         self.brain.handle_input(Input::Rate { stream, bps }, now);
                     }
                 }
                 () = sleep => {
+                    self.tell_newer();
                     let now = self.time(Instant::now());
                     self.brain.handle_timeout(now);
                 }
@@ -186,7 +215,17 @@ impl Driver {
         let _ = done.send(());
     }
 
+    /// Tells the brain of feeds that brought something newer than all that was held; before anything else.
+    fn tell_newer(&mut self) {
+        for (feed, position) in self.context.feeds.take_newer() {
+            let now = self.time(Instant::now());
+            self.brain.handle_input(Input::Newer { feed, position }, now);
+            self.drain();
+        }
+    }
+
     fn handle(&mut self, event: ToBrain) {
+        self.tell_newer();
         let mut now = self.time(Instant::now());
         let input = match event {
             ToBrain::LinkUp { link, handle, peer, dialed, rtt } => {
@@ -209,7 +248,7 @@ impl Driver {
                 Input::Echo { link, nonce }
             }
             ToBrain::Transport { link, sent, lost } => Input::Transport { link, sent, lost, load: 0.0 },
-            ToBrain::Newer { feed, position } => Input::Newer { feed, position },
+            ToBrain::Newer => return,
             ToBrain::Behind { feed, since, announced } => Input::Behind { feed, since, announced },
             ToBrain::Ask(ask) => return self.ask(ask, now),
         };

@@ -32,6 +32,9 @@ const CODE_PROTOCOL: u32 = 3;
 #[derive(Debug, Default)]
 pub struct Feeds {
     inlets: Mutex<HashMap<FeedId, Arc<Inlet>>>,
+    /// First newer objects of feeds whose inlets were to report them, which the brain does not know of yet; at most one
+    /// a feed.
+    newer: Mutex<Vec<(FeedId, Position)>>,
 }
 
 /// Where a feed goes.
@@ -108,6 +111,17 @@ impl Feeds {
         self.inlets().get(&feed).filter(|inlet| inlet.link == link).cloned()
     }
 
+    /// Notes that a feed brought its first object newer than everything held.
+    fn brought_newer(&self, feed: FeedId, position: Position) {
+        self.newer.lock().unwrap_or_else(PoisonError::into_inner).push((feed, position));
+    }
+
+    /// Takes what the brain must know before anything else: else it might leave a parent whose objects have been passed
+    /// on already, and a descendant of this node could be ahead of its new ancestor.
+    pub fn take_newer(&self) -> Vec<(FeedId, Position)> {
+        std::mem::take(&mut *self.newer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Takes note of how far a parent is. Gives what is to be reported to the brain.
     pub fn front(&self, feed: FeedId, link: levada_overlay::LinkId, front: Resume) -> Option<ToBrain> {
         let inlet = self.get(feed, link).filter(|inlet| inlet.mode == Mode::Shadow)?;
@@ -118,7 +132,10 @@ impl Feeds {
         inlet.log.wake();
         let (group, index) = front.layers.into_iter().max().unwrap_or_default();
         let position = Position { timeline: front.timeline, group, index };
-        inlet.report_newer.swap(false, Ordering::AcqRel).then_some(ToBrain::Newer { feed, position })
+        inlet.report_newer.swap(false, Ordering::AcqRel).then(|| {
+            self.brought_newer(feed, position);
+            ToBrain::Newer
+        })
     }
 
     /// Takes note that a parent dropped part of a feed.
@@ -259,8 +276,9 @@ async fn take_objects(
         }
         inserted |= matches!(outcome, Inserted::Newest | Inserted::Filled);
         if outcome == Inserted::Newest && target.inlet.report_newer.swap(false, Ordering::AcqRel) {
+            feeds.brought_newer(target.feed, position);
             // Fails only when the node is stopping.
-            let _ = brain.send(ToBrain::Newer { feed: target.feed, position }).await;
+            let _ = brain.send(ToBrain::Newer).await;
         }
     }
     Ok(inserted)
