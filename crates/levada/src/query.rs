@@ -1,7 +1,7 @@
 //! Questions to a running node: streams, map, trace.
 
 use anyhow::{Context as _, bail};
-use levada_node::http::{ACTION_HEADER, Streams, Trace, Why};
+use levada_node::http::{ACTION_HEADER, Drained, Streams, Trace, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -158,10 +158,17 @@ pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
     let node = args.node.as_ref().unwrap_or(&args.target).trim_end_matches('/');
     let client = reqwest::Client::new();
     let request = client.post(format!("{node}/api/v1/drain")).header(ACTION_HEADER, "drain");
-    let response =
-        request.send().await.with_context(|| format!("node {node} cannot be reached; name it by its URL"))?;
-    checked(response).await?;
-    say("drained: its children have other parents; it stops");
+    let response = request.send().await.with_context(|| {
+        format!("node {node} cannot be reached: it may have stopped already; name another one by its URL")
+    })?;
+    let drained: Drained =
+        checked(response).await?.json().await.context("the node stopped in the middle of its answer")?;
+    if drained.left.is_empty() {
+        say("drained: its children have other parents; it stops");
+    } else {
+        say("it stops, but was the only path for some of its children:");
+        drained.left.iter().for_each(|child| say(&format!("{} waits for {}", child.node, child.stream)));
+    }
     Ok(())
 }
 
