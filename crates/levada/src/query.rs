@@ -1,7 +1,7 @@
 //! Questions to a running node: streams, map, trace.
 
 use anyhow::{Context as _, bail};
-use levada_node::http::{ACTION_HEADER, Drained, Streams, Trace, Why};
+use levada_node::http::{ACTION_HEADER, Drained, Refused, Streams, Trace, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -137,7 +137,7 @@ pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
             node.metric_us.map_or("-".to_owned(), |us| format!("{:.2} ms", us as f64 / 1e3)),
             node.hops.map_or("-".to_owned(), |hops| hops.to_string()),
             if node.carries { "yes" } else { "no" }.to_owned(),
-            node.lacks.unwrap_or_else(|| "nothing".to_owned()),
+            lacks(node.lacks, node.refused),
         ]);
     }
     print_table(&rows);
@@ -151,6 +151,14 @@ pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
         print_table(&rows);
     }
     Ok(())
+}
+
+/// What a neighbour lacks, and what it said when it refused.
+fn lacks(lacks: Option<String>, refused: Option<Refused>) -> String {
+    let lacks = lacks.unwrap_or_else(|| "nothing".to_owned());
+    let Some(refused) = refused else { return lacks };
+    let named = if refused.alternates.is_empty() { "nobody".to_owned() } else { refused.alternates.join(", ") };
+    format!("{lacks}; refused {:.1} s ago: {}; named {named}", refused.ago_s, refused.reason)
 }
 
 /// Asks a node to let its children move and to stop, and waits until it has.

@@ -85,7 +85,8 @@ fn stream_of(event: &Event) -> Option<&StreamName> {
         | Event::Waiting { stream }
         | Event::Suspected { stream, .. }
         | Event::Cleared { stream, .. }
-        | Event::Adopting { stream, .. } => Some(stream),
+        | Event::Adopting { stream, .. }
+        | Event::Refused { stream, .. } => Some(stream),
         Event::LinkUp { .. } | Event::LinkDown { .. } | Event::RecordRefused { .. } => None,
     }
 }

@@ -36,6 +36,10 @@ pub struct Settings {
     pub nodes: usize,
     /// Who is whose neighbour.
     pub links: Vec<(usize, usize)>,
+    /// Pairs that are no neighbours, but can reach each other if they learn of each other.
+    pub strangers: Vec<(usize, usize)>,
+    /// Most children of a node.
+    pub children_max: usize,
     /// What links do, in the order of `links`: from the first to the second, and back. Those without an entry have a
     /// delay left to chance.
     pub impairments: Vec<[Impairment; 2]>,
@@ -62,6 +66,8 @@ impl Settings {
             seed,
             nodes,
             links,
+            strangers: Vec::new(),
+            children_max: 1_000,
             impairments: Vec::new(),
             delay_us: (1_000, 40_000),
             jitter: 0.05,
@@ -267,7 +273,7 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let mut rng = SmallRng::seed_from_u64(settings.seed);
         let mut links = BTreeMap::new();
-        for (index, &(a, b)) in settings.links.iter().enumerate() {
+        for (index, &(a, b)) in settings.links.iter().chain(&settings.strangers).enumerate() {
             let [mut there, mut back] = settings.impairments.get(index).cloned().unwrap_or_else(|| {
                 let delay_us = rng.random_range(settings.delay_us.0..=settings.delay_us.1);
                 let jitter = Duration::from_micros((delay_us as f64 * settings.jitter) as u64);

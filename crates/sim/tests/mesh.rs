@@ -326,3 +326,73 @@ fn a_drained_relay_interrupts_nobody() {
         assert_clean(&world, seed);
     }
 }
+
+/// A full relay names who else has the stream, and the joiner, who knew none of them, dials one.
+#[test]
+fn a_full_relay_names_others() {
+    for seed in seeds(20) {
+        // 0 - 1 - {2, 3}: 1 may feed one of them only.
+        let mut world = World::new(Settings {
+            strangers: vec![(0, 2), (0, 3), (2, 3)],
+            children_max: 1,
+            ..Settings::new(seed, 4, vec![(0, 1), (1, 2), (1, 3)])
+        });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(2, &cam);
+        world.run_for(3 * SECOND);
+        assert_eq!(world.parent(2, &cam), Some(1), "seed {seed}");
+        world.subscribe(3, &cam);
+        world.run_for(5 * SECOND);
+        // The origin is full too, so it can only be the other child.
+        assert_eq!(world.parent(3, &cam), Some(2), "seed {seed}: {}", world.explain(3, &cam));
+        assert!(world.lateness(3, 0, &cam).is_some_and(|late| late < 25), "seed {seed}");
+        assert!(world.brain(1).is_some_and(|brain| brain.counters().refusals > 0), "seed {seed}");
+        assert_clean(&world, seed);
+    }
+}
+
+/// Nobody else can be reached: the joiner waits, and is fed when a child leaves.
+#[test]
+fn a_place_that_is_free_again_is_given() {
+    for seed in seeds(20) {
+        // 0 - 1 - {2, 3}
+        let links = vec![(0, 1), (1, 2), (1, 3)];
+        let mut world = World::new(Settings { children_max: 1, ..Settings::new(seed, 4, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(2, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(3, &cam);
+        world.run_for(5 * SECOND);
+        assert_eq!((world.parent(2, &cam), world.parent(3, &cam)), (Some(1), None), "seed {seed}");
+        world.unsubscribe(2, &cam);
+        world.run_for(3 * SECOND);
+        assert_eq!(world.parent(3, &cam), Some(1), "seed {seed}: {}", world.explain(3, &cam));
+        assert_clean(&world, seed);
+    }
+}
+
+/// Those who only want to know how far a relay is, as a backup, keep nobody out who wants the stream.
+#[test]
+fn shadows_make_room_for_children() {
+    for seed in seeds(20) {
+        // 0 - {1, 2} - {3, 4}, 2 - 5: each of 3 and 4 has one relay as its parent and the other one as its backup.
+        let links = vec![(0, 1), (0, 2), (1, 3), (2, 3), (1, 4), (2, 4), (2, 5)];
+        let mut world = World::new(Settings { children_max: 2, ..Settings::new(seed, 6, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (3..5).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(5 * SECOND);
+        let full = (3..5).filter(|node| world.parent(*node, &cam) == Some(2)).count();
+        world.subscribe(5, &cam);
+        world.run_for(5 * SECOND);
+        let expected = (full < 2).then_some(2);
+        assert_eq!(world.parent(5, &cam), expected, "seed {seed}: {}", world.explain(5, &cam));
+        (3..5).for_each(|node| assert!(world.lateness(node, 0, &cam).is_some_and(|late| late < 25), "seed {seed}"));
+        assert_clean(&world, seed);
+    }
+}

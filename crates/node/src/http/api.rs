@@ -222,6 +222,10 @@ pub struct Status {
     pub switches: u64,
     /// Joins sent.
     pub joins: u64,
+    /// Of these, how many were refused.
+    pub joins_refused: u64,
+    /// Joins of others that this node refused, because it is full or stops.
+    pub refusals: u64,
     /// Records refused.
     pub records_refused: u64,
     /// Control messages and media streams that broke the protocol.
@@ -252,6 +256,8 @@ pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, P
         forward_us_p99: stats.forward_us.quantile(0.99),
         switches: counters.switches,
         joins: counters.joins,
+        joins_refused: counters.joins_refused,
+        refusals: counters.refusals,
         records_refused: counters.records_refused,
         protocol_errors: counters.protocol_errors + get(&stats.violations),
     }))
