@@ -40,7 +40,10 @@ async fn one_place(limit: &[&str], mesh: &mut Mesh, clip: &std::path::Path) {
     assert!(mesh.status("second").await.joins_refused > 0 && mesh.status("relay").await.refusals > 0);
     let told = mesh.run(&["why", "card", "--node", &mesh.node("second").url()]);
     let told = String::from_utf8(told.stdout).unwrap();
-    assert!(told.contains("it is full") && told.contains(&format!("named {}", refused.alternates.join(", "))), "{told}");
+    assert!(
+        told.contains("it is full") && told.contains(&format!("named {}", refused.alternates.join(", "))),
+        "{told}"
+    );
 
     second.goes_on().await;
     first.goes_on().await;

@@ -6,9 +6,9 @@ mod common;
 #[path = "common/feed.rs"]
 mod feed;
 
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
-use common::{Light, Mesh, Recorder, clip, clip_of, until};
+use common::{Light, Mesh, Recorder, clip, clip_of, said, until};
 use feed::Feed;
 
 const DIAMOND: [(&str, &str); 4] = [("origin", "r1"), ("origin", "r2"), ("r1", "pop"), ("r2", "pop")];
@@ -166,7 +166,7 @@ async fn a_node_is_drained_twice_and_once_more_when_it_is_gone() {
 #[test]
 fn the_help_of_drain_teaches() {
     let output = std::process::Command::new(common::LEVADA).args(["drain", "--help"]).output().unwrap();
-    let help = text(&output);
+    let help = said(&output);
     for word in ["children", "waits", "levada drain http://127.0.0.1:8080", "its own machine"] {
         assert!(help.contains(word), "{word:?} is not in:\n{help}");
     }
@@ -177,14 +177,10 @@ async fn drain(mesh: &Mesh, node: &str) -> (bool, String) {
     let mut command = tokio::process::Command::new(common::LEVADA);
     let output = command.args(["drain", &mesh.node(node).url()]).env_remove("LEVADA_NODE").kill_on_drop(true);
     let output = output.output().await.unwrap();
-    (output.status.success(), text(&output))
+    (output.status.success(), said(&output))
 }
 
 async fn ended(mesh: &mut Mesh, node: &str) {
     until(&format!("{node} has ended"), async || mesh.has_ended(node)).await;
     mesh.kill(node);
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }

@@ -309,6 +309,11 @@ pub fn tool(program: &str, args: &[&str]) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// What a command wrote, whether result or complaint.
+pub fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
 /// A clip of four seconds with B-frames, groups of one second, and sound.
 pub fn clip(dir: &Path, name: &str) -> PathBuf {
     clip_of(dir, name, 4)
