@@ -40,6 +40,13 @@ async fn diamond(mesh: &mut Mesh) -> (Recorder, String, String) {
     (viewer, parent.unwrap(), backup.unwrap())
 }
 
+/// Waits for more of the stream at the PoP, and checks all that its viewer got.
+async fn goes_on_whole(mesh: &Mesh, viewer: Recorder) {
+    viewer.goes_on().await;
+    assert_eq!(mesh.status("pop").await.objects_lost, 0);
+    viewer.check();
+}
+
 #[tokio::test]
 async fn a_line_whose_relays_die_one_after_the_other() {
     let mut mesh = Mesh::new(&["a", "b", "c", "d"], &[("a", "b"), ("b", "c"), ("c", "d")]);
@@ -82,9 +89,7 @@ async fn the_parent_and_the_backup_die_together() {
     mesh.kill(&parent);
     mesh.kill(&backup);
     mesh.comes_over(&["origin", "r3", "pop"], "card").await;
-    viewer.goes_on().await;
-    assert_eq!(mesh.status("pop").await.objects_lost, 0);
-    viewer.check();
+    goes_on_whole(&mesh, viewer).await;
 }
 
 #[tokio::test]
@@ -95,9 +100,7 @@ async fn a_relay_that_restarts_at_once() {
     mesh.start(&parent, &[]);
     until("its links are back", async || mesh.linked("origin", &parent).await && mesh.linked(&parent, "pop").await)
         .await;
-    viewer.goes_on().await;
-    assert_eq!(mesh.status("pop").await.objects_lost, 0);
-    viewer.check();
+    goes_on_whole(&mesh, viewer).await;
 }
 
 /// How the only path ends.
@@ -131,9 +134,7 @@ async fn the_only_path_comes_back(end: End) {
     until("the PoP waits", async || mesh.why("pop", "card").await.state.contains("waits")).await;
     mesh.start("relay", &[]);
     mesh.comes_over(&["pen", "relay", "pop"], "card").await;
-    viewer.goes_on().await;
-    assert_eq!(mesh.status("pop").await.objects_lost, 0);
-    viewer.check();
+    goes_on_whole(&mesh, viewer).await;
 }
 
 #[tokio::test]
@@ -158,9 +159,7 @@ async fn a_node_is_drained_twice_and_once_more_when_it_is_gone() {
     let (success, said) = drain(&mesh, &parent).await;
     assert!(!success && said.contains("cannot be reached") && said.contains("stopped already"), "{said}");
     mesh.comes_over(&["origin", &other, "pop"], "card").await;
-    viewer.goes_on().await;
-    assert_eq!(mesh.status("pop").await.objects_lost, 0);
-    viewer.check();
+    goes_on_whole(&mesh, viewer).await;
 }
 
 #[test]

@@ -124,6 +124,15 @@ enum Parcel {
     Value(Box<Message>),
 }
 
+/// An object on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    stream: StreamIndex,
+    feed: FeedId,
+    position: Position,
+    bytes: u64,
+}
+
 /// Where something arrives: one end of a connection.
 type End = u8;
 
@@ -162,10 +171,7 @@ enum Happening {
     Object {
         connection: u32,
         end: End,
-        stream: StreamIndex,
-        feed: FeedId,
-        position: Position,
-        bytes: u64,
+        object: Sent,
     },
     /// A shadow: how far a parent is.
     Front {
@@ -491,8 +497,8 @@ impl World {
             Happening::Control { connection, end, parcel } => (4, pair(*connection, u32::from(*end)), parcel.hash()),
             Happening::Echo { connection, end, nonce } => (5, pair(*connection, u32::from(*end)), *nonce),
             Happening::Reflect { connection, end, nonce } => (6, pair(*connection, u32::from(*end)), *nonce),
-            Happening::Object { connection, end, feed, bytes, .. } => {
-                (7, pair(*connection, u32::from(*end)), bytes ^ feed.0.rotate_left(32))
+            Happening::Object { connection, end, object } => {
+                (7, pair(*connection, u32::from(*end)), object.bytes ^ object.feed.0.rotate_left(32))
             }
             Happening::Closed { connection, end } => (8, pair(*connection, u32::from(*end)), 0),
             Happening::Unblock { connection, from } => (9, pair(*connection, u32::from(*from)), 0),
@@ -548,9 +554,9 @@ impl World {
             Happening::Control { connection, end, parcel } => self.control_arrived(connection, end, parcel),
             Happening::Echo { connection, end, nonce } => self.echo(connection, end, nonce),
             Happening::Reflect { connection, end, nonce } => self.reflect(connection, end, nonce),
-            Happening::Object { connection, end, stream, feed, position, bytes } => {
+            Happening::Object { connection, end, object } => {
                 if self.carries(connection, end) {
-                    self.object(connection, end, stream, feed, position, bytes);
+                    self.object(connection, end, object);
                 }
             }
             Happening::Closed { connection, end } => self.closed(connection, end),

@@ -38,6 +38,27 @@ fn assert_agreed(world: &mut World, nodes: usize, seed: u64) {
     panic!("seed {seed}: records differ after quiet");
 }
 
+/// 0 - {1, 2} - 3, with a stream from 0 to 3: the world, the stream, and which relay carries it.
+fn diamond(seed: u64) -> (World, StreamName, usize) {
+    let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    world.subscribe(3, &cam);
+    world.run_for(3 * SECOND);
+    let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+    (world, cam, carrier)
+}
+
+/// By how many objects a node is behind the origin at the most, in the next second.
+fn latest_in_a_second(world: &mut World, node: usize, stream: &StreamName) -> u64 {
+    let look = |_| {
+        world.run_for(Duration::from_millis(5));
+        world.lateness(node, 0, stream).unwrap_or(u64::MAX)
+    };
+    (0..200).map(look).max().unwrap_or(u64::MAX)
+}
+
 #[test]
 fn a_line_carries_a_stream_and_stops_when_nobody_reads() {
     let mut world = World::new(Settings::new(1, 4, topology::line(4)));
@@ -79,20 +100,9 @@ fn ten_readers_cost_one_copy_per_link() {
 #[test]
 fn a_dead_relay_is_replaced_and_nothing_is_lost() {
     for seed in seeds(20) {
-        // 0 - {1, 2} - 3
-        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
-        let cam = stream("cam");
-        world.publish(0, &cam);
-        world.run_for(2 * SECOND);
-        world.subscribe(3, &cam);
-        world.run_for(3 * SECOND);
-        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        let (mut world, cam, carrier) = diamond(seed);
         world.crash(carrier);
-        let mut latest = 0;
-        for _ in 0..200 {
-            world.run_for(Duration::from_millis(5));
-            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
-        }
+        let latest = latest_in_a_second(&mut world, 3, &cam);
         // Objects are 20 ms apart, and some are on their way at any time.
         assert!(latest <= 25, "seed {seed}: {latest} objects behind");
         world.run_for(4 * SECOND);
@@ -307,19 +317,9 @@ fn a_path_that_is_a_fifth_better_is_taken_within_fifteen_seconds() {
 #[test]
 fn a_drained_relay_interrupts_nobody() {
     for seed in seeds(20) {
-        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
-        let cam = stream("cam");
-        world.publish(0, &cam);
-        world.run_for(2 * SECOND);
-        world.subscribe(3, &cam);
-        world.run_for(3 * SECOND);
-        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        let (mut world, cam, carrier) = diamond(seed);
         world.drain_node(carrier);
-        let mut latest = 0;
-        for _ in 0..200 {
-            world.run_for(Duration::from_millis(5));
-            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
-        }
+        let latest = latest_in_a_second(&mut world, 3, &cam);
         assert!(!world.runs(carrier), "seed {seed}: it still runs");
         assert!(latest <= 9, "seed {seed}: {latest} objects behind");
         assert_eq!(world.parent(3, &cam), Some(3 - carrier), "seed {seed}");

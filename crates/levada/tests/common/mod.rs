@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
+#[path = "../../../media/tests/common/tool.rs"]
+mod tool;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,6 +15,8 @@ use std::time::{Duration, Instant};
 use levada_node::http::{GroupDigest, Status, Streams, Trace, Why};
 use levada_node::trust::Authority;
 use serde::de::DeserializeOwned;
+
+pub(crate) use tool::tool;
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
@@ -298,15 +303,6 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {} s: {what}", DEADLINE.as_secs());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Runs a program and insists on its success.
-pub fn tool(program: &str, args: &[&str]) -> (String, String) {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}): see `make tools`"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}{}", text(&output.stderr), text(&output.stdout));
-    (text(&output.stdout), text(&output.stderr))
 }
 
 /// What a command wrote, whether result or complaint.
