@@ -396,3 +396,39 @@ fn shadows_make_room_for_children() {
         assert_clean(&world, seed);
     }
 }
+
+/// Nodes with few places, in a mesh where whoever learns of another can reach it: everybody is fed, whatever happened.
+#[test]
+fn everybody_finds_one_of_few_places() {
+    for seed in seeds(12) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let nodes = rng.random_range(4..16);
+        let links = topology::random(nodes, 3, &mut rng);
+        let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
+        let strangers = pairs.filter(|&(a, b)| !links.contains(&(a, b)) && !links.contains(&(b, a))).collect();
+        let children_max = rng.random_range(1..4);
+        let mut world = World::new(Settings { strangers, children_max, ..Settings::new(seed, nodes, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (1..nodes).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(20 * SECOND);
+        for _ in 0..5 {
+            let node = rng.random_range(1..nodes);
+            world.crash(node);
+            world.run_for(Duration::from_millis(rng.random_range(10..3_000)));
+            world.start(node);
+            world.subscribe(node, &cam);
+        }
+        world.run_for(30 * SECOND);
+        for node in 1..nodes {
+            let late = world.lateness(node, 0, &cam);
+            let why = world.explain(node, &cam);
+            assert!(
+                late.is_some_and(|late| late < 50),
+                "seed {seed}, {children_max} places: node {node} is behind by {late:?} objects: {why}"
+            );
+        }
+        assert_clean(&world, seed);
+    }
+}

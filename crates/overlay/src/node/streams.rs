@@ -85,8 +85,6 @@ pub(super) struct Stream {
     lost: Option<Lost>,
     /// The nodes above this one, from the origin down, as the last parent told.
     ancestors: Arc<[NodeId]>,
-    /// Nodes that a busy one named in its stead.
-    alternates: Vec<NodeId>,
     /// The last refusal over each link.
     refused: BTreeMap<LinkId, Refused>,
     /// By what factor the way over the parent exceeded the shortest one when it was chosen.
@@ -413,7 +411,6 @@ impl Node {
         let before = stream.main.replace(candidate.clone());
         let full_now = candidate.mode == Mode::Full;
         let full_before = before.as_ref().is_some_and(|before| before.mode == Mode::Full);
-        stream.alternates.clear();
         stream.refused.remove(&candidate.link);
         if let Some(before) = &before
             && before.link == candidate.link

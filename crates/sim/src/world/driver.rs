@@ -212,8 +212,10 @@ impl World {
 
     fn check_route(&mut self, node: NodeIndex, index: StreamIndex, stream: &StreamName) {
         let parent = |node: NodeIndex| {
-            let link = self.water(node, index)?.parent()?;
-            self.peer(link.0 as u32, node).filter(|parent| self.runs(*parent as usize))
+            let connection = self.water(node, index)?.parent()?.0 as u32;
+            // One that died feeds nobody over its old connections, though it may run again before its children notice.
+            let far = 1 - self.end_at(connection, node)?;
+            self.peer(connection, node).filter(|_| self.carries(connection, far))
         };
         if let Some(path) = find_loop(node, parent) {
             self.loops += 1;

@@ -1,5 +1,7 @@
 //! Limits: whom this node feeds, what it says to those whom it cannot, and what it does when it is refused itself.
 
+use std::time::Duration;
+
 use super::{Cause, Lost, Node, REFUSED_RETRY, Stream, Upstream};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId};
@@ -10,6 +12,8 @@ use crate::time::Time;
 const STREAMS_MAX: usize = 4_096;
 /// Share of the bandwidth that new feeds leave to those that go on elsewhere after a death. Tuned.
 const REPAIR_RESERVE: f64 = 0.1;
+/// What a busy node named counts for this long. Tuned: it is asked again while the stream is still wanted.
+const NAMED_LATELY: Duration = Duration::from_secs(5);
 
 /// A neighbour did not want to feed this node.
 #[derive(Clone, Debug)]
@@ -18,6 +22,16 @@ pub(super) struct Refused {
     pub(super) reason: Refusal,
     /// Whom it named instead.
     pub(super) alternates: Vec<NodeId>,
+}
+
+impl Stream {
+    /// Nodes that busy ones named in their stead lately, the last named first.
+    pub(super) fn named_by_busy(&self, now: Time) -> Vec<NodeId> {
+        let lately = |refused: &&Refused| now.since(refused.at) < NAMED_LATELY;
+        let mut refusals: Vec<&Refused> = self.refused.values().filter(lately).collect();
+        refusals.sort_by_key(|refused| std::cmp::Reverse(refused.at));
+        refusals.into_iter().flat_map(|refused| refused.alternates.iter().copied()).collect()
+    }
 }
 
 impl Node {
@@ -126,10 +140,7 @@ impl Node {
         let named = alternates.iter().map(|id| self.name_of(*id)).collect();
         self.event(Event::Refused { stream: name.clone(), by: by_name, reason, alternates: named });
         if let Some(stream) = self.streams.get_mut(&name) {
-            stream.refused.insert(link, Refused { at: now, reason, alternates: alternates.clone() });
-            if reason == Refusal::Busy {
-                stream.alternates = alternates;
-            }
+            stream.refused.insert(link, Refused { at: now, reason, alternates });
         }
         self.reconsider(&name, now);
     }
