@@ -24,6 +24,13 @@ fn assert_clean(world: &World, seed: u64) {
     }
 }
 
+/// A node is within a second of the origin.
+fn assert_in_time(world: &mut World, node: usize, stream: &StreamName, seed: u64) {
+    let late = world.lateness(node, 0, stream);
+    let why = world.explain(node, stream);
+    assert!(late.is_some_and(|late| late < 50), "seed {seed}: node {node} is behind by {late:?} objects: {why}");
+}
+
 /// All nodes that run come to hold the same records; a change that is still on its way gets its time.
 fn assert_agreed(world: &mut World, nodes: usize, seed: u64) {
     for _ in 0..50 {
@@ -189,12 +196,7 @@ fn random_worlds_hold_the_invariants() {
         (1..nodes).for_each(|node| world.subscribe(node, &cam));
         world.run_for(30 * SECOND);
         for node in 1..nodes {
-            let late = world.lateness(node, 0, &cam);
-            let why = world.explain(node, &cam);
-            assert!(
-                late.is_some_and(|late| late < 50),
-                "seed {seed}: node {node} is behind by {late:?} objects: {why}"
-            );
+            assert_in_time(&mut world, node, &cam, seed);
         }
         assert_agreed(&mut world, nodes, seed);
         (1..nodes).for_each(|node| world.unsubscribe(node, &cam));
@@ -422,12 +424,7 @@ fn everybody_finds_one_of_few_places() {
         }
         world.run_for(30 * SECOND);
         for node in 1..nodes {
-            let late = world.lateness(node, 0, &cam);
-            let why = world.explain(node, &cam);
-            assert!(
-                late.is_some_and(|late| late < 50),
-                "seed {seed}, {children_max} places: node {node} is behind by {late:?} objects: {why}"
-            );
+            assert_in_time(&mut world, node, &cam, seed);
         }
         assert_clean(&world, seed);
     }
