@@ -44,6 +44,12 @@ pub(crate) enum Command {
     /// Run a recorded node again and show what it decided, and why
     Replay(ReplayArgs),
     /// Stop a node without a gap for anybody: its children move first
+    ///
+    /// The node tells its neighbours that it leaves, goes on feeding its children until each has another parent, and stops.
+    /// A child that has no other path gets five seconds to find one; then it waits, and goes on by itself where it left off
+    /// when the node or another path is there. Draining a node twice does no harm.
+    ///
+    /// Example, on the node's own machine: levada drain http://127.0.0.1:8080
     Drain(DrainArgs),
     /// Run a whole mesh on this machine: bootstrapper, two origins, five relays, two PoPs
     Demo(DemoArgs),

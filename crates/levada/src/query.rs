@@ -1,7 +1,7 @@
 //! Questions to a running node: streams, map, trace.
 
 use anyhow::{Context as _, bail};
-use levada_node::http::{ACTION_HEADER, Streams, Trace, Why};
+use levada_node::http::{ACTION_HEADER, Drained, Refused, Streams, Trace, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -137,7 +137,7 @@ pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
             node.metric_us.map_or("-".to_owned(), |us| format!("{:.2} ms", us as f64 / 1e3)),
             node.hops.map_or("-".to_owned(), |hops| hops.to_string()),
             if node.carries { "yes" } else { "no" }.to_owned(),
-            node.lacks.unwrap_or_else(|| "nothing".to_owned()),
+            lacks(node.lacks, node.refused),
         ]);
     }
     print_table(&rows);
@@ -153,15 +153,30 @@ pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a neighbour lacks, and what it said when it refused.
+fn lacks(lacks: Option<String>, refused: Option<Refused>) -> String {
+    let lacks = lacks.unwrap_or_else(|| "nothing".to_owned());
+    let Some(refused) = refused else { return lacks };
+    let named = if refused.alternates.is_empty() { "nobody".to_owned() } else { refused.alternates.join(", ") };
+    format!("{lacks}; refused {:.1} s ago: {}; named {named}", refused.ago_s, refused.reason)
+}
+
 /// Asks a node to let its children move and to stop, and waits until it has.
 pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
     let node = args.node.as_ref().unwrap_or(&args.target).trim_end_matches('/');
     let client = reqwest::Client::new();
     let request = client.post(format!("{node}/api/v1/drain")).header(ACTION_HEADER, "drain");
-    let response =
-        request.send().await.with_context(|| format!("node {node} cannot be reached; name it by its URL"))?;
-    checked(response).await?;
-    say("drained: its children have other parents; it stops");
+    let response = request.send().await.with_context(|| {
+        format!("node {node} cannot be reached: it may have stopped already; name another one by its URL")
+    })?;
+    let drained: Drained =
+        checked(response).await?.json().await.context("the node stopped in the middle of its answer")?;
+    if drained.left.is_empty() {
+        say("drained: its children have other parents; it stops");
+    } else {
+        say("it stops, but was the only path for some of its children:");
+        drained.left.iter().for_each(|child| say(&format!("{} waits for {}", child.node, child.stream)));
+    }
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/tool.rs"]
+mod tool;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use bytes::BytesMut;
 use levada_media::demux::ts::TsDemuxer;
@@ -14,16 +16,10 @@ use levada_media::mux::ts::TsMuxer;
 use levada_media::source::{self, Looped, Source, SourceError};
 use levada_media::{Catalog, Codec, Frame};
 
+use tool::tool;
+
 const PICTURE: &str = "testsrc2=size=320x180:rate=25";
 const SOUND: &str = "sine=frequency=440:sample_rate=48000";
-
-fn run(program: &str, args: &[&str]) -> (String, String) {
-    let output = Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}); install ffmpeg"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
-    (text(&output.stdout), text(&output.stderr))
-}
 
 /// Makes a clip of three seconds.
 fn clip(dir: &Path, name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) -> PathBuf {
@@ -39,7 +35,7 @@ fn clip(dir: &Path, name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>
     args.extend(picture.into_iter().flatten());
     args.extend(sound.into_iter().flatten());
     args.push(path.to_str().unwrap());
-    run("ffmpeg", &args);
+    tool("ffmpeg", &args);
     path
 }
 
@@ -75,7 +71,7 @@ fn packets(path: &Path, select: &str) -> Vec<(i64, i64, bool)> {
     let entries = "packet=pts_time,dts_time,flags";
     let path = path.to_str().unwrap();
     let (out, _) =
-        run("ffprobe", &["-v", "error", "-select_streams", select, "-show_entries", entries, "-of", "csv=p=0", path]);
+        tool("ffprobe", &["-v", "error", "-select_streams", select, "-show_entries", entries, "-of", "csv=p=0", path]);
     let micros = |text: &str| (text.parse::<f64>().unwrap() * 1e6).round() as i64;
     let line = |line: &str| {
         let fields: Vec<&str> = line.split(',').collect();
@@ -102,7 +98,8 @@ fn assert_close(ours: &[(i64, i64, bool)], theirs: &[(i64, i64, bool)], toleranc
 
 /// Decodes everything; ffmpeg says nothing if all is well.
 fn assert_decodes(path: &Path) {
-    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-xerror", "-i", path.to_str().unwrap(), "-f", "null", "-"]);
+    let (_, complaints) =
+        tool("ffmpeg", &["-v", "warning", "-xerror", "-i", path.to_str().unwrap(), "-f", "null", "-"]);
     assert_eq!(complaints, "", "{}", path.display());
 }
 
@@ -224,7 +221,7 @@ fn files_that_cannot_be_used_say_why() {
     assert!(matches!(error(&whole[..whole.len() - 1000]), SourceError::Truncated { missing: 1000 }));
     assert!(matches!(error(&whole[..600]), SourceError::Truncated { .. }));
     let png = dir.path().join("a.png");
-    run("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", PICTURE, "-frames:v", "1", png.to_str().unwrap()]);
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", PICTURE, "-frames:v", "1", png.to_str().unwrap()]);
     assert!(matches!(error(&std::fs::read(png).unwrap()), SourceError::Unknown));
     let mjpeg = clip(dir.path(), "m.mp4", Some(&["-c:v", "mjpeg"]), None);
     assert!(matches!(error(&std::fs::read(mjpeg).unwrap()), SourceError::NoTrack));

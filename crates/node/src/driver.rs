@@ -390,6 +390,9 @@ fn report(event: &Event) {
         Event::Adopting { stream, node } => {
             tracing::info!(%stream, node, "no neighbour can give the stream; dialling a node further up");
         }
+        Event::Refused { stream, by, reason, alternates } => {
+            tracing::debug!(%stream, by, %reason, ?alternates, "refused");
+        }
         Event::Waiting { stream } => {
             tracing::info!(%stream, "no path to the stream yet; it goes on by itself")
         }

@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{ACTION_HEADER, GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
-pub use levada_overlay::node::view::WhyView as Why;
+pub use api::{
+    ACTION_HEADER, Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry,
+};
+pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");

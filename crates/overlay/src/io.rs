@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{NodeId, StreamName};
-use crate::message::{FeedId, Hop, Join, Message, Mode};
+use crate::message::{FeedId, Hop, Join, Message, Mode, Refusal};
 use crate::position::{Position, Resume};
 use crate::record::StreamFacts;
 use crate::time::Time;
@@ -342,6 +342,17 @@ pub enum Event {
         /// Name of the node.
         node: String,
     },
+    /// A neighbour did not want to feed this node.
+    Refused {
+        /// The stream.
+        stream: StreamName,
+        /// Name of the neighbour.
+        by: String,
+        /// Why.
+        reason: Refusal,
+        /// Names of the nodes that it named in its stead.
+        alternates: Vec<String>,
+    },
     /// A wanted stream has no path; it goes on by itself when there is one.
     Waiting {
         /// The stream.
@@ -368,6 +379,12 @@ impl std::fmt::Display for Event {
             Self::Suspected { stream, parent } => write!(f, "{stream}: {parent} does not keep up; asking elsewhere"),
             Self::Cleared { stream, parent } => write!(f, "{stream}: {parent} keeps up again"),
             Self::Adopting { stream, node } => write!(f, "{stream}: no neighbour can give it; dialling {node}"),
+            Self::Refused { stream, by, reason, alternates } if alternates.is_empty() => {
+                write!(f, "{stream}: {by} refuses, because {reason}")
+            }
+            Self::Refused { stream, by, reason, alternates } => {
+                write!(f, "{stream}: {by} refuses, because {reason}; it names {}", alternates.join(", "))
+            }
             Self::Waiting { stream } => write!(f, "{stream}: no path yet; it goes on by itself"),
             Self::RecordRefused { peer, reason } => write!(f, "record from {peer} refused: {reason}"),
         }

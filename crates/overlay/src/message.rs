@@ -178,6 +178,15 @@ pub enum Refusal {
     Circular,
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "it is full, or about to stop",
+            Self::Circular => "it is fed by this node",
+        })
+    }
+}
+
 /// State of a parent's own supply, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Supply {

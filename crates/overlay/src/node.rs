@@ -118,6 +118,10 @@ pub struct Counters {
     pub switches: u64,
     /// Joins sent.
     pub joins: u64,
+    /// Of these, how many were refused.
+    pub joins_refused: u64,
+    /// Joins of others that this node refused.
+    pub refusals: u64,
 }
 
 impl Node {

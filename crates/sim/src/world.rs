@@ -36,6 +36,10 @@ pub struct Settings {
     pub nodes: usize,
     /// Who is whose neighbour.
     pub links: Vec<(usize, usize)>,
+    /// Pairs that are no neighbours, but can reach each other if they learn of each other.
+    pub strangers: Vec<(usize, usize)>,
+    /// Most children of a node.
+    pub children_max: usize,
     /// What links do, in the order of `links`: from the first to the second, and back. Those without an entry have a
     /// delay left to chance.
     pub impairments: Vec<[Impairment; 2]>,
@@ -62,6 +66,8 @@ impl Settings {
             seed,
             nodes,
             links,
+            strangers: Vec::new(),
+            children_max: 1_000,
             impairments: Vec::new(),
             delay_us: (1_000, 40_000),
             jitter: 0.05,
@@ -118,6 +124,15 @@ enum Parcel {
     Value(Box<Message>),
 }
 
+/// An object on its way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    stream: StreamIndex,
+    feed: FeedId,
+    position: Position,
+    bytes: u64,
+}
+
 /// Where something arrives: one end of a connection.
 type End = u8;
 
@@ -156,10 +171,7 @@ enum Happening {
     Object {
         connection: u32,
         end: End,
-        stream: StreamIndex,
-        feed: FeedId,
-        position: Position,
-        bytes: u64,
+        object: Sent,
     },
     /// A shadow: how far a parent is.
     Front {
@@ -267,7 +279,7 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let mut rng = SmallRng::seed_from_u64(settings.seed);
         let mut links = BTreeMap::new();
-        for (index, &(a, b)) in settings.links.iter().enumerate() {
+        for (index, &(a, b)) in settings.links.iter().chain(&settings.strangers).enumerate() {
             let [mut there, mut back] = settings.impairments.get(index).cloned().unwrap_or_else(|| {
                 let delay_us = rng.random_range(settings.delay_us.0..=settings.delay_us.1);
                 let jitter = Duration::from_micros((delay_us as f64 * settings.jitter) as u64);
@@ -485,8 +497,8 @@ impl World {
             Happening::Control { connection, end, parcel } => (4, pair(*connection, u32::from(*end)), parcel.hash()),
             Happening::Echo { connection, end, nonce } => (5, pair(*connection, u32::from(*end)), *nonce),
             Happening::Reflect { connection, end, nonce } => (6, pair(*connection, u32::from(*end)), *nonce),
-            Happening::Object { connection, end, feed, bytes, .. } => {
-                (7, pair(*connection, u32::from(*end)), bytes ^ feed.0.rotate_left(32))
+            Happening::Object { connection, end, object } => {
+                (7, pair(*connection, u32::from(*end)), object.bytes ^ object.feed.0.rotate_left(32))
             }
             Happening::Closed { connection, end } => (8, pair(*connection, u32::from(*end)), 0),
             Happening::Unblock { connection, from } => (9, pair(*connection, u32::from(*from)), 0),
@@ -542,9 +554,9 @@ impl World {
             Happening::Control { connection, end, parcel } => self.control_arrived(connection, end, parcel),
             Happening::Echo { connection, end, nonce } => self.echo(connection, end, nonce),
             Happening::Reflect { connection, end, nonce } => self.reflect(connection, end, nonce),
-            Happening::Object { connection, end, stream, feed, position, bytes } => {
+            Happening::Object { connection, end, object } => {
                 if self.carries(connection, end) {
-                    self.object(connection, end, stream, feed, position, bytes);
+                    self.object(connection, end, object);
                 }
             }
             Happening::Closed { connection, end } => self.closed(connection, end),

@@ -24,6 +24,13 @@ fn assert_clean(world: &World, seed: u64) {
     }
 }
 
+/// A node is within a second of the origin.
+fn assert_in_time(world: &mut World, node: usize, stream: &StreamName, seed: u64) {
+    let late = world.lateness(node, 0, stream);
+    let why = world.explain(node, stream);
+    assert!(late.is_some_and(|late| late < 50), "seed {seed}: node {node} is behind by {late:?} objects: {why}");
+}
+
 /// All nodes that run come to hold the same records; a change that is still on its way gets its time.
 fn assert_agreed(world: &mut World, nodes: usize, seed: u64) {
     for _ in 0..50 {
@@ -36,6 +43,27 @@ fn assert_agreed(world: &mut World, nodes: usize, seed: u64) {
         world.run_for(Duration::from_millis(100));
     }
     panic!("seed {seed}: records differ after quiet");
+}
+
+/// 0 - {1, 2} - 3, with a stream from 0 to 3: the world, the stream, and which relay carries it.
+fn diamond(seed: u64) -> (World, StreamName, usize) {
+    let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(2 * SECOND);
+    world.subscribe(3, &cam);
+    world.run_for(3 * SECOND);
+    let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+    (world, cam, carrier)
+}
+
+/// By how many objects a node is behind the origin at the most, in the next second.
+fn latest_in_a_second(world: &mut World, node: usize, stream: &StreamName) -> u64 {
+    let look = |_| {
+        world.run_for(Duration::from_millis(5));
+        world.lateness(node, 0, stream).unwrap_or(u64::MAX)
+    };
+    (0..200).map(look).max().unwrap_or(u64::MAX)
 }
 
 #[test]
@@ -79,20 +107,9 @@ fn ten_readers_cost_one_copy_per_link() {
 #[test]
 fn a_dead_relay_is_replaced_and_nothing_is_lost() {
     for seed in seeds(20) {
-        // 0 - {1, 2} - 3
-        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
-        let cam = stream("cam");
-        world.publish(0, &cam);
-        world.run_for(2 * SECOND);
-        world.subscribe(3, &cam);
-        world.run_for(3 * SECOND);
-        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        let (mut world, cam, carrier) = diamond(seed);
         world.crash(carrier);
-        let mut latest = 0;
-        for _ in 0..200 {
-            world.run_for(Duration::from_millis(5));
-            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
-        }
+        let latest = latest_in_a_second(&mut world, 3, &cam);
         // Objects are 20 ms apart, and some are on their way at any time.
         assert!(latest <= 25, "seed {seed}: {latest} objects behind");
         world.run_for(4 * SECOND);
@@ -179,12 +196,7 @@ fn random_worlds_hold_the_invariants() {
         (1..nodes).for_each(|node| world.subscribe(node, &cam));
         world.run_for(30 * SECOND);
         for node in 1..nodes {
-            let late = world.lateness(node, 0, &cam);
-            let why = world.explain(node, &cam);
-            assert!(
-                late.is_some_and(|late| late < 50),
-                "seed {seed}: node {node} is behind by {late:?} objects: {why}"
-            );
+            assert_in_time(&mut world, node, &cam, seed);
         }
         assert_agreed(&mut world, nodes, seed);
         (1..nodes).for_each(|node| world.unsubscribe(node, &cam));
@@ -307,22 +319,113 @@ fn a_path_that_is_a_fifth_better_is_taken_within_fifteen_seconds() {
 #[test]
 fn a_drained_relay_interrupts_nobody() {
     for seed in seeds(20) {
-        let mut world = World::new(Settings::new(seed, 4, vec![(0, 1), (0, 2), (1, 3), (2, 3)]));
-        let cam = stream("cam");
-        world.publish(0, &cam);
-        world.run_for(2 * SECOND);
-        world.subscribe(3, &cam);
-        world.run_for(3 * SECOND);
-        let carrier = world.parent(3, &cam).unwrap_or_else(|| panic!("seed {seed}: no parent"));
+        let (mut world, cam, carrier) = diamond(seed);
         world.drain_node(carrier);
-        let mut latest = 0;
-        for _ in 0..200 {
-            world.run_for(Duration::from_millis(5));
-            latest = latest.max(world.lateness(3, 0, &cam).unwrap_or(u64::MAX));
-        }
+        let latest = latest_in_a_second(&mut world, 3, &cam);
         assert!(!world.runs(carrier), "seed {seed}: it still runs");
         assert!(latest <= 9, "seed {seed}: {latest} objects behind");
         assert_eq!(world.parent(3, &cam), Some(3 - carrier), "seed {seed}");
+        assert_clean(&world, seed);
+    }
+}
+
+/// A full relay names who else has the stream, and the joiner, who knew none of them, dials one.
+#[test]
+fn a_full_relay_names_others() {
+    for seed in seeds(20) {
+        // 0 - 1 - {2, 3}: 1 may feed one of them only.
+        let mut world = World::new(Settings {
+            strangers: vec![(0, 2), (0, 3), (2, 3)],
+            children_max: 1,
+            ..Settings::new(seed, 4, vec![(0, 1), (1, 2), (1, 3)])
+        });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(2, &cam);
+        world.run_for(3 * SECOND);
+        assert_eq!(world.parent(2, &cam), Some(1), "seed {seed}");
+        world.subscribe(3, &cam);
+        world.run_for(5 * SECOND);
+        // The origin is full too, so it can only be the other child.
+        assert_eq!(world.parent(3, &cam), Some(2), "seed {seed}: {}", world.explain(3, &cam));
+        assert!(world.lateness(3, 0, &cam).is_some_and(|late| late < 25), "seed {seed}");
+        assert!(world.brain(1).is_some_and(|brain| brain.counters().refusals > 0), "seed {seed}");
+        assert_clean(&world, seed);
+    }
+}
+
+/// Nobody else can be reached: the joiner waits, and is fed when a child leaves.
+#[test]
+fn a_place_that_is_free_again_is_given() {
+    for seed in seeds(20) {
+        // 0 - 1 - {2, 3}
+        let links = vec![(0, 1), (1, 2), (1, 3)];
+        let mut world = World::new(Settings { children_max: 1, ..Settings::new(seed, 4, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(2, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(3, &cam);
+        world.run_for(5 * SECOND);
+        assert_eq!((world.parent(2, &cam), world.parent(3, &cam)), (Some(1), None), "seed {seed}");
+        world.unsubscribe(2, &cam);
+        world.run_for(3 * SECOND);
+        assert_eq!(world.parent(3, &cam), Some(1), "seed {seed}: {}", world.explain(3, &cam));
+        assert_clean(&world, seed);
+    }
+}
+
+/// Those who only want to know how far a relay is, as a backup, keep nobody out who wants the stream.
+#[test]
+fn shadows_make_room_for_children() {
+    for seed in seeds(20) {
+        // 0 - {1, 2} - {3, 4}, 2 - 5: each of 3 and 4 has one relay as its parent and the other one as its backup.
+        let links = vec![(0, 1), (0, 2), (1, 3), (2, 3), (1, 4), (2, 4), (2, 5)];
+        let mut world = World::new(Settings { children_max: 2, ..Settings::new(seed, 6, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (3..5).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(5 * SECOND);
+        let full = (3..5).filter(|node| world.parent(*node, &cam) == Some(2)).count();
+        world.subscribe(5, &cam);
+        world.run_for(5 * SECOND);
+        let expected = (full < 2).then_some(2);
+        assert_eq!(world.parent(5, &cam), expected, "seed {seed}: {}", world.explain(5, &cam));
+        (3..5).for_each(|node| assert!(world.lateness(node, 0, &cam).is_some_and(|late| late < 25), "seed {seed}"));
+        assert_clean(&world, seed);
+    }
+}
+
+/// Nodes with few places, in a mesh where whoever learns of another can reach it: everybody is fed, whatever happened.
+#[test]
+fn everybody_finds_one_of_few_places() {
+    for seed in seeds(12) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let nodes = rng.random_range(4..16);
+        let links = topology::random(nodes, 3, &mut rng);
+        let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
+        let strangers = pairs.filter(|&(a, b)| !links.contains(&(a, b)) && !links.contains(&(b, a))).collect();
+        let children_max = rng.random_range(1..4);
+        let mut world = World::new(Settings { strangers, children_max, ..Settings::new(seed, nodes, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (1..nodes).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(20 * SECOND);
+        for _ in 0..5 {
+            let node = rng.random_range(1..nodes);
+            world.crash(node);
+            world.run_for(Duration::from_millis(rng.random_range(10..3_000)));
+            world.start(node);
+            world.subscribe(node, &cam);
+        }
+        world.run_for(30 * SECOND);
+        for node in 1..nodes {
+            assert_in_time(&mut world, node, &cam, seed);
+        }
         assert_clean(&world, seed);
     }
 }

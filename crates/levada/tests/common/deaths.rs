@@ -5,7 +5,6 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +15,7 @@ use levada_node::http::{StreamEntry, Streams};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, LEVADA, Mesh, clip, clip_of, end, is_error, until};
+use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip, clip_of, is_error, until};
 use crate::feed::Feed;
 use crate::tape::{Round, Seen, Tape};
 
@@ -560,20 +559,6 @@ impl Viewer {
     }
 }
 
-/// A process that is a node without an address; killed when dropped.
-struct Light {
-    child: Option<Child>,
-}
-
-impl Light {
-    fn start(mesh: &Mesh, name: &str, args: &[&str], stdout: Stdio) -> Self {
-        let log = File::options().create(true).append(true).open(mesh.path(&format!("{name}.log"))).unwrap();
-        let mut command = Command::new(LEVADA);
-        command.args(args).args(mesh.member(name)).args(["--token", &mesh.token(name)]).env_remove("LEVADA_NODE");
-        Self { child: Some(command.stdin(Stdio::piped()).stdout(stdout).stderr(log).spawn().unwrap()) }
-    }
-}
-
 impl Drop for Stage {
     fn drop(&mut self) {
         if let Some(dir) = std::env::var_os(KEEP)
@@ -581,12 +566,6 @@ impl Drop for Stage {
         {
             eprintln!("nothing is kept in {}: {error}", dir.display());
         }
-    }
-}
-
-impl Drop for Light {
-    fn drop(&mut self) {
-        end(self.child.take());
     }
 }
 

@@ -3,17 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
+#[path = "../../../media/tests/common/tool.rs"]
+mod tool;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use levada_node::http::{GroupDigest, Status, Streams, Trace};
+use levada_node::http::{GroupDigest, Status, Streams, Trace, Why};
 use levada_node::trust::Authority;
 use serde::de::DeserializeOwned;
 
+pub(crate) use tool::tool;
+
 pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
+/// Bytes of a clip that take at least a second to play, and a few at most.
+const ENOUGH: usize = 100_000;
 /// Nodes without an address: they connect out only.
 const LIGHT: [&str; 3] = ["leaf", "pen", "pen2"];
 
@@ -40,6 +48,26 @@ impl Node {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the node runs").id()
+    }
+}
+
+/// A process that is a node without an address; killed when dropped.
+pub struct Light {
+    pub child: Option<Child>,
+}
+
+impl Light {
+    pub fn start(mesh: &Mesh, name: &str, args: &[&str], stdout: Stdio) -> Self {
+        let log = mesh.log_file(name);
+        let mut command = Command::new(LEVADA);
+        command.args(args).args(mesh.member(name)).args(["--token", &mesh.token(name)]).env_remove("LEVADA_NODE");
+        Self { child: Some(command.stdin(Stdio::piped()).stdout(stdout).stderr(log).spawn().unwrap()) }
+    }
+}
+
+impl Drop for Light {
+    fn drop(&mut self) {
+        end(self.child.take());
     }
 }
 
@@ -136,8 +164,11 @@ impl Mesh {
     }
 
     fn spawn(&self, mut command: Command, name: &str) -> Child {
-        let log = File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(self.log_file(name)).spawn().unwrap()
+    }
+
+    fn log_file(&self, name: &str) -> File {
+        File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap()
     }
 
     pub fn log(&self, name: &str) -> String {
@@ -175,6 +206,41 @@ impl Mesh {
     pub async fn view(&self, node: &str, stream: &str) -> reqwest::Response {
         let url = format!("{}/live/{stream}.ts", self.node(node).url());
         reqwest::get(url).await.unwrap().error_for_status().unwrap()
+    }
+
+    /// Opens a viewer whose bytes are kept from now on.
+    pub async fn recorder(&self, node: &str, stream: &str) -> Recorder {
+        let mut viewer = self.view(node, stream).await;
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (to, mut task) = (bytes.clone(), tokio::task::JoinSet::new());
+        task.spawn(async move {
+            while let Ok(Some(chunk)) = viewer.chunk().await {
+                to.lock().unwrap().extend_from_slice(&chunk);
+            }
+        });
+        Recorder { bytes, out: self.path(&format!("{node}-{stream}.ts")), _task: task }
+    }
+
+    /// Whether both ends of a link say that it is up.
+    pub async fn linked(&self, a: &str, b: &str) -> bool {
+        self.sees_neighbour(a, b).await && self.sees_neighbour(b, a).await
+    }
+
+    async fn sees_neighbour(&self, node: &str, neighbour: &str) -> bool {
+        let map: Option<serde_json::Value> = self.get(node, "/api/v1/map").await;
+        let neighbours = map.and_then(|map| map["neighbours"].as_array().cloned()).unwrap_or_default();
+        neighbours.iter().any(|known| known["name"] == neighbour && known["up"] == true)
+    }
+
+    pub async fn why(&self, node: &str, stream: &str) -> Why {
+        let why = self.get(node, &format!("/api/v1/why/{stream}")).await;
+        why.unwrap_or_else(|| panic!("node {node} does not explain {stream}"))
+    }
+
+    /// Waits until a stream comes to a node over these nodes, the origin first.
+    pub async fn comes_over(&self, path: &[&str], stream: &str) {
+        let node = path.last().unwrap();
+        until(&format!("{stream} comes over {path:?}"), async || self.path_of(node, stream).await == path).await;
     }
 
     /// Runs a `levada` command to its end.
@@ -217,7 +283,6 @@ pub fn end(child: Option<Child>) {
 }
 
 fn free_port() -> u16 {
-    use std::sync::Mutex;
     // Never twice in one process, even if the kernel offers it again.
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     loop {
@@ -240,13 +305,9 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Runs a program and insists on its success.
-pub fn tool(program: &str, args: &[&str]) -> (String, String) {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}): see `make tools`"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}{}", text(&output.stderr), text(&output.stdout));
-    (text(&output.stdout), text(&output.stderr))
+/// What a command wrote, whether result or complaint.
+pub fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
 /// A clip of four seconds with B-frames, groups of one second, and sound.
@@ -264,6 +325,28 @@ pub fn clip_of(dir: &Path, name: &str, seconds: usize) -> PathBuf {
     args.extend(["-c:a", "aac", path.to_str().unwrap()]);
     tool("ffmpeg", &args);
     path
+}
+
+/// A viewer that goes on until it is done with or dropped.
+pub struct Recorder {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    out: PathBuf,
+    _task: tokio::task::JoinSet<()>,
+}
+
+impl Recorder {
+    /// Waits until seconds of the stream have come since now.
+    pub async fn goes_on(&self) {
+        let len = || self.bytes.lock().unwrap().len();
+        let enough = len() + ENOUGH;
+        until(&format!("{} goes on", self.out.display()), async || len() >= enough).await;
+    }
+
+    /// Checks what has come as [`check_recording`] does.
+    pub fn check(self) -> usize {
+        let bytes = self.bytes.lock().unwrap();
+        check_recording(&self.out, &bytes)
+    }
 }
 
 /// Reads a viewer's bytes for a while.

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use levada_media::{Catalog, Codec, Kind};
 use levada_overlay::StreamName;
-use levada_overlay::node::view::{StreamState, View, WhyView};
+use levada_overlay::node::view::{StreamState, StreamView, View, WhyView};
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
@@ -222,6 +222,10 @@ pub struct Status {
     pub switches: u64,
     /// Joins sent.
     pub joins: u64,
+    /// Of these, how many were refused.
+    pub joins_refused: u64,
+    /// Joins of others that this node refused, because it is full or stops.
+    pub refusals: u64,
     /// Records refused.
     pub records_refused: u64,
     /// Control messages and media streams that broke the protocol.
@@ -252,6 +256,8 @@ pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, P
         forward_us_p99: stats.forward_us.quantile(0.99),
         switches: counters.switches,
         joins: counters.joins,
+        joins_refused: counters.joins_refused,
+        refusals: counters.refusals,
         records_refused: counters.records_refused,
         protocol_errors: counters.protocol_errors + get(&stats.violations),
     }))
@@ -311,16 +317,38 @@ pub(super) async fn why(State(rooms): State<Rooms>, Path(name): Path<String>) ->
 /// Header that a request must carry that changes something: a page of another site cannot set it.
 pub const ACTION_HEADER: &str = "x-levada-action";
 
-/// Lets the children move, then stops the node. Answered when they have moved.
+/// Answer of `/api/v1/drain`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Drained {
+    /// Children that have no other parent yet: they wait until there is one.
+    pub left: Vec<LeftChild>,
+}
+
+/// A child of a node that stops.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftChild {
+    /// Its name.
+    pub node: String,
+    /// The stream that it was fed with.
+    pub stream: String,
+}
+
+/// Lets the children move, then stops the node. Answered when they have moved, or have had time to.
 pub(super) async fn drain(
     State(rooms): State<Rooms>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Json<Drained>, Problem> {
     if !from.ip().to_canonical().is_loopback() || !headers.contains_key(ACTION_HEADER) {
         return Err(Problem::forbidden("a node is drained from its own machine, with: levada drain URL".to_owned()));
     }
     rooms.node.drain().await;
+    let streams = rooms.node.view().await?.streams.into_iter();
+    let left = |view: StreamView| {
+        let stream = view.name;
+        view.children.into_iter().map(move |node| LeftChild { node, stream: stream.clone() })
+    };
+    let left = streams.flat_map(left).collect();
     rooms.node.request_stop();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(Drained { left }))
 }

@@ -15,8 +15,9 @@
 //! own descendant. Until then the old parent, if it lives, goes on feeding (make before break).
 //!
 //! [`choice`] ranks the neighbours, [`repair`] keeps a backup and decides who is dead, [`adopt`] turns to nodes that are
-//! no neighbours.
+//! no neighbours, [`admission`] says who is fed here and what becomes of those who are refused.
 
+mod admission;
 mod adopt;
 mod choice;
 mod repair;
@@ -29,13 +30,14 @@ use std::time::Duration;
 use super::Node;
 use crate::id::{NodeId, StreamName};
 use crate::io::{Cause, ChildRoute, Event, Inflow, LinkId, Output, Route, Watch};
-use crate::message::{ALTERNATES_MAX, FeedId, Join, Message, Mode, Refusal, Report, Supply, TRACE_HOPS_MAX};
+use crate::message::{FeedId, Join, Message, Mode, Refusal, Report, Supply, TRACE_HOPS_MAX};
 use crate::position::{Position, Resume};
 use crate::record::StreamFacts;
 use crate::time::Time;
 
+use admission::Refused;
 use repair::{DEAD_PATIENCES, Suspicion};
-pub use why::{CandidateView, SwitchView, WhyView};
+pub use why::{CandidateView, RefusedView, SwitchView, WhyView};
 
 /// A parent that said how it stands, but has not brought a newer object within this time, is left for another one.
 /// Tuned: several round trips around the world for the joins further up.
@@ -48,10 +50,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const REFUSED_RETRY: Duration = Duration::from_secs(2);
 /// A parent that turned out not to be faster than the present one is not tried again for this long. Tuned.
 const NOT_FASTER: Duration = Duration::from_secs(30);
-/// Most streams with state at a node; a join for one more is refused. Tuned: ten times what the issue asks for.
-const STREAMS_MAX: usize = 4_096;
-/// Share of the bandwidth that new feeds leave to those that go on elsewhere after a death. Tuned.
-const REPAIR_RESERVE: f64 = 0.1;
 /// Switches remembered per stream.
 const HISTORY: usize = 10;
 
@@ -91,8 +89,8 @@ pub(super) struct Stream {
     lost: Option<Lost>,
     /// The nodes above this one, from the origin down, as the last parent told.
     ancestors: Arc<[NodeId]>,
-    /// Nodes that a busy one named in its stead.
-    alternates: Vec<NodeId>,
+    /// The last refusal over each link.
+    refused: BTreeMap<LinkId, Refused>,
     /// By what factor the way over the parent exceeded the shortest one when it was chosen.
     accepted: f64,
     better_since: Option<Time>,
@@ -332,8 +330,7 @@ impl Node {
     pub(super) fn join_asked(&mut self, link: LinkId, join: Join, now: Time) {
         if let Err(reason) = self.admit(link, &join) {
             let alternates = if reason == Refusal::Busy { self.alternates(&join.stream, link) } else { Vec::new() };
-            self.send(link, Message::Refuse { feed: join.feed, reason, alternates });
-            return;
+            return self.refuse(link, join.feed, reason, alternates);
         }
         let entry = self.streams.entry(join.stream.clone()).or_default();
         // A second join over one link replaces the first: one copy is enough.
@@ -346,38 +343,7 @@ impl Node {
         behind.extend(entry.main.take_if(told));
         behind.iter().for_each(|upstream| self.leave(upstream));
         self.reconsider(&join.stream, now);
-    }
-
-    /// Whether a child can be taken.
-    fn admit(&self, link: LinkId, join: &Join) -> Result<(), Refusal> {
-        let entry = self.streams.get(&join.stream);
-        if join.mode == Mode::Full && entry.is_some_and(|entry| entry.is_fed_by(link)) {
-            return Err(Refusal::Circular);
-        }
-        let replaces = entry.and_then(|entry| entry.children.get(&link)).map(|child| child.mode);
-        let children: usize = self.streams.values().map(|stream| stream.children.len()).sum();
-        let room = replaces.is_some() || children < self.config.children_max;
-        let known = entry.is_some() || self.streams.len() < STREAMS_MAX;
-        let rate = entry.map_or(0, |entry| entry.rate_bps);
-        let adds = if join.mode == Mode::Full && replaces != Some(Mode::Full) { rate } else { 0 };
-        let share = if join.resume.is_some() { 1.0 } else { 1.0 - REPAIR_RESERVE };
-        let limit = self.config.egress_max_bps.map(|limit| limit as f64 * share);
-        let carries = adds == 0 || limit.is_none_or(|limit| (self.egress_bps() + adds) as f64 <= limit);
-        if room && known && carries && self.drain_until.is_none() { Ok(()) } else { Err(Refusal::Busy) }
-    }
-
-    /// Bits per second that all full feeds to children take.
-    pub(super) fn egress_bps(&self) -> u64 {
-        let full = |stream: &Stream| stream.children.values().filter(|child| child.mode == Mode::Full).count() as u64;
-        self.streams.values().map(|stream| stream.rate_bps * full(stream)).sum()
-    }
-
-    /// Who else carries a stream: those that this node feeds, and its parent.
-    fn alternates(&self, stream: &StreamName, asker: LinkId) -> Vec<NodeId> {
-        let Some(stream) = self.streams.get(stream) else { return Vec::new() };
-        let full = stream.children.iter().filter(|(_, child)| child.mode == Mode::Full).map(|(link, _)| *link);
-        let links = full.chain(stream.main.iter().map(|main| main.link)).filter(|link| *link != asker);
-        links.filter_map(|link| self.links.get(&link)).map(|link| link.peer).take(ALTERNATES_MAX).collect()
+        self.make_room(now);
     }
 
     pub(super) fn leave_asked(&mut self, link: LinkId, feed: FeedId, now: Time) {
@@ -387,48 +353,6 @@ impl Node {
         };
         if let Some(stream) = self.streams.get_mut(&name) {
             stream.children.remove(&link);
-        }
-        self.reconsider(&name, now);
-    }
-
-    pub(super) fn refused(&mut self, link: LinkId, feed: FeedId, reason: Refusal, alternates: Vec<NodeId>, now: Time) {
-        let Some(name) = self.feeds.get(&feed).cloned() else {
-            return;
-        };
-        let own_name = self.peer_name(link);
-        let peer = self.links.get(&link).map(|link| link.peer);
-        let Some(stream) = self.streams.get_mut(&name) else {
-            return;
-        };
-        let is_it = |upstream: &mut Upstream| upstream.link == link && upstream.feed == feed;
-        let gone = if let Some(backup) = stream.backup.take_if(is_it) {
-            stream.unfit.insert(link, now + REFUSED_RETRY);
-            backup
-        } else if let Some(asked) = stream.candidate.take_if(is_it) {
-            stream.avoid.insert(link, now + REFUSED_RETRY);
-            asked
-        } else if let Some(former) = stream.former.take_if(is_it) {
-            stream.avoid.insert(link, now + REFUSED_RETRY);
-            if let Some(peer) = peer {
-                self.former_gone(&name, Lost { peer, name: own_name, cause: Cause::Behind }, now);
-            }
-            former
-        } else if let Some(main) = stream.main.take_if(is_it) {
-            stream.avoid.insert(link, now + REFUSED_RETRY);
-            stream.suspicion = None;
-            stream.lost = peer.map(|peer| Lost { peer, name: own_name, cause: Cause::Refused });
-            main
-        } else {
-            return;
-        };
-        if let Some(old) = gone.replaces {
-            self.send(link, Message::Leave(old));
-        }
-        self.feeds.remove(&feed);
-        if reason == Refusal::Busy
-            && let Some(stream) = self.streams.get_mut(&name)
-        {
-            stream.alternates = alternates;
         }
         self.reconsider(&name, now);
     }
@@ -492,7 +416,7 @@ impl Node {
     fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let before = stream.main.replace(candidate.clone());
-        stream.alternates.clear();
+        stream.refused.remove(&candidate.link);
         if let Some(before) = &before
             && before.link == candidate.link
         {
@@ -586,6 +510,7 @@ impl Node {
             for list in [&mut stream.avoid, &mut stream.slower, &mut stream.unfit] {
                 list.remove(&link);
             }
+            stream.refused.remove(&link);
             if any {
                 touched.push((name.clone(), lost_former));
             }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Node;
-pub use super::streams::{CandidateView, SwitchView, WhyView};
+pub use super::streams::{CandidateView, RefusedView, SwitchView, WhyView};
 use crate::id::{NodeId, StreamName};
 use crate::message::{Mode, Supply};
 use crate::record::StreamFacts;
@@ -14,6 +14,8 @@ use crate::time::Time;
 pub struct View {
     /// Name of the node that looks.
     pub node: String,
+    /// What it gives to others.
+    pub load: LoadView,
     /// All nodes with a record, by name.
     pub nodes: Vec<NodeView>,
     /// All links that both ends tell of, one entry a direction.
@@ -22,6 +24,19 @@ pub struct View {
     pub neighbours: Vec<NeighbourView>,
     /// All streams that somebody is known to publish, in reach or not, or that this node has state of, by name.
     pub streams: Vec<StreamView>,
+}
+
+/// What a node gives to its children, and how much it may.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadView {
+    /// Children, over all streams; those that only want to know how far this node is count too.
+    pub children: usize,
+    /// Most of them.
+    pub children_max: usize,
+    /// Bits per second that they take.
+    pub egress_bps: u64,
+    /// Most that they may take, if there is a limit.
+    pub egress_max_bps: Option<u64>,
 }
 
 /// A node of the mesh.
@@ -115,6 +130,12 @@ impl Node {
     pub fn view(&mut self) -> View {
         View {
             node: self.name().to_owned(),
+            load: LoadView {
+                children: self.children(),
+                children_max: self.config.children_max,
+                egress_bps: self.egress_bps(),
+                egress_max_bps: self.config.egress_max_bps,
+            },
             nodes: self.node_views(),
             links: self.link_views(),
             neighbours: self.neighbour_views(),

@@ -1,9 +1,9 @@
 //! The driver's part of the bargain with each brain: inputs in, outputs carried out, objects to and from the water.
 
-use levada_overlay::{Event, FeedId, Input, LinkId, Message, Node, Output, Position, Resume, StreamName};
+use levada_overlay::{Event, FeedId, Input, LinkId, Message, Node, Output, Resume, StreamName};
 
 use super::network::Class;
-use super::{End, Happening, NodeIndex, StreamIndex, World, made_at, named};
+use super::{End, Happening, NodeIndex, Sent, StreamIndex, World, made_at, named};
 use crate::checkers::find_loop;
 use crate::held::position;
 use crate::water::{Arrival, Flow, Water, length, payload};
@@ -124,8 +124,9 @@ impl World {
                         self.violate("a link carries one copy", seen);
                     }
                     let length = length(position, self.settings.bitrate);
-                    let object = Happening::Object { connection, end, stream, feed, position, bytes };
-                    self.send(connection, from, Class::Media, length, object);
+                    let object = Sent { stream, feed, position, bytes };
+                    let happening = Happening::Object { connection, end, object };
+                    self.send(connection, from, Class::Media, length, happening);
                 }
                 Flow::Front { front, .. } => {
                     self.datagram(connection, from, Happening::Front { connection, end, stream, feed, front });
@@ -135,15 +136,8 @@ impl World {
         self.flowing = flowing;
     }
 
-    pub(super) fn object(
-        &mut self,
-        connection: u32,
-        end: End,
-        stream: StreamIndex,
-        feed: FeedId,
-        position: Position,
-        bytes: u64,
-    ) {
+    pub(super) fn object(&mut self, connection: u32, end: End, object: Sent) {
+        let Sent { stream, feed, position, bytes } = object;
         let to = self.connections[connection as usize].ends[usize::from(end)];
         let strictly = !self.settings.naive_commit;
         let shown = self.nodes[to as usize].clock.shows(self.now);
@@ -219,8 +213,10 @@ impl World {
 
     fn check_route(&mut self, node: NodeIndex, index: StreamIndex, stream: &StreamName) {
         let parent = |node: NodeIndex| {
-            let link = self.water(node, index)?.parent()?;
-            self.peer(link.0 as u32, node).filter(|parent| self.runs(*parent as usize))
+            let connection = self.water(node, index)?.parent()?.0 as u32;
+            // One that died feeds nobody over its old connections, though it may run again before its children notice.
+            let far = 1 - self.end_at(connection, node)?;
+            self.peer(connection, node).filter(|_| self.carries(connection, far))
         };
         if let Some(path) = find_loop(node, parent) {
             self.loops += 1;

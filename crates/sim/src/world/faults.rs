@@ -23,14 +23,19 @@ impl World {
             addresses: vec![name],
             http: None,
             transit: true,
-            children_max: 1_000,
+            children_max: self.settings.children_max,
             egress_max_bps: None,
         };
         let now = entry.clock.shows(self.now);
         entry.brain = Some(Node::new(config, Box::new(HashKeys(id_of(index))), now));
         let neighbour =
             |(peer, _): &(NodeIndex, u32)| Neighbour { name: name_of(*peer), addresses: vec![name_of(*peer)] };
-        let neighbours: Vec<Neighbour> = entry.links.iter().map(neighbour).collect();
+        let strangers = &self.settings.strangers;
+        let knows = |(peer, _): &&(NodeIndex, u32)| {
+            let peer = *peer as usize;
+            !strangers.iter().any(|pair| *pair == (node, peer) || *pair == (peer, node))
+        };
+        let neighbours: Vec<Neighbour> = entry.links.iter().filter(knows).map(neighbour).collect();
         self.input(index, Input::Neighbours(neighbours));
         self.later(COUNT_INTERVAL, Happening::Count { node: index, lives });
         self.connectivity_changed();

@@ -1,22 +1,17 @@
 //! A stream that changes from one origin to another and back, in the eyes of ffmpeg.
 
+#[path = "../../../../media/tests/common/tool.rs"]
+mod tool;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use levada_media::Layer;
 use levada_media::source::{self, Source};
 
 use super::super::chunks::ChunkReader;
 use super::*;
-
-fn run(program: &str, args: &[&str]) -> (String, String) {
-    let output = Command::new(program).args(args).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test ({error}); install ffmpeg"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
-    (text(&output.stdout), text(&output.stderr))
-}
+use tool::tool;
 
 fn clip(dir: &Path, name: &str, size: &str, offset_s: &str) -> Box<dyn Source + Send> {
     let path = dir.join(name);
@@ -25,7 +20,7 @@ fn clip(dir: &Path, name: &str, size: &str, offset_s: &str) -> Box<dyn Source + 
     let video =
         ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"];
     let place = ["-output_ts_offset", offset_s, "-t", "4", path.to_str().unwrap()];
-    run("ffmpeg", &[&["-v", "error", "-y"], &inputs[..], &video, &place].concat());
+    tool("ffmpeg", &[&["-v", "error", "-y"], &inputs[..], &video, &place].concat());
     source::open(std::fs::File::open(path).unwrap()).unwrap()
 }
 
@@ -71,11 +66,11 @@ fn parts<'a>(a: &'a mut [Vec<Object>], b: &'a [Vec<Object>]) -> [(u64, &'a [Vec<
 
 fn check(path: &Path) {
     let name = path.to_str().unwrap();
-    let (_, complaints) = run("ffmpeg", &["-v", "warning", "-xerror", "-i", name, "-f", "null", "-"]);
+    let (_, complaints) = tool("ffmpeg", &["-v", "warning", "-xerror", "-i", name, "-f", "null", "-"]);
     assert_eq!(complaints, "", "{name}");
     for (kind, longest) in [("v:0", 0.1), ("a:0", 0.6)] {
         let entries = ["-show_entries", "packet=dts_time", "-of", "csv=p=0", name];
-        let (out, _) = run("ffprobe", &[&["-v", "error", "-select_streams", kind], &entries[..]].concat());
+        let (out, _) = tool("ffprobe", &[&["-v", "error", "-select_streams", kind], &entries[..]].concat());
         let times: Vec<f64> = out.lines().filter_map(|line| line.split(',').next()?.parse().ok()).collect();
         assert!(times.len() > 50, "{kind}: {} packets", times.len());
         for pair in times.windows(2) {

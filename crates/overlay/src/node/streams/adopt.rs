@@ -21,7 +21,8 @@ impl Node {
     pub(super) fn adopt(&mut self, name: &StreamName, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let waited = stream.wanted_since.map_or(Duration::ZERO, |since| now.since(since));
-        if stream.ancestors.is_empty() && stream.alternates.is_empty() && waited < NEVER_FED {
+        let named = stream.named_by_busy(now);
+        if stream.ancestors.is_empty() && named.is_empty() && waited < NEVER_FED {
             stream.check_at = stream.check_at.min(now + (NEVER_FED - waited));
             return;
         }
@@ -33,7 +34,7 @@ impl Node {
         let gone = stream.lost.as_ref().map(|lost| lost.peer);
         let suspected = stream.main.as_ref().and_then(|main| self.links.get(&main.link)).map(|link| link.peer);
         let above = stream.ancestors.iter().rev().copied();
-        let mut wanted: Vec<NodeId> = stream.alternates.iter().copied().chain(above).collect();
+        let mut wanted: Vec<NodeId> = named.into_iter().chain(above).collect();
         wanted.extend(self.table.origins_of(name).map(|(author, _)| author));
         let mut dialled = 0;
         let mut seen = Vec::new();

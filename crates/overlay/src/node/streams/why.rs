@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Node, Upstream};
 use crate::id::StreamName;
+use crate::io::LinkId;
 use crate::time::Time;
 
 /// The whole answer.
@@ -45,6 +46,19 @@ pub struct CandidateView {
     pub carries: bool,
     /// What it lacks; `None`: it qualifies.
     pub lacks: Option<String>,
+    /// The last time that it refused, unless it feeds this node since.
+    pub refused: Option<RefusedView>,
+}
+
+/// A join that was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefusedView {
+    /// Seconds ago.
+    pub ago_s: f64,
+    /// Why.
+    pub reason: String,
+    /// Names of the nodes that it named in its stead.
+    pub alternates: Vec<String>,
 }
 
 /// A change of parents.
@@ -74,6 +88,14 @@ impl Node {
         }
         let judged = self.candidates(name, now);
         let distances = self.distances(name, &[]);
+        let stream = self.streams.get(name)?;
+        let refused = |link: &LinkId| {
+            stream.refused.get(link).map(|refused| RefusedView {
+                ago_s: now.since(refused.at).as_secs_f64(),
+                reason: refused.reason.to_string(),
+                alternates: refused.alternates.iter().map(|id| self.name_of(*id)).collect(),
+            })
+        };
         let mut candidates: Vec<CandidateView> = judged
             .into_iter()
             .filter_map(|(id, choice)| {
@@ -85,11 +107,11 @@ impl Node {
                     hops: reached.map(|peer| peer.hops + 1),
                     carries: link.carries.contains(name) || reached.is_some_and(|peer| peer.hops == 0),
                     lacks: choice.err().map(|lack| lack.to_string()),
+                    refused: refused(&id),
                 })
             })
             .collect();
         candidates.sort_by_key(|candidate| (candidate.metric_us.unwrap_or(u64::MAX), candidate.name.clone()));
-        let stream = self.streams.get(name)?;
         let link_name = |upstream: &Upstream| self.peer_name(upstream.link);
         let path = |upstream: Option<&Upstream>| {
             upstream.map_or(&[][..], Upstream::path).iter().map(|id| self.name_of(*id)).collect()
