@@ -27,6 +27,9 @@ use crate::water::{Flow, OBJECT_INTERVAL, Water};
 
 use network::Connection;
 
+/// Bits a second of a stream that says nothing else: a broadcast of 1080p, as encoders are usually set.
+pub const BITRATE_DEFAULT: u64 = 4_000_000;
+
 /// How a world is made.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -49,8 +52,8 @@ pub struct Settings {
     pub own_clocks: bool,
     /// Whether control messages are handed over as they are instead of through the codec: faster, for large worlds.
     pub pass_values: bool,
-    /// Bits a second of a stream.
-    pub bitrate: u64,
+    /// Bits a second of streams, by name; others take [`BITRATE_DEFAULT`].
+    pub bitrates: BTreeMap<StreamName, u64>,
     /// A mutation, for negative controls: water that reports any object of a candidate as newer.
     pub naive_commit: bool,
 }
@@ -68,7 +71,7 @@ impl Settings {
             late: BTreeSet::new(),
             own_clocks: true,
             pass_values: false,
-            bitrate: 4_000_000,
+            bitrates: BTreeMap::new(),
             naive_commit: false,
         }
     }
@@ -458,6 +461,12 @@ impl World {
             self.streams.len() - 1
         });
         index as StreamIndex
+    }
+
+    /// Bits a second of a stream.
+    fn bitrate(&self, stream: StreamIndex) -> u64 {
+        let name = &self.streams[usize::from(stream)];
+        self.settings.bitrates.get(name).copied().unwrap_or(BITRATE_DEFAULT)
     }
 
     fn local(&mut self, node: NodeIndex, stream: StreamIndex) -> &mut Local {

@@ -108,6 +108,7 @@ impl World {
     /// Sends on what the children of a node lack.
     fn flow(&mut self, node: NodeIndex, stream: StreamIndex) {
         let mut flowing = std::mem::take(&mut self.flowing);
+        let bitrate = self.bitrate(stream);
         if let Some(water) = self.water_mut(node, stream) {
             water.flow(&mut flowing);
         }
@@ -122,7 +123,7 @@ impl World {
                     if let Some(seen) = self.copies.sent(connection, to, feed, position) {
                         self.violate("a link carries one copy", seen);
                     }
-                    let length = length(position, self.settings.bitrate);
+                    let length = length(position, bitrate);
                     let object = Happening::Object { connection, end, stream, feed, position, bytes };
                     self.send(connection, from, Class::Media, length, object);
                 }
