@@ -120,7 +120,7 @@ impl World {
             match flow {
                 Flow::Object { position, bytes, .. } => {
                     self.objects_moved += 1;
-                    if let Some(seen) = self.copies.sent(connection, to, feed, position) {
+                    if let Some(seen) = self.copies.sent(connection, to, stream, feed, position) {
                         self.violate("a link carries one copy", seen);
                     }
                     let length = length(position, bitrate);
