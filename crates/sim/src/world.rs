@@ -19,7 +19,7 @@ use crate::checkers::{
     Bounds, Copies, Costs, Delivery, NodeIndex, Progress, StreamIndex, Switches, Traffic, Violation,
 };
 use crate::clock::Clock;
-use crate::held::{number, position};
+use crate::held::{made_at, number, position};
 use crate::keys::HashKeys;
 use crate::link::{Impairment, Wire};
 use crate::queue::Queue;
@@ -258,11 +258,6 @@ fn node_of(id: NodeId) -> NodeIndex {
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&id.0[28..]);
     NodeIndex::from_be_bytes(bytes)
-}
-
-/// When an object was produced: a timeline is named after its beginning.
-fn made_at(of: Position) -> Time {
-    Time::from_micros(of.timeline) + OBJECT_INTERVAL * number(of) as u32
 }
 
 impl World {

@@ -46,8 +46,20 @@ fn losses_doubles_and_other_bytes_are_seen() {
     assert!(take(5).is_some(), "three are missing");
     assert!(delivery.arrived(1, 0, position(1, 6), 0).is_some(), "other bytes");
     assert_eq!((delivery.lost, delivery.doubled, delivery.delivered), (3, 1, 3));
-    delivery.excuse(1, 0);
-    assert_eq!(delivery.arrived(1, 0, position(1, 90), payload(position(1, 90))), None);
+}
+
+/// What was produced while no origin reached the reader may be missing, and no more.
+#[test]
+fn a_gap_is_excused_by_an_outage_of_its_length() {
+    let mut delivery = Delivery::default();
+    let take =
+        |delivery: &mut Delivery, number| delivery.arrived(1, 0, position(1, number), payload(position(1, number)));
+    assert_eq!(take(&mut delivery, 0), None);
+    delivery.connected(1, 0, false, at(INTERVAL_US));
+    delivery.connected(1, 0, true, at(100 * INTERVAL_US));
+    assert_eq!(take(&mut delivery, 90), None, "nobody had to bring it");
+    assert_eq!(take(&mut delivery, 91), None);
+    assert!(take(&mut delivery, 200).is_some(), "long after the outage");
 }
 
 #[test]

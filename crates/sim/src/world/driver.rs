@@ -1,5 +1,6 @@
 //! The driver's part of the bargain with each brain: inputs in, outputs carried out, objects to and from the water.
 
+use levada_overlay::message::Gap;
 use levada_overlay::{Event, FeedId, Input, LinkId, Message, Node, Output, Position, Resume, StreamName};
 
 use super::network::Class;
@@ -113,7 +114,8 @@ impl World {
             water.flow(&mut flowing);
         }
         for flow in flowing.drain(..) {
-            let (Flow::Object { link, feed, .. } | Flow::Front { link, feed, .. }) = flow;
+            let (Flow::Object { link, feed, .. } | Flow::Front { link, feed, .. } | Flow::Gap { link, feed, .. }) =
+                flow;
             let connection = link.0 as u32;
             let Some(from) = self.end_at(connection, node) else { continue };
             let (end, to) = (1 - from, self.connections[connection as usize].ends[usize::from(1 - from)]);
@@ -126,6 +128,10 @@ impl World {
                     let length = length(position, bitrate);
                     let object = Happening::Object { connection, end, stream, feed, position, bytes };
                     self.send(connection, from, Class::Media, length, object);
+                }
+                Flow::Gap { from, to, .. } => {
+                    let (from, to) = ((from.group, from.index), (to.group, to.index));
+                    self.control(node, link, Message::Gap(Gap { feed, layer: 0, from, to }));
                 }
                 Flow::Front { front, .. } => {
                     self.datagram(connection, from, Happening::Front { connection, end, stream, feed, front });
@@ -188,6 +194,16 @@ impl World {
         self.flow(to, stream);
         if missing {
             self.look(to, stream);
+        }
+    }
+
+    /// A parent says what it has no more of a feed.
+    pub(super) fn gap(&mut self, node: NodeIndex, link: LinkId, gap: &Gap) {
+        for stream in 0..self.streams.len() as StreamIndex {
+            if let Some(water) = self.water_mut(node, stream) {
+                water.gap(link, gap);
+                self.flow(node, stream);
+            }
         }
     }
 
