@@ -249,7 +249,7 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Run with this many seeds, one after the other
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: u64,
     /// Print the report as one JSON object
     #[arg(long)]
@@ -284,6 +284,12 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_simulation_runs_at_least_once() {
+        let seeds = |count| Cli::try_parse_from(["levada", "sim", "small.toml", "--seeds", count]).is_ok();
+        assert!(seeds("1") && !seeds("0"));
     }
 
     #[test]

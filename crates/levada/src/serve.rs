@@ -81,6 +81,14 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         ended = end_of(lifetime) => ended?,
         () = node.stop_requested() => Ending::Asked,
     };
+    let_children_move(&node, ending, lifetime).await;
+    tasks.shutdown().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+/// Asks the children of a node that is to stop to move, if there is time for that, and waits until they have.
+async fn let_children_move(node: &Node, ending: Ending, lifetime: Lifetime) {
     if ending == Ending::Asked {
         tracing::info!("stopping: children move to other parents; interrupt again to stop at once");
         tokio::select! {
@@ -88,9 +96,6 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
             _ = end_of(lifetime) => {}
         }
     }
-    tasks.shutdown().await;
-    node.shutdown().await;
-    Ok(())
 }
 
 /// Publishes `[NAME=]PATH` in the background; an error is told and does not stop the node.
@@ -137,9 +142,17 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
         }
         publish_path(&node, Path::new(&args.source), name, args.priority).await
     };
+    tokio::pin!(publishing);
     let result = tokio::select! {
-        result = publishing => result,
-        ended = end_of(lifetime) => ended.map(drop),
+        result = &mut publishing => result,
+        ended = end_of(lifetime) => match ended {
+            // They are fed until they have moved, to another origin if there is one.
+            Ok(ending) => tokio::select! {
+                result = &mut publishing => result,
+                () = let_children_move(&node, ending, lifetime) => Ok(()),
+            },
+            Err(error) => Err(error),
+        },
     };
     node.shutdown().await;
     result

@@ -206,7 +206,7 @@ pub struct Route {
     pub origin: bool,
     /// The feeds that have been asked for.
     pub inflows: Vec<Inflow>,
-    /// The feed to watch, if another one is ready to take over.
+    /// The feed to watch: that of the committed parent, whether or not another one is ready to take over.
     pub watch: Option<Watch>,
     /// Whom to feed.
     pub children: Vec<ChildRoute>,

@@ -190,7 +190,7 @@ impl Node {
             self.reconsider_all(now);
         }
         self.streams_due(now);
-        self.traces.expire(now);
+        self.traces_due(now);
         self.finish(now);
     }
 

@@ -1,8 +1,8 @@
 //! A set of positions. Objects come one after the other, so a few runs hold what would be thousands of entries.
 
-use levada_overlay::Position;
+use levada_overlay::{Position, Time};
 
-use crate::water::{GROUP_MS, GROUP_OBJECTS};
+use crate::water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
 
 /// Objects of one timeline without a hole, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub(crate) struct Held {
 pub(crate) fn number(position: Position) -> u64 {
     let groups = position.group.saturating_sub(position.timeline / 1_000) / GROUP_MS;
     groups * u64::from(GROUP_OBJECTS) + u64::from(position.index)
+}
+
+/// When an object was produced: a timeline is named after its beginning.
+pub(crate) fn made_at(of: Position) -> Time {
+    Time::from_micros(of.timeline) + OBJECT_INTERVAL * number(of) as u32
 }
 
 /// The object of that number.

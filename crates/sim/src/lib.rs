@@ -24,4 +24,4 @@ pub use checkers::Violation;
 pub use link::{Burst, Impairment};
 pub use run::run;
 pub use water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
-pub use world::{Settings, World};
+pub use world::{BITRATE_DEFAULT, Settings, World};

@@ -62,7 +62,7 @@ pub fn run(
         impairments: mesh.impairments,
         late: if gradual { (0..nodes).collect() } else { late.clone() },
         pass_values: scenario.passes_values(nodes),
-        bitrate: scenario.streams.last().map_or(4_000_000, |stream| stream.bitrate),
+        bitrates: bitrates(scenario)?,
         ..Settings::new(seed, nodes, mesh.links)
     });
     let rng = SmallRng::seed_from_u64(seed ^ 0x5ce7_a210);
@@ -84,6 +84,14 @@ pub fn run(
     run.plan_streams()?;
     run.plan_events()?;
     Ok(run.play(seed))
+}
+
+fn stream_name(name: &str) -> Result<StreamName, ScenarioError> {
+    StreamName::new(name).map_err(|error| ScenarioError::Senseless(error.to_string()))
+}
+
+fn bitrates(scenario: &Scenario) -> Result<BTreeMap<StreamName, u64>, ScenarioError> {
+    scenario.streams.iter().map(|stream| Ok((stream_name(&stream.name)?, stream.bitrate))).collect()
 }
 
 /// Nodes that a scenario starts without having ended them before: they join late.
@@ -126,8 +134,6 @@ impl Run<'_> {
             let there = node < nodes;
             there.then_some(node).ok_or_else(|| ScenarioError::Senseless(format!("there is no node n{node}")))
         };
-        let stream_name =
-            |name: &str| StreamName::new(name).map_err(|error| ScenarioError::Senseless(error.to_string()));
         for stream in &self.scenario.streams {
             let name = stream_name(&stream.name)?;
             for origin in &stream.origins {

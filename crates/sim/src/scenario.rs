@@ -12,6 +12,7 @@ use crate::action::Action;
 use crate::link::Impairment;
 use crate::topology::{self, Cities, Mesh};
 use crate::units;
+use crate::world::BITRATE_DEFAULT;
 
 /// Where files of topologies are looked for besides the scenario's own directory.
 pub const TOPOLOGIES_VARIABLE: &str = "LEVADA_TOPOLOGIES";
@@ -195,13 +196,13 @@ pub struct Stream {
     /// When it begins, from the start of the world.
     #[serde(deserialize_with = "units::de_duration", default)]
     pub at: Duration,
-    /// Bits a second of all streams; the last one counts.
+    /// Bits a second.
     #[serde(deserialize_with = "units::de_rate", default = "usual_bitrate")]
     pub bitrate: u64,
 }
 
 fn usual_bitrate() -> u64 {
-    4_000_000
+    BITRATE_DEFAULT
 }
 
 /// Readers.

@@ -1,8 +1,10 @@
 //! Objects of one stream at one node: what is held, who is fed, who reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
+use levada_overlay::message::Gap;
 use levada_overlay::pace::{Pace, Progress};
 use levada_overlay::{FeedId, Inflow, Input, LinkId, Mode, Position, Resume, Route, Time};
 
@@ -14,8 +16,11 @@ pub const GROUP_OBJECTS: u32 = 50;
 pub const OBJECT_INTERVAL: Duration = Duration::from_millis(20);
 /// Milliseconds that a group lasts; stamps of groups are this far apart.
 pub const GROUP_MS: u64 = GROUP_OBJECTS as u64 * OBJECT_INTERVAL.as_millis() as u64;
-/// Objects kept: 200 s, longer than any outage that is simulated, so that every loss is somebody's fault.
-pub(crate) const KEEP: usize = 10_000;
+/// Objects kept: 10 s, as the logs of nodes keep (`node::log`). Two groups are always less.
+pub(crate) const KEEP: usize = 500;
+
+/// Group and index: what a gap is told by, whatever the timeline.
+type Stamp = (u64, u32);
 
 /// The log of one stream at one node.
 #[derive(Debug, Default)]
@@ -23,6 +28,8 @@ pub(crate) struct Water {
     pub(crate) held: Held,
     /// Old objects went, so what lies before the first one cannot be had back.
     trimmed: bool,
+    /// What parents said is gone, as far as it reaches into what is held.
+    gaps: Vec<Range<Stamp>>,
     pub(crate) route: Route,
     pub(crate) children: BTreeMap<(LinkId, FeedId), Child>,
     /// Feeds whose first newer object is to be reported.
@@ -54,6 +61,7 @@ pub(crate) struct Child {
 pub(crate) enum Flow {
     Object { link: LinkId, feed: FeedId, position: Position, bytes: u64 },
     Front { link: LinkId, feed: FeedId, front: Resume },
+    Gap { link: LinkId, feed: FeedId, from: Position, to: Position },
 }
 
 /// What became of an object.
@@ -122,6 +130,7 @@ impl Water {
         if route.inflows.iter().any(|inflow| inflow.passed_on) {
             self.held = Held::default();
             self.trimmed = false;
+            self.gaps.clear();
         } else {
             self.announced = None;
         }
@@ -224,6 +233,25 @@ impl Water {
             self.held.pop_first();
             self.trimmed = true;
         }
+        if let Some(first) = self.held.first() {
+            self.gaps.retain(|gap| gap.end > (first.group, first.index));
+        }
+    }
+
+    /// A parent says what of its feed is gone.
+    pub(crate) fn gap(&mut self, link: LinkId, gap: &Gap) {
+        if self.inflow(link, gap.feed).is_some() {
+            self.gaps.push(gap.from..gap.to);
+        }
+    }
+
+    /// Where the timeline of an object goes on that is not held and will not come either.
+    fn gone_until(&self, wanted: Position) -> Option<Position> {
+        if self.trimmed && self.held.first().is_some_and(|first| wanted < first) {
+            return self.held.first_group_from(wanted.group).filter(|start| start.timeline == wanted.timeline);
+        }
+        let gap = self.gaps.iter().find(|gap| gap.contains(&(wanted.group, wanted.index)))?;
+        Some(Position { group: gap.end.0, index: gap.end.1, ..wanted })
     }
 
     /// Takes what is now to be sent to the children.
@@ -232,7 +260,8 @@ impl Water {
             return;
         }
         let (front, head) = (self.front(), self.head());
-        for (&(link, feed), child) in &mut self.children {
+        let mut children = std::mem::take(&mut self.children);
+        for (&(link, feed), child) in &mut children {
             if child.mode == Mode::Shadow {
                 if let Some(front) = front.filter(|front| child.told != Some(*front)) {
                     child.told = Some(front);
@@ -249,8 +278,17 @@ impl Water {
                     from = successor(from);
                     child.next = Some(from);
                 }
+                if from > head {
+                    break;
+                }
+                if let Some(to) = self.gone_until(from) {
+                    out.push(Flow::Gap { link, feed, from, to });
+                    from = to;
+                    child.next = Some(from);
+                    continue;
+                }
                 // A hole is being filled, so a feed goes as far as the log is whole.
-                if from > head || self.held.goes_on_after(from) {
+                if self.held.goes_on_after(from) {
                     break;
                 }
                 // Another broadcast took over: its first group that is newer than all that the child can hold.
@@ -259,5 +297,6 @@ impl Water {
                 from = start;
             }
         }
+        self.children = children;
     }
 }

@@ -19,13 +19,16 @@ use crate::checkers::{
     Bounds, Copies, Costs, Delivery, NodeIndex, Progress, StreamIndex, Switches, Traffic, Violation,
 };
 use crate::clock::Clock;
-use crate::held::{number, position};
+use crate::held::{made_at, number, position};
 use crate::keys::HashKeys;
 use crate::link::{Impairment, Wire};
 use crate::queue::Queue;
 use crate::water::{Flow, OBJECT_INTERVAL, Water};
 
 use network::Connection;
+
+/// Bits a second of a stream that says nothing else: a broadcast of 1080p, as encoders are usually set.
+pub const BITRATE_DEFAULT: u64 = 4_000_000;
 
 /// How a world is made.
 #[derive(Clone, Debug)]
@@ -53,8 +56,8 @@ pub struct Settings {
     pub own_clocks: bool,
     /// Whether control messages are handed over as they are instead of through the codec: faster, for large worlds.
     pub pass_values: bool,
-    /// Bits a second of a stream.
-    pub bitrate: u64,
+    /// Bits a second of streams, by name; others take [`BITRATE_DEFAULT`].
+    pub bitrates: BTreeMap<StreamName, u64>,
     /// A mutation, for negative controls: water that reports any object of a candidate as newer.
     pub naive_commit: bool,
 }
@@ -74,7 +77,7 @@ impl Settings {
             late: BTreeSet::new(),
             own_clocks: true,
             pass_values: false,
-            bitrate: 4_000_000,
+            bitrates: BTreeMap::new(),
             naive_commit: false,
         }
     }
@@ -267,11 +270,6 @@ fn node_of(id: NodeId) -> NodeIndex {
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&id.0[28..]);
     NodeIndex::from_be_bytes(bytes)
-}
-
-/// When an object was produced: a timeline is named after its beginning.
-fn made_at(of: Position) -> Time {
-    Time::from_micros(of.timeline) + OBJECT_INTERVAL * number(of) as u32
 }
 
 impl World {
@@ -470,6 +468,12 @@ impl World {
             self.streams.len() - 1
         });
         index as StreamIndex
+    }
+
+    /// Bits a second of a stream.
+    fn bitrate(&self, stream: StreamIndex) -> u64 {
+        let name = &self.streams[usize::from(stream)];
+        self.settings.bitrates.get(name).copied().unwrap_or(BITRATE_DEFAULT)
     }
 
     fn local(&mut self, node: NodeIndex, stream: StreamIndex) -> &mut Local {

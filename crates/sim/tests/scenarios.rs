@@ -120,6 +120,21 @@ fn a_slow_link_makes_readers_late() {
     assert!(play(LINE, 1).measures.late_max_ms < 5.0);
 }
 
+/// A link that is wide enough for one stream of two: the broad one is late over it, the narrow one is not.
+#[test]
+fn each_stream_has_its_own_bitrate() {
+    let late_ms = |read: &str| {
+        let text = LINE.replace(r#"delay = "10ms""#, r#"delay = "10ms", rate = "3Mbit/s""#).replace(
+            r#"[{ name = "cam", origins = ["n0"] }]"#,
+            r#"[{ name = "cam", origins = ["n0"] }, { name = "thumb", origins = ["n0"], bitrate = "200kbit/s" }]"#,
+        );
+        let readers = format!(r#"nodes = ["n2"], stream = "{read}""#);
+        play(&text.replace(r#"nodes = ["n2"]"#, &readers), 1).measures.late_max_ms
+    };
+    assert!(late_ms("cam") > 100.0);
+    assert!(late_ms("thumb") < 50.0);
+}
+
 #[test]
 fn events_are_written_on_request() {
     let path = std::env::temp_dir().join(format!("levada-sim-{}.txt", std::process::id()));

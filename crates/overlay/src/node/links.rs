@@ -118,7 +118,7 @@ impl Node {
         };
         self.contact_down(link, &reason, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
-        self.traces.link_down(link);
+        self.traces_lose_link(link);
         self.own_links_worse(now);
         self.streams_lose_link(link, gone.peer, &gone.name, now);
     }

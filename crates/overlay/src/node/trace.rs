@@ -9,8 +9,12 @@ use crate::io::{Asker, LinkId, Output};
 use crate::message::{Hop, Message, TRACE_HOPS_MAX};
 use crate::time::Time;
 
-/// A question that has not been answered within this time is answered with what is known here. Tuned.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A question of this node's own that has not been answered within this time is answered with what is known here. Tuned.
+const PATIENCE: Duration = Duration::from_millis(2_500);
+/// Each hop further up waits less by this, so that what it knows is told before those below give up. Tuned: a round trip.
+const PATIENCE_STEP: Duration = Duration::from_millis(150);
+/// No node waits less than this: the way up from it may be long. Tuned.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// Most questions under way.
 const OPEN_MAX: usize = 256;
 
@@ -34,15 +38,9 @@ impl Traces {
         self.open.values().map(|question| question.deadline).min().unwrap_or(Time::NEVER)
     }
 
-    pub(super) fn expire(&mut self, now: Time) {
-        self.open.retain(|_, question| question.deadline > now);
-    }
-
-    pub(super) fn link_down(&mut self, link: LinkId) {
-        let concerns = |question: &Question| {
-            question.parent == link || matches!(question.asker, Asker::Child(child, _) if child == link)
-        };
-        self.open.retain(|_, question| !concerns(question));
+    fn take(&mut self, which: impl Fn(&Question) -> bool) -> Vec<Question> {
+        let taken: Vec<u64> = self.open.iter().filter(|(_, open)| which(open)).map(|(id, _)| *id).collect();
+        taken.iter().filter_map(|id| self.open.remove(id)).collect()
     }
 }
 
@@ -52,7 +50,7 @@ impl Node {
     }
 
     pub(super) fn trace_asked(&mut self, link: LinkId, id: u64, stream: StreamName, hops_left: u32, now: Time) {
-        self.trace(Asker::Child(link, id), stream, hops_left, now);
+        self.trace(Asker::Child(link, id), stream, hops_left.min(TRACE_HOPS_MAX as u32), now);
     }
 
     fn trace(&mut self, asker: Asker, stream: StreamName, hops_left: u32, now: Time) {
@@ -61,7 +59,7 @@ impl Node {
             Some(parent) if hops_left > 1 && self.traces.open.len() < OPEN_MAX => {
                 let id = self.traces.next;
                 self.traces.next += 1;
-                let question = Question { asker, stream: stream.clone(), parent, deadline: now + PATIENCE };
+                let question = Question { asker, stream: stream.clone(), parent, deadline: now + patience(hops_left) };
                 self.traces.open.insert(id, question);
                 self.send(parent, Message::Trace { id, stream, hops_left: hops_left - 1 });
             }
@@ -77,6 +75,21 @@ impl Node {
         }
     }
 
+    /// Answers what the parents did not answer in time.
+    pub(super) fn traces_due(&mut self, now: Time) {
+        for question in self.traces.take(|question| question.deadline <= now) {
+            self.answer(question.asker, question.stream, Vec::new(), None);
+        }
+    }
+
+    /// A link is gone: who asked over it does not want to know any more, and who was asked over it does not answer.
+    pub(super) fn traces_lose_link(&mut self, link: LinkId) {
+        self.traces.take(|question| matches!(question.asker, Asker::Child(child, _) if child == link));
+        for question in self.traces.take(|question| question.parent == link) {
+            self.answer(question.asker, question.stream, Vec::new(), None);
+        }
+    }
+
     /// Adds this node as the last hop and sends the answer on.
     fn answer(&mut self, asker: Asker, stream: StreamName, mut hops: Vec<Hop>, parent: Option<LinkId>) {
         let link = parent.and_then(|parent| self.links.get(&parent));
@@ -87,3 +100,12 @@ impl Node {
         self.emit(Output::TraceAnswer { to: asker, stream, hops });
     }
 }
+
+/// How long a question is open that may go up this many hops.
+fn patience(hops_left: u32) -> Duration {
+    let above = (TRACE_HOPS_MAX as u32).saturating_sub(hops_left);
+    PATIENCE.saturating_sub(PATIENCE_STEP * above).max(PATIENCE_MIN)
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,7 @@ pub struct NeighbourView {
     pub failure: Option<String>,
     /// Smoothed round-trip time, microseconds.
     pub rtt_us: Option<u64>,
-    /// Smoothed deviation of the round-trip time, microseconds.
+    /// Smoothed lateness: by how much round trips exceed the smoothed one, microseconds.
     pub jitter_us: Option<u64>,
     /// Smoothed share of lost packets, 0 to 1.
     pub loss: Option<f64>,

@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use levada_overlay::link::HOP_COST_US;
+
 use super::NodeIndex;
 
 /// Links as they truly are: for each node the neighbours that its packets reach now, and after how many microseconds.
@@ -27,9 +29,6 @@ pub(crate) struct Costs {
 /// Paths shorter than this are left out of the greatest stretch: a detour of a millisecond harms nobody.
 const STRETCH_FROM_US: u64 = 10_000;
 
-/// What the overlay allows for a hop (DESIGN 3).
-const HOP_US: u64 = 1_000;
-
 impl Costs {
     /// Looks at the tree of one stream: who reads, and who is fed by whom.
     pub(crate) fn sample(
@@ -40,7 +39,7 @@ impl Costs {
         parent: impl Fn(NodeIndex) -> Option<NodeIndex>,
     ) {
         let (distance, before) = shortest(truth, origins, 0);
-        let (_, hop_before) = shortest(truth, origins, HOP_US);
+        let (_, hop_before) = shortest(truth, origins, HOP_COST_US as u64);
         let mut in_tree = vec![false; truth.len()];
         let (mut in_spt, mut in_hop_spt) = (in_tree.clone(), in_tree.clone());
         for &reader in readers.iter().filter(|reader| !origins.contains(reader)) {

@@ -1,24 +1,35 @@
 //! Invariant 3: every subscriber that stays connected receives every object once, in order, byte for byte.
 
-use levada_overlay::Position;
+use std::time::Duration;
+
+use levada_overlay::{Position, Time};
 
 use super::{NodeIndex, PerNode, StreamIndex};
-use crate::held::{Held, number};
-use crate::water::{payload, successor};
+use crate::held::{Held, made_at, number};
+use crate::water::{GROUP_MS, payload, successor};
 
 #[derive(Debug, Default)]
 struct Reader {
     last: Option<Position>,
     /// All that the subscriber's node took.
     taken: Held,
-    /// Nobody could have brought what was produced meanwhile.
-    excused: bool,
 }
+
+/// When no origin could reach a node: nobody has to bring it what was produced before the end of that.
+#[derive(Debug, Default)]
+struct Outage {
+    lasts: bool,
+    ended: Option<Time>,
+}
+
+/// A feed goes on with the beginning of a group: so much more may be missing.
+const SKIPPED: Duration = Duration::from_millis(GROUP_MS);
 
 /// Where each subscriber is.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     readers: PerNode<Reader>,
+    outages: PerNode<Outage>,
     /// Objects delivered to subscribers.
     pub(crate) delivered: u64,
     /// Objects that subscribers never got.
@@ -50,21 +61,30 @@ impl Delivery {
         }
         self.delivered += 1;
         let last = reader.last.replace(position)?;
-        let excused = std::mem::take(&mut reader.excused);
         let expected = successor(last);
         // A broadcast that began anew, or that of another origin, goes on at the beginning of a group.
-        if position == expected || position.timeline != last.timeline && position.index == 0 || excused {
+        if position == expected
+            || position.timeline != last.timeline && position.index == 0
+            || self.excuses(node, stream, position)
+        {
             return None;
         }
         self.lost += number(position).saturating_sub(number(expected));
         Some(format!("node {node} got {position} of stream {stream} where {expected} was due"))
     }
 
-    /// A subscriber has been cut off from every origin: a gap is nobody's fault.
-    pub(crate) fn excuse(&mut self, node: NodeIndex, stream: StreamIndex) {
-        if let Some(reader) = self.readers.get_mut(node, stream) {
-            reader.excused = true;
+    /// Whether any origin can reach a subscriber: if none can, a gap is nobody's fault.
+    pub(crate) fn connected(&mut self, node: NodeIndex, stream: StreamIndex, connected: bool, now: Time) {
+        let outage = self.outages.place(node, stream).get_or_insert_default();
+        if std::mem::replace(&mut outage.lasts, !connected) && connected {
+            outage.ended = Some(now);
         }
+    }
+
+    /// Whether an object may come after a gap.
+    fn excuses(&self, node: NodeIndex, stream: StreamIndex, position: Position) -> bool {
+        let lately = |ended| made_at(position) <= ended + SKIPPED;
+        self.outages.get(node, stream).is_some_and(|outage| outage.lasts || outage.ended.is_some_and(lately))
     }
 
     /// A subscriber left, or its node stopped: what comes later is a new beginning.

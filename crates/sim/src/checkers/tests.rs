@@ -17,9 +17,24 @@ fn at(us: u64) -> Time {
 #[test]
 fn a_second_copy_is_seen() {
     let mut copies = Copies::default();
-    let mut sent = |number, feed| copies.sent(3, 1, FeedId(feed), position(1, number));
-    assert_eq!((sent(0, 1), sent(1, 1), sent(0, 2)), (None, None, None));
-    assert!(sent(1, 1).is_some());
+    let mut sent = |to, stream, feed, number| copies.sent(3, to, stream, FeedId(feed), position(1, number)).is_some();
+    assert!(!sent(1, 0, 1, 0) && !sent(1, 0, 1, 1), "objects in their order");
+    assert!(sent(1, 0, 1, 1), "the same object again");
+    assert!(!sent(1, 5, 2, 1) && !sent(0, 0, 2, 1), "another stream, and the other direction");
+    assert!(!sent(1, 0, 1, 2));
+}
+
+/// Two whole feeds of one stream over one link.
+#[test]
+fn two_feeds_over_one_link_are_seen() {
+    let mut copies = Copies::default();
+    let mut sent = |feed, number| copies.sent(3, 1, 0, FeedId(feed), position(1, number)).is_some();
+    assert!(!sent(1, 0) && !sent(1, 1));
+    assert!(!sent(2, 1) && !sent(2, 2), "a feed that replaces the one before may repeat what was on its way");
+    assert!(sent(1, 2), "the one before goes on beside it");
+    assert!(!sent(2, 3));
+    copies.forget(3);
+    assert_eq!(copies.sent(3, 1, 0, FeedId(1), position(1, 4)), None, "a new connection");
 }
 
 #[test]
@@ -31,8 +46,20 @@ fn losses_doubles_and_other_bytes_are_seen() {
     assert!(take(5).is_some(), "three are missing");
     assert!(delivery.arrived(1, 0, position(1, 6), 0).is_some(), "other bytes");
     assert_eq!((delivery.lost, delivery.doubled, delivery.delivered), (3, 1, 3));
-    delivery.excuse(1, 0);
-    assert_eq!(delivery.arrived(1, 0, position(1, 90), payload(position(1, 90))), None);
+}
+
+/// What was produced while no origin reached the reader may be missing, and no more.
+#[test]
+fn a_gap_is_excused_by_an_outage_of_its_length() {
+    let mut delivery = Delivery::default();
+    let take =
+        |delivery: &mut Delivery, number| delivery.arrived(1, 0, position(1, number), payload(position(1, number)));
+    assert_eq!(take(&mut delivery, 0), None);
+    delivery.connected(1, 0, false, at(INTERVAL_US));
+    delivery.connected(1, 0, true, at(100 * INTERVAL_US));
+    assert_eq!(take(&mut delivery, 90), None, "nobody had to bring it");
+    assert_eq!(take(&mut delivery, 91), None);
+    assert!(take(&mut delivery, 200).is_some(), "long after the outage");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The driver's part of the bargain with each brain: inputs in, outputs carried out, objects to and from the water.
 
+use levada_overlay::message::Gap;
 use levada_overlay::{Event, FeedId, Input, LinkId, Message, Node, Output, Resume, StreamName};
 
 use super::network::Class;
@@ -109,24 +110,30 @@ impl World {
     /// Sends on what the children of a node lack.
     fn flow(&mut self, node: NodeIndex, stream: StreamIndex) {
         let mut flowing = std::mem::take(&mut self.flowing);
+        let bitrate = self.bitrate(stream);
         if let Some(water) = self.water_mut(node, stream) {
             water.flow(&mut flowing);
         }
         for flow in flowing.drain(..) {
-            let (Flow::Object { link, feed, .. } | Flow::Front { link, feed, .. }) = flow;
+            let (Flow::Object { link, feed, .. } | Flow::Front { link, feed, .. } | Flow::Gap { link, feed, .. }) =
+                flow;
             let connection = link.0 as u32;
             let Some(from) = self.end_at(connection, node) else { continue };
             let (end, to) = (1 - from, self.connections[connection as usize].ends[usize::from(1 - from)]);
             match flow {
                 Flow::Object { position, bytes, .. } => {
                     self.objects_moved += 1;
-                    if let Some(seen) = self.copies.sent(connection, to, feed, position) {
+                    if let Some(seen) = self.copies.sent(connection, to, stream, feed, position) {
                         self.violate("a link carries one copy", seen);
                     }
-                    let length = length(position, self.settings.bitrate);
+                    let length = length(position, bitrate);
                     let object = Sent { stream, feed, position, bytes };
                     let happening = Happening::Object { connection, end, object };
                     self.send(connection, from, Class::Media, length, happening);
+                }
+                Flow::Gap { from, to, .. } => {
+                    let (from, to) = ((from.group, from.index), (to.group, to.index));
+                    self.control(node, link, Message::Gap(Gap { feed, layer: 0, from, to }));
                 }
                 Flow::Front { front, .. } => {
                     self.datagram(connection, from, Happening::Front { connection, end, stream, feed, front });
@@ -182,6 +189,16 @@ impl World {
         self.flow(to, stream);
         if missing {
             self.look(to, stream);
+        }
+    }
+
+    /// A parent says what it has no more of a feed.
+    pub(super) fn gap(&mut self, node: NodeIndex, link: LinkId, gap: &Gap) {
+        for stream in 0..self.streams.len() as StreamIndex {
+            if let Some(water) = self.water_mut(node, stream) {
+                water.gap(link, gap);
+                self.flow(node, stream);
+            }
         }
     }
 

@@ -16,9 +16,7 @@ impl World {
             for node in 0..self.nodes.len() as NodeIndex {
                 let connected = reached[node as usize] && self.nodes[node as usize].works();
                 self.progress.connected(node, stream, connected, self.now);
-                if !connected {
-                    self.delivery.excuse(node, stream);
-                }
+                self.delivery.connected(node, stream, connected, self.now);
             }
         }
     }

@@ -179,7 +179,11 @@ impl World {
             },
         };
         let node = self.connections[connection as usize].ends[usize::from(end)];
-        self.input(node, Input::Message { link: LinkId(u64::from(connection)), message });
+        let link = LinkId(u64::from(connection));
+        if let Message::Gap(gap) = &message {
+            self.gap(node, link, gap);
+        }
+        self.input(node, Input::Message { link, message });
     }
 
     /// Puts something on one of a connection's ordered streams.
