@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use levada_media::Layer;
+use levada_media::{Codec, Layer};
 use levada_media::source::{self, Source};
 
 use super::super::chunks::ChunkReader;
