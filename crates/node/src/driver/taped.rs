@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::mpsc;
 
-use levada_overlay::tape::{Answers, Begin, Line, NotedKeys, Step, TAPE_VERSION, hash_outputs};
 use levada_overlay::node::view::WhyView;
+use levada_overlay::tape::{Answers, Begin, Line, NotedKeys, Step, TAPE_VERSION, hash_outputs};
 use levada_overlay::{Config, Input, Keys, Node, Output, StreamName, Time};
 
 /// Steps that may wait for the disk; a recording that falls further behind is ended, not the node.

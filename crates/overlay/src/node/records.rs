@@ -38,6 +38,9 @@ const SYNC_HOLD: Duration = Duration::from_secs(1);
 const ANNOUNCE_HOLD: Duration = Duration::from_millis(500);
 /// What the links of a node that is about to stop cost: more than any way round it.
 const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
+/// Furthest that the epoch of an earlier life may lie ahead of this one's, in microseconds, which epochs are: a hundred
+/// years. A clock that was wrong by more is none.
+const EPOCH_AHEAD_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
 /// Records in one message are gathered up to this many bytes.
 const BATCH_LEN: usize = 32 * 1024;
 
@@ -269,7 +272,7 @@ impl Node {
                 }
             };
             if record.author == self.config.id {
-                self.own_record_returned(record.facts.kind(), record.version, now);
+                self.own_record_returned(link, &record, now);
                 continue;
             }
             match self.table.judge(record.author, record.facts.kind(), record.version, age_s) {
@@ -291,8 +294,7 @@ impl Node {
                     continue;
                 }
             }
-            if !self.keys.verify(record.author, &Record::signed_bytes(&record.body), &record.signature) {
-                self.record_refused(link, format!("the signature is not by node {}", record.author));
+            if !self.is_signed(link, &record) {
                 continue;
             }
             if let Facts::Node(node) = &record.facts
@@ -305,13 +307,34 @@ impl Node {
         }
     }
 
-    /// An earlier life of this node left a record that is newer than what it makes now: its clock went back.
-    fn own_record_returned(&mut self, kind: RecordKind, version: Version, now: Time) {
-        if kind == RecordKind::Streams && !std::mem::replace(&mut self.own.streams_told, true) {
+    /// Whether a record is by its author; tells of it if not.
+    fn is_signed(&mut self, link: LinkId, record: &Record) -> bool {
+        let good = self.keys.verify(record.author, &Record::signed_bytes(&record.body), &record.signature);
+        if !good {
+            self.record_refused(link, format!("the signature is not by node {}", record.author));
+        }
+        good
+    }
+
+    /// An earlier life of this node may have left a record of streams, or one that is newer than what it makes now: its
+    /// clock went back. All others come back over every link, and are not worth the check of a signature.
+    fn own_record_returned(&mut self, link: LinkId, record: &Record, now: Time) {
+        let streams = record.facts.kind() == RecordKind::Streams && !self.own.streams_told;
+        let newer = record.version > self.own.version;
+        if !(streams || newer) || !self.is_signed(link, record) {
+            return;
+        }
+        if streams {
+            self.own.streams_told = true;
             self.own_streams_changed(now);
         }
-        if version > self.own.version {
-            self.own.version = Version { epoch: version.epoch + 1, seq: 0 };
+        if newer {
+            let epoch = record.version.epoch;
+            if epoch - self.own.version.epoch > EPOCH_AHEAD_MAX {
+                self.record_refused(link, format!("no life of this node can have had epoch {epoch}"));
+                return;
+            }
+            self.own.version = Version { epoch: epoch + 1, seq: 0 };
             self.introduce(now);
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use levada_media::{Codec, Layer};
 use levada_media::source::{self, Source};
+use levada_media::{Codec, Layer};
 
 use super::super::chunks::ChunkReader;
 use super::*;
