@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use levada_overlay::message::{Aged, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
-use levada_overlay::record::{Facts, NodeFacts, Record, Version};
+use levada_overlay::node::view::View;
+use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, Version};
 use levada_overlay::{Config, Credential, Event, Input, Keys, LinkId, Message, Node, NodeId, Output, Time};
 
 const OWN: NodeId = NodeId([1; 32]);
@@ -119,4 +120,37 @@ fn an_own_record_of_no_possible_life_is_refused_whoever_signed_it() {
     hand_in(&mut node, record(OWN, u64::MAX, u64::MAX, node_facts("own")));
     let outputs = outputs(&mut node);
     assert_eq!((own_versions(&outputs), refusals(&outputs)), (Vec::new(), 1));
+}
+
+fn id(number: u32) -> NodeId {
+    let mut id = [9; 32];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    NodeId(id)
+}
+
+fn link_to(peer: NodeId) -> LinkFacts {
+    LinkFacts { peer, out_us: 1_000, in_us: 1_000, rtt_us: 2_000 }
+}
+
+fn has_link(view: &View, from: &str, to: &str) -> bool {
+    view.links.iter().any(|link| link.from == from && link.to == to)
+}
+
+#[test]
+fn an_author_of_invented_links_keeps_nobody_out_of_the_graph() {
+    let mut node = node();
+    let liar = NodeId([3; 32]);
+    hand_in(&mut node, record(liar, 1, 1, node_facts("liar")));
+    for seq in 0..20 {
+        let invented = (0..1_024).map(|peer| link_to(id(seq * 1_024 + peer))).collect();
+        hand_in(&mut node, record(liar, 1, u64::from(seq) + 2, Facts::Links(invented)));
+    }
+    let (late, later) = (NodeId([4; 32]), NodeId([5; 32]));
+    hand_in(&mut node, record(late, 1, 1, node_facts("late")));
+    hand_in(&mut node, record(late, 1, 2, Facts::Links(vec![link_to(later)])));
+    hand_in(&mut node, record(later, 1, 1, node_facts("later")));
+    hand_in(&mut node, record(later, 1, 2, Facts::Links(vec![link_to(late)])));
+    assert_eq!(node.counters().records_refused, 0);
+    let view = node.view();
+    assert!(has_link(&view, "late", "later") && has_link(&view, "later", "late"), "{:?}", view.links);
 }

@@ -16,7 +16,7 @@ use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
 use crate::message::{Aged, HASHES_MAX, Message};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
-use crate::table::{Offer, RECORD_REFRESH, bucket_of};
+use crate::table::{Offer, RECORD_REFRESH, Table, bucket_of};
 use crate::time::Time;
 
 /// Pause between sweeps of expired records.
@@ -129,11 +129,7 @@ impl Node {
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_INTERVAL;
             if self.table.expire(now) {
-                self.graph = Graph::default();
-                for (id, node) in self.table.nodes() {
-                    self.graph.set_transit(id, node.transit);
-                    self.graph.set_links(id, self.table.links(id));
-                }
+                self.graph = graph_of(&self.table);
                 self.graph_changed(now);
             }
             self.release_adopted(now);
@@ -182,9 +178,13 @@ impl Node {
         match kind {
             RecordKind::Node => {
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
-                self.graph.set_transit(author, transit);
-                // If it started anew, those of its former life went with it.
-                self.graph.set_links(author, self.table.links(author));
+                if self.graph.set_transit(author, transit) {
+                    // If it started anew, those of its former life went with it.
+                    self.graph.set_links(author, self.table.links(author));
+                } else {
+                    // Full of nodes that are only spoken of, or were.
+                    self.graph = graph_of(&self.table);
+                }
             }
             RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
             RecordKind::Streams => {}
@@ -425,4 +425,15 @@ impl Node {
             self.emit(Output::Send { link, message: Message::Carries { stream, yes: true } });
         }
     }
+}
+
+/// The mesh as all records tell it. Authors get their places before those they speak of.
+fn graph_of(table: &Table) -> Graph {
+    let mut graph = Graph::default();
+    let placed = table.nodes().all(|(id, node)| graph.set_transit(id, node.transit));
+    debug_assert!(placed, "a graph has room for all authors of a table");
+    for (id, _) in table.nodes() {
+        graph.set_links(id, table.links(id));
+    }
+    graph
 }
