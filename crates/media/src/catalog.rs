@@ -46,6 +46,16 @@ pub enum Codec {
     Opus,
 }
 
+impl Codec {
+    /// Whether it carries pictures; the others carry sound.
+    pub fn is_video(self) -> bool {
+        match self {
+            Self::H264 | Self::Hevc => true,
+            Self::Aac | Self::Opus => false,
+        }
+    }
+}
+
 /// Parameters by kind of track.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]

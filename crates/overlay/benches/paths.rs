@@ -49,7 +49,7 @@ fn main() {
         let lists = lists(nodes, &mut rng);
         let mut graph = Graph::default();
         for (n, links) in lists.iter().enumerate() {
-            graph.set_transit(id(n), true);
+            assert!(graph.set_transit(id(n), true));
             graph.set_links(id(n), links);
         }
         let paths = (0..ROUNDS).map(|_| {

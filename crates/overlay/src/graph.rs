@@ -20,7 +20,7 @@ type Index = u32;
 pub type Micros = u64;
 
 /// Most nodes of a graph: all authors of records, and as many that are only spoken of. Bounds what lists of links to
-/// nobody can make this node keep.
+/// nobody can make this node keep; whoever keeps the graph makes it anew, authors first, when one finds no place.
 pub const VERTICES_MAX: usize = 2 * crate::table::AUTHORS_MAX;
 
 /// The mesh as the records tell it.
@@ -49,11 +49,14 @@ struct Edge {
 }
 
 impl Graph {
-    /// Sets whether a node passes on what it did not publish.
-    pub fn set_transit(&mut self, id: NodeId, transit: bool) {
-        if let Some(at) = self.at(id) {
+    /// Sets whether a node passes on what it did not publish. Tells whether there was a place for it.
+    #[must_use]
+    pub fn set_transit(&mut self, id: NodeId, transit: bool) -> bool {
+        let at = self.at(id);
+        if let Some(at) = at {
             self.vertices[at as usize].transit = transit;
         }
+        at.is_some()
     }
 
     /// Sets the links that a node lists. An edge exists where both ends list it; its cost is the worse of both claims, so

@@ -11,7 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
 use crate::id::{NodeId, StreamName, check_node_name};
-use crate::position::{LAYERS, Resume};
+use crate::position::{LAYERS, Resume, STAMP_MAX};
 use crate::record::{RECORD_LEN_MAX, Record, RecordError, RecordKind, Version};
 
 /// Version of the protocol that this node speaks.
@@ -410,8 +410,12 @@ fn from_wire(any: wire::Any) -> Result<Message, MessageError> {
         },
         Any::Carries(carries) => Message::Carries { stream: stream(&carries.stream)?, yes: carries.yes },
         Any::Gap(gap) => {
-            let point =
-                |point: Option<wire::Point>| point.map(|p| (p.group, p.index)).ok_or(MessageError::Field("gap"));
+            let point = |point: Option<wire::Point>| {
+                point
+                    .map(|p| (p.group, p.index))
+                    .filter(|(group, _)| *group <= STAMP_MAX)
+                    .ok_or(MessageError::Field("gap"))
+            };
             let layer = u8::try_from(gap.layer).ok().filter(|layer| usize::from(*layer) < LAYERS);
             Message::Gap(Gap {
                 feed: FeedId(gap.feed),
@@ -463,7 +467,8 @@ fn stream(name: &str) -> Result<StreamName, MessageError> {
 fn resume(resume: wire::Resume) -> Result<Resume, MessageError> {
     let points: Vec<_> = resume.layers.iter().map(|point| (point.group, point.index)).collect();
     let layers = points.try_into().map_err(|_| MessageError::Field("resume.layers"))?;
-    Ok(Resume { timeline: resume.timeline, layers })
+    let resume = Resume { timeline: resume.timeline, layers };
+    resume.is_in_bounds().then_some(resume).ok_or(MessageError::Field("resume"))
 }
 
 mod wire;

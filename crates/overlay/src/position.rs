@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+/// Stamps of groups are less than this, which is far beyond all clocks, so that what follows one is at most this: the
+/// headers of media carry less than 2^62 (RFC 9000, section 16).
+pub const STAMP_MAX: u64 = 1 << 61;
+/// Largest timeline, for the same reason.
+pub const TIMELINE_MAX: u64 = 1 << 61;
+
 /// Position of an object. Totally ordered over all origins of a stream, lexicographically in the order of the fields:
 /// the commit rule then admits a change from one origin to another, and no loop (docs/decisions.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -33,6 +39,11 @@ pub struct Resume {
 }
 
 impl Resume {
+    /// Whether its stamps and its timeline can be those of a stream.
+    pub fn is_in_bounds(&self) -> bool {
+        self.timeline <= TIMELINE_MAX && self.layers.iter().all(|(group, _)| *group <= STAMP_MAX)
+    }
+
     /// Whether everything before `other` lies before this point too. Another timeline cannot be compared with, and counts
     /// as covered.
     pub fn covers(&self, other: &Self) -> bool {

@@ -10,9 +10,11 @@ use prost::Message as _;
 pub use crate::anchor::Anchor;
 use crate::credential::Credential;
 use crate::id::{NodeId, StreamName, check_node_name};
+use crate::position::{STAMP_MAX, TIMELINE_MAX};
 
-/// Largest record, in bytes: a thousand streams with the longest names fit, or 800 of shared timelines.
-pub const RECORD_LEN_MAX: usize = 96 * 1024;
+/// Largest record, in bytes: [`STREAMS_MAX`] streams with the longest names and anchors fit, and so does all else that
+/// keeps the limits below. What is made within them is within this one.
+pub const RECORD_LEN_MAX: usize = 136 * 1024;
 /// Most links that a node can list. Tuned: the degree of a mesh node is 6 to 10, a hub's a few hundred.
 pub const LINKS_MAX: usize = 1024;
 /// Most streams that one node can publish.
@@ -273,14 +275,18 @@ fn parse_streams(streams: wire::Streams) -> Result<Vec<StreamFacts>, RecordError
     }
     let parse = |stream: wire::Stream| {
         let name = StreamName::new(&stream.name).map_err(|_| RecordError::Field("stream name"))?;
-        let anchor =
-            |anchor: wire::Anchor| Anchor { timeline: anchor.timeline, dts: anchor.dts, unix_ms: anchor.unix_ms };
+        let within =
+            |number: u64, most: u64, field| (number <= most).then_some(number).ok_or(RecordError::Field(field));
+        let anchor = |anchor: wire::Anchor| {
+            let timeline = within(anchor.timeline, TIMELINE_MAX, "anchor")?;
+            Ok(Anchor { timeline, dts: anchor.dts, unix_ms: within(anchor.unix_ms, STAMP_MAX, "anchor")? })
+        };
         Ok(StreamFacts {
             name,
-            timeline: stream.timeline,
-            anchor: stream.anchor.map(anchor),
+            timeline: within(stream.timeline, TIMELINE_MAX, "timeline")?,
+            anchor: stream.anchor.map(anchor).transpose()?,
             priority: stream.priority.unwrap_or(PRIORITY_DEFAULT).min(PRIORITY_MAX),
-            stamp_at_ms: stream.stamp_at_ms,
+            stamp_at_ms: within(stream.stamp_at_ms, STAMP_MAX, "stamp")?,
             preparing: stream.preparing,
         })
     };

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,13 +66,13 @@ pub enum Answer {
     Good(bool),
 }
 
-/// Keys whose answers are noted.
+/// Keys whose answers are noted for as long as somebody is there to take them.
 pub struct NotedKeys {
     inner: Box<dyn Keys>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    answers: Weak<Mutex<Vec<Answer>>>,
 }
 
-/// The answers that [`NotedKeys`] gave since they were taken last.
+/// The answers that [`NotedKeys`] gave since they were taken last. Once this is dropped none are kept.
 #[derive(Clone, Debug)]
 pub struct Answers(Arc<Mutex<Vec<Answer>>>);
 
@@ -87,11 +87,13 @@ impl NotedKeys {
     /// Notes what `inner` answers.
     pub fn new(inner: Box<dyn Keys>) -> (Self, Answers) {
         let answers = Arc::default();
-        (Self { inner, answers: Arc::clone(&answers) }, Answers(answers))
+        (Self { inner, answers: Arc::downgrade(&answers) }, Answers(answers))
     }
 
     fn note(&self, answer: Answer) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        if let Some(answers) = self.answers.upgrade() {
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        }
     }
 }
 
@@ -249,5 +251,36 @@ pub(crate) mod hex_message {
         let bytes = super::unhex(&text).ok_or_else(|| D::Error::custom("a message that is not hexadecimal"))?;
         let message = Message::decode(bytes.into()).map_err(D::Error::custom)?;
         message.ok_or_else(|| D::Error::custom("a message that this version does not know"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoKeys;
+
+    impl Keys for NoKeys {
+        fn sign(&self, _message: &[u8]) -> [u8; 64] {
+            [0; 64]
+        }
+
+        fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
+            true
+        }
+
+        fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn answers_are_kept_only_while_there_is_a_recording() {
+        let (keys, answers) = NotedKeys::new(Box::new(NoKeys));
+        keys.sign(b"recorded");
+        assert_eq!(answers.take(), [Answer::Signed("00".repeat(64))]);
+        drop(answers);
+        assert_eq!(keys.sign(b"the recording ended"), [0; 64]);
+        assert!(keys.answers.upgrade().is_none(), "nothing is left to keep them in");
     }
 }

@@ -114,7 +114,7 @@ impl<R: Read + Seek> Source for Mp4<R> {
 
 impl Samples {
     fn frame(&self, sample: Sample, data: Bytes) -> Result<Frame, SourceError> {
-        let video = matches!(self.codec, Codec::H264 | Codec::Hevc);
+        let video = self.codec.is_video();
         let data = match self.length_size {
             4 => data,
             size if video => nal::widen(&data, size).ok_or(SourceError::Damaged("NAL unit length"))?,

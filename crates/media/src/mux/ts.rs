@@ -108,7 +108,7 @@ impl TsMuxer {
         let track = &self.tracks[at];
         let ticks = |time: i64| ((i128::from(time) * CLOCK + track.timescale / 2).div_euclid(track.timescale)) as u64;
         let (pts, dts) = (ticks(frame.pts), ticks(frame.dts));
-        let video = matches!(track.codec, Codec::H264 | Codec::Hevc);
+        let video = track.codec.is_video();
         if video && frame.keyframe || due(self.tables_at, dts, TABLES_EVERY) {
             self.tables_at = Some(dts);
             self.put_tables(out);

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::mpsc;
 
+use levada_overlay::node::view::WhyView;
 use levada_overlay::tape::{Answers, Begin, Line, NotedKeys, Step, TAPE_VERSION, hash_outputs};
-use levada_overlay::{Config, Input, Keys, Node, Output, Time};
+use levada_overlay::{Config, Input, Keys, Node, Output, StreamName, Time};
 
 /// Steps that may wait for the disk; a recording that falls further behind is ended, not the node.
 const QUEUE: usize = 16_384;
@@ -71,6 +72,11 @@ impl Taped {
         Some(output)
     }
 
+    /// See [`Node::why`]: the brain remembers paths that it computed to answer, and decides nothing.
+    pub fn why(&mut self, stream: &StreamName, now: Time) -> Option<WhyView> {
+        self.node.why(stream, now)
+    }
+
     fn note(&mut self, input: Option<Input>, at: Time) {
         if let Some(tape) = &mut self.tape {
             let outputs = hash_outputs(&std::mem::take(&mut tape.outputs));
@@ -80,17 +86,12 @@ impl Taped {
     }
 }
 
+/// What changes nothing can be asked of the brain itself.
 impl Deref for Taped {
     type Target = Node;
 
     fn deref(&self) -> &Node {
         &self.node
-    }
-}
-
-impl DerefMut for Taped {
-    fn deref_mut(&mut self) -> &mut Node {
-        &mut self.node
     }
 }
 

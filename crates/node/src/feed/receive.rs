@@ -12,6 +12,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use levada_media::object::{MAX_BODY, get_varint};
 use levada_media::{Layer, Object, ObjectError};
 use levada_overlay::message::Gap;
+use levada_overlay::position::{STAMP_MAX, TIMELINE_MAX};
 use levada_overlay::{FeedId, Inflow, Mode, Position, Resume};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::mpsc;
@@ -292,8 +293,14 @@ fn header(block: &mut BytesMut, link: levada_overlay::LinkId, feeds: &Feeds) -> 
     let used = block.len() - rest.len();
     block.advance(used);
     let layer = Layer::from_number(layer).ok_or(ReceiveError::Header)?;
+    if group >= STAMP_MAX || timeline > TIMELINE_MAX {
+        return Err(ReceiveError::Header);
+    }
     let feed = FeedId(feed);
     let inlet = feeds.get(feed, link).filter(|inlet| inlet.mode == Mode::Full).ok_or(ReceiveError::UnknownFeed)?;
     let previous = group.checked_sub(since).filter(|_| since > 0);
     Ok(Some(Target { inlet, feed, group: GroupId { group, timeline }, previous, layer, ended: false }))
 }
+
+#[cfg(test)]
+mod tests;

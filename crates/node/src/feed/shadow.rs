@@ -59,7 +59,7 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<(FeedId, Resume)> {
     for layer in &mut front.layers {
         *layer = (field()?, u32::try_from(field()?).ok()?);
     }
-    Some((feed, front))
+    front.is_in_bounds().then_some((feed, front))
 }
 
 #[cfg(test)]
@@ -75,5 +75,7 @@ mod tests {
             assert_eq!(decode(&bytes[1..len]), None);
         }
         assert_eq!(decode(&[0xff; 80]), None);
+        let far = encode(FeedId(12), &Resume { layers: [((1 << 62) - 1, 0); LAYERS], ..front });
+        assert_eq!(decode(&far[1..]), None, "a stamp that cannot be");
     }
 }

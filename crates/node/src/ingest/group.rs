@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use levada_media::{Catalog, Codec, Frame, Layer, Object};
+use levada_media::{Catalog, Frame, Layer, Object};
 use levada_overlay::Anchor;
 
 use super::others::Others;
@@ -75,7 +75,7 @@ impl GroupWriter {
     /// Prepares a broadcast; `None` if the catalog does not fit an object.
     pub fn new(publication: Publication, catalog: Catalog, origin: Origin) -> Option<Self> {
         let opener = Object::catalog(&serde_json::to_vec(&catalog).ok()?).ok()?;
-        let has_video = catalog.tracks.iter().any(|track| is_video(track.codec));
+        let has_video = catalog.tracks.iter().any(|track| track.codec.is_video());
         let facts = publication.facts();
         Some(Self {
             others: Others::watch(publication.node().clone(), facts.name.clone()),
@@ -104,7 +104,7 @@ impl GroupWriter {
     /// Writes one frame. What comes before the first keyframe cannot be decoded and is left out.
     pub fn write(&mut self, frame: &Frame) {
         let Some(track) = self.catalog.tracks.iter().find(|track| track.id == frame.track) else { return };
-        let (video, timescale) = (is_video(track.codec), i64::from(track.timescale));
+        let (video, timescale) = (track.codec.is_video(), i64::from(track.timescale));
         if self.origin != Origin::File && self.jumps(frame, timescale) {
             tracing::info!("the timestamps of the source jump; the broadcast begins anew");
             self.begin_anew();
@@ -254,8 +254,4 @@ impl Drop for GroupWriter {
         self.close();
         self.publication.log.wake();
     }
-}
-
-fn is_video(codec: Codec) -> bool {
-    matches!(codec, Codec::H264 | Codec::Hevc)
 }

@@ -25,11 +25,15 @@ impl OwnStamps {
 
     /// Another origin would give this stamp now.
     pub(super) fn follow(&mut self, stamp_ms: u64, wall_ms: u64) {
-        let lead = stamp_ms.saturating_sub(wall_ms);
-        if lead <= LEAD_MAX_MS {
-            self.lead_ms = self.lead_ms.max(lead);
+        if is_believed(stamp_ms, wall_ms) {
+            self.lead_ms = self.lead_ms.max(stamp_ms.saturating_sub(wall_ms));
         }
     }
+}
+
+/// Whether what another origin tells of the time can be true.
+fn is_believed(told_ms: u64, wall_ms: u64) -> bool {
+    told_ms.saturating_sub(wall_ms) <= LEAD_MAX_MS
 }
 
 /// Stamps of a timeline that every origin fed by the same encoder makes alike.
@@ -65,6 +69,10 @@ impl SharedStamps {
         let own = self.anchor.map(|anchor| anchor.timeline);
         let fitting = others.iter().filter_map(|facts| {
             let anchor = facts.anchor.filter(|anchor| own.is_none_or(|own| anchor.timeline > own))?;
+            // Timelines are named by the microsecond in which they began.
+            if !is_believed(anchor.timeline / 1_000, wall_ms) || !is_believed(facts.stamp_at_ms, wall_ms) {
+                return None;
+            }
             // The other one's stamps may have drifted from all wall clocks together with the encoder's clock.
             let now_ms = if facts.stamp_at_ms > 0 { facts.stamp_at_ms } else { wall_ms };
             Some((anchor, anchor.fits(dts, now_ms)?))
@@ -157,6 +165,21 @@ mod tests {
         assert_eq!(b.settle(90_000, NOW_MS, &told_low, NOT_YET), Settled::Kept);
         assert_eq!(a.settle(90_000, NOW_MS, &told_high, NOT_YET), Settled::Changed);
         assert_eq!((a.anchor, b.anchor), (Some(high), Some(high)));
+    }
+
+    #[test]
+    fn an_anchor_from_beyond_the_year_is_not_adopted() {
+        let far_ms = NOW_MS + LEAD_MAX_MS + 1;
+        let adopts = |timeline, unix_ms| {
+            let anchor = Anchor { timeline, dts: 90_000, unix_ms };
+            let mut stamps = SharedStamps::default();
+            let settled = stamps.settle(90_000, NOW_MS, &[facts(anchor, unix_ms)], NOT_YET);
+            assert_eq!(settled == Settled::Changed, stamps.anchor.is_some());
+            stamps.anchor.is_some()
+        };
+        assert!(adopts(7, NOW_MS + 5_000), "a clock that is ahead");
+        assert!(!adopts(7, far_ms), "stamps that nobody could follow");
+        assert!(!adopts(far_ms * 1_000, NOW_MS), "a timeline that would win for ever");
     }
 
     #[test]

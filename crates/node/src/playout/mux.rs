@@ -8,7 +8,7 @@ use levada_media::mux::MuxError;
 use levada_media::mux::fmp4::Fmp4Muxer;
 use levada_media::mux::ts::TsMuxer;
 use levada_media::object::CATALOG_TRACK;
-use levada_media::{Assembler, Catalog, Codec, Frame, Object};
+use levada_media::{Assembler, Catalog, Frame, Object};
 
 use super::splice::Splice;
 use super::{Chunk, Chunks, Format, Init};
@@ -120,7 +120,7 @@ impl Shaper {
         let Some(current) = self.current.as_mut() else { return };
         let Some(track) = current.catalog.tracks.iter().find(|track| track.id == frame.track) else { return };
         self.splice.place(&mut frame, track.timescale);
-        let video = matches!(track.codec, Codec::H264 | Codec::Hevc);
+        let video = track.codec.is_video();
         if self.block.capacity() < frame.data.len() + frame.data.len() / 16 + 4_096 {
             self.block.reserve(BLOCK.max(2 * frame.data.len()));
         }
@@ -177,7 +177,7 @@ fn init_of(muxer: &Fmp4Muxer) -> Init {
 }
 
 fn has_video(catalog: &Catalog) -> bool {
-    catalog.tracks.iter().any(|track| matches!(track.codec, Codec::H264 | Codec::Hevc))
+    catalog.tracks.iter().any(|track| track.codec.is_video())
 }
 
 #[cfg(test)]

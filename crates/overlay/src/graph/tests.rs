@@ -24,7 +24,7 @@ fn made<'a>(nodes: impl Iterator<Item = (usize, &'a [LinkFacts], bool)>) -> Grap
     let mut graph = Graph::default();
     for (n, links, transit) in nodes {
         graph.set_links(id(n), links);
-        graph.set_transit(id(n), transit);
+        assert!(graph.set_transit(id(n), transit));
     }
     graph
 }

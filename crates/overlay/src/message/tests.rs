@@ -61,6 +61,15 @@ fn bounds_are_held() {
     let hop = Hop { id: NodeId([1; 32]), name: "a".into(), rtt_us: 0, cost_us: 0, newest_age_us: None };
     let long = Message::TraceReply { id: 1, hops: vec![hop; TRACE_HOPS_MAX + 1] }.encode().slice(4..);
     assert_eq!(Message::decode(long), Err(MessageError::Field("trace.hops")));
+    let far = Gap { feed: FeedId(6), layer: 2, from: (1, 2), to: (u64::MAX, 0) };
+    assert_eq!(Message::decode(Message::Gap(far).encode().slice(4..)), Err(MessageError::Field("gap")));
+    for resume in [
+        Resume { timeline: u64::MAX, layers: [(1, 0); LAYERS] },
+        Resume { timeline: 1, layers: [(1, 0), (1, 0), (u64::MAX, 1)] },
+    ] {
+        let join = Join { feed: FeedId(1), stream: name("cam1"), resume: Some(resume), mode: Mode::Full };
+        assert_eq!(Message::decode(Message::Join(join).encode().slice(4..)), Err(MessageError::Field("resume")));
+    }
 }
 
 proptest! {

@@ -16,7 +16,7 @@ use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
 use crate::message::{Aged, HASHES_MAX, Message};
 use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
-use crate::table::{Offer, RECORD_REFRESH, bucket_of};
+use crate::table::{Offer, RECORD_REFRESH, Table, bucket_of};
 use crate::time::Time;
 
 /// Pause between sweeps of expired records.
@@ -38,6 +38,9 @@ const SYNC_HOLD: Duration = Duration::from_secs(1);
 const ANNOUNCE_HOLD: Duration = Duration::from_millis(500);
 /// What the links of a node that is about to stop cost: more than any way round it.
 const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
+/// Furthest that the epoch of an earlier life may lie ahead of this one's, in microseconds, which epochs are: a hundred
+/// years. A clock that was wrong by more is none.
+const EPOCH_AHEAD_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
 /// Records in one message are gathered up to this many bytes.
 const BATCH_LEN: usize = 32 * 1024;
 
@@ -126,11 +129,7 @@ impl Node {
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_INTERVAL;
             if self.table.expire(now) {
-                self.graph = Graph::default();
-                for (id, node) in self.table.nodes() {
-                    self.graph.set_transit(id, node.transit);
-                    self.graph.set_links(id, self.table.links(id));
-                }
+                self.graph = graph_of(&self.table);
                 self.graph_changed(now);
             }
             self.release_adopted(now);
@@ -183,9 +182,13 @@ impl Node {
             _ if refreshed => {}
             RecordKind::Node => {
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
-                self.graph.set_transit(author, transit);
-                // If it started anew, those of its former life went with it.
-                self.graph.set_links(author, self.table.links(author));
+                if self.graph.set_transit(author, transit) {
+                    // If it started anew, those of its former life went with it.
+                    self.graph.set_links(author, self.table.links(author));
+                } else {
+                    // Full of nodes that are only spoken of, or were.
+                    self.graph = graph_of(&self.table);
+                }
             }
             RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
             RecordKind::Streams => {}
@@ -275,7 +278,7 @@ impl Node {
                 }
             };
             if record.author == self.config.id {
-                self.own_record_returned(record.facts.kind(), record.version, now);
+                self.own_record_returned(link, &record, now);
                 continue;
             }
             match self.table.judge(record.author, record.facts.kind(), record.version, age_s) {
@@ -297,8 +300,7 @@ impl Node {
                     continue;
                 }
             }
-            if !self.keys.verify(record.author, &Record::signed_bytes(&record.body), &record.signature) {
-                self.record_refused(link, format!("the signature is not by node {}", record.author));
+            if !self.is_signed(link, &record) {
                 continue;
             }
             if let Facts::Node(node) = &record.facts
@@ -311,13 +313,34 @@ impl Node {
         }
     }
 
-    /// An earlier life of this node left a record that is newer than what it makes now: its clock went back.
-    fn own_record_returned(&mut self, kind: RecordKind, version: Version, now: Time) {
-        if kind == RecordKind::Streams && !std::mem::replace(&mut self.own.streams_told, true) {
+    /// Whether a record is by its author; tells of it if not.
+    fn is_signed(&mut self, link: LinkId, record: &Record) -> bool {
+        let good = self.keys.verify(record.author, &Record::signed_bytes(&record.body), &record.signature);
+        if !good {
+            self.record_refused(link, format!("the signature is not by node {}", record.author));
+        }
+        good
+    }
+
+    /// An earlier life of this node may have left a record of streams, or one that is newer than what it makes now: its
+    /// clock went back. All others come back over every link, and are not worth the check of a signature.
+    fn own_record_returned(&mut self, link: LinkId, record: &Record, now: Time) {
+        let streams = record.facts.kind() == RecordKind::Streams && !self.own.streams_told;
+        let newer = record.version > self.own.version;
+        if !(streams || newer) || !self.is_signed(link, record) {
+            return;
+        }
+        if streams {
+            self.own.streams_told = true;
             self.own_streams_changed(now);
         }
-        if version > self.own.version {
-            self.own.version = Version { epoch: version.epoch + 1, seq: 0 };
+        if newer {
+            let epoch = record.version.epoch;
+            if epoch - self.own.version.epoch > EPOCH_AHEAD_MAX {
+                self.record_refused(link, format!("no life of this node can have had epoch {epoch}"));
+                return;
+            }
+            self.own.version = Version { epoch: epoch + 1, seq: 0 };
             self.introduce(now);
         }
     }
@@ -408,4 +431,15 @@ impl Node {
             self.emit(Output::Send { link, message: Message::Carries { stream, yes: true } });
         }
     }
+}
+
+/// The mesh as all records tell it. Authors get their places before those they speak of.
+fn graph_of(table: &Table) -> Graph {
+    let mut graph = Graph::default();
+    let placed = table.nodes().all(|(id, node)| graph.set_transit(id, node.transit));
+    debug_assert!(placed, "a graph has room for all authors of a table");
+    for (id, _) in table.nodes() {
+        graph.set_links(id, table.links(id));
+    }
+    graph
 }

@@ -127,7 +127,7 @@ pub enum StreamState {
 
 impl Node {
     /// The tables, as they are now.
-    pub fn view(&mut self) -> View {
+    pub fn view(&self) -> View {
         View {
             node: self.name().to_owned(),
             load: LoadView {
@@ -164,7 +164,7 @@ impl Node {
         self.table.digest()
     }
 
-    fn node_views(&mut self) -> Vec<NodeView> {
+    fn node_views(&self) -> Vec<NodeView> {
         let reach = self.graph.distances(&[self.config.id], &[]);
         let view = |(id, node): (NodeId, &crate::record::NodeFacts)| NodeView {
             name: node.credential.name.clone(),
@@ -179,7 +179,7 @@ impl Node {
         nodes
     }
 
-    fn link_views(&mut self) -> Vec<LinkView> {
+    fn link_views(&self) -> Vec<LinkView> {
         let edges: Vec<_> = self.graph.edges().collect();
         let view = |(from, to, cost_us): (NodeId, NodeId, u32)| {
             let told = self.table.links(from).iter().find(|link| link.peer == to);
@@ -223,7 +223,7 @@ impl Node {
         views
     }
 
-    fn stream_views(&mut self) -> Vec<StreamView> {
+    fn stream_views(&self) -> Vec<StreamView> {
         let reach = self.graph.distances(&[self.config.id], &[]);
         let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
         for (author, facts) in self.table.streams().filter(|(_, facts)| !facts.preparing) {

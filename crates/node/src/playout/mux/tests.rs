@@ -6,8 +6,8 @@ mod tool;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use levada_media::Layer;
 use levada_media::source::{self, Source};
+use levada_media::{Codec, Layer};
 
 use super::super::chunks::ChunkReader;
 use super::*;
