@@ -26,6 +26,8 @@ type Stamp = (u64, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Water {
     pub(crate) held: Held,
+    /// Objects kept at most.
+    keep: usize,
     /// Old objects went, so what lies before the first one cannot be had back.
     trimmed: bool,
     /// What parents said is gone, as far as it reaches into what is held.
@@ -98,6 +100,11 @@ pub(crate) fn successor(position: Position) -> Position {
 }
 
 impl Water {
+    /// An empty log that will keep so many objects.
+    pub(crate) fn new(keep: usize) -> Box<Self> {
+        Box::new(Self { keep, ..Self::default() })
+    }
+
     pub(crate) fn head(&self) -> Option<Position> {
         self.held.last()
     }
@@ -229,7 +236,7 @@ impl Water {
 
     pub(crate) fn insert(&mut self, position: Position) {
         self.held.insert(position);
-        while self.held.len() > KEEP {
+        while self.held.len() > self.keep {
             self.held.pop_first();
             self.trimmed = true;
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub strangers: Vec<(usize, usize)>,
     /// Most children of a node.
     pub children_max: usize,
+    /// Objects that the log of a node keeps.
+    pub keep: usize,
     /// What links do, in the order of `links`: from the first to the second, and back. Those without an entry have a
     /// delay left to chance.
     pub impairments: Vec<[Impairment; 2]>,
@@ -71,6 +73,7 @@ impl Settings {
             links,
             strangers: Vec::new(),
             children_max: 1_000,
+            keep: crate::water::KEEP,
             impairments: Vec::new(),
             delay_us: (1_000, 40_000),
             jitter: 0.05,
@@ -375,7 +378,8 @@ impl World {
         let behind_us = self.now.as_micros().saturating_sub(timeline);
         let next = behind_us.div_ceil(OBJECT_INTERVAL.as_micros() as u64);
         self.local(node, index).published = Some(Publication { timeline, next });
-        self.local(node, index).water.get_or_insert_default();
+        let keep = self.settings.keep;
+        self.local(node, index).water.get_or_insert_with(|| Water::new(keep));
         self.input(node, Input::Publish(StreamFacts::new(stream.clone(), timeline)));
         let lives = self.nodes[node as usize].lives;
         self.at(made_at(position(timeline, next)), Happening::Produce { node, stream: index, lives });

@@ -429,7 +429,9 @@ fn everybody_finds_one_of_few_places() {
         let pairs = (0..nodes).flat_map(|a| (a + 1..nodes).map(move |b| (a, b)));
         let strangers = pairs.filter(|&(a, b)| !links.contains(&(a, b)) && !links.contains(&(b, a))).collect();
         let children_max = rng.random_range(1..4);
-        let mut world = World::new(Settings { strangers, children_max, ..Settings::new(seed, nodes, links) });
+        // A place may become free only after more time than logs usually reach back.
+        let keep = 10_000;
+        let mut world = World::new(Settings { strangers, children_max, keep, ..Settings::new(seed, nodes, links) });
         let cam = stream("cam");
         world.publish(0, &cam);
         world.run_for(2 * SECOND);

@@ -1,7 +1,7 @@
 //! Invariant 6: tables and queues stay within their bounds.
 
 use super::NodeIndex;
-use crate::water::{KEEP, Water};
+use crate::water::Water;
 
 /// Most bytes that wait at a sender because a link is cut: ten seconds of a stream, far more than the time after which a
 /// silent link is given up.
@@ -21,13 +21,8 @@ impl Bounds {
     pub(crate) fn routed(&mut self, node: NodeIndex, water: &Water, neighbours: usize) -> Option<String> {
         self.children_max = self.children_max.max(water.children.len() as u64);
         self.held_max = self.held_max.max(water.held.len() as u64);
-        if water.children.len() > neighbours {
-            return Some(format!(
-                "node {node} feeds {} children and has {neighbours} neighbours",
-                water.children.len()
-            ));
-        }
-        (water.held.len() > KEEP).then(|| format!("node {node} holds {} objects", water.held.len()))
+        let children = water.children.len();
+        (children > neighbours).then(|| format!("node {node} feeds {children} children and has {neighbours} neighbours"))
     }
 
     /// A connection came up: while an old one is given up there may be two to a neighbour, and both may have dialled.

@@ -58,7 +58,9 @@ impl World {
             Output::Route { stream, route: Some(route) } => {
                 let index = self.intern(&stream);
                 let shown = self.nodes[node as usize].clock.shows(self.now);
-                let lacks = self.local(node, index).water.get_or_insert_default().set_route(route, shown);
+                let keep = self.settings.keep;
+                let water = self.local(node, index).water.get_or_insert_with(|| Water::new(keep));
+                let lacks = water.set_route(route, shown);
                 for resume in lacks {
                     self.input(node, Input::Lacks { stream: stream.clone(), resume });
                 }
@@ -92,10 +94,10 @@ impl World {
         if self.nodes[node as usize].lives != lives {
             return;
         }
-        let now = self.now;
+        let (now, keep) = (self.now, self.settings.keep);
         let local = self.local(node, stream);
         let Some(publication) = &mut local.published else { return };
-        let water = local.water.get_or_insert_default();
+        let water = local.water.get_or_insert_with(|| Water::new(keep));
         // An encoder does not wait for a node that stands still.
         let mut next = position(publication.timeline, publication.next);
         while made_at(next) <= now {
