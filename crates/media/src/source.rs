@@ -1,5 +1,6 @@
 //! Sources: files as sequences of frames, and the loop that turns them into broadcasts without end.
 
+use std::collections::VecDeque;
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::catalog::{Catalog, Kind};
@@ -71,6 +72,12 @@ pub fn open<R: Read + Seek + Send + 'static>(mut reader: R) -> Result<Box<dyn So
     Ok(Box::new(Mp4::open(reader)?))
 }
 
+/// With reordered pictures a turn begins to be decoded before the turn before has been heard to its end: so far is read
+/// ahead, microseconds, to give frames out in the order of decoding. Tuned: the reordering of slow pictures.
+const SEAM_US: i128 = 500_000;
+/// ... and no more frames than this.
+const AHEAD_MAX: usize = 256;
+
 /// Plays a source for ever, with timestamps that go on.
 ///
 /// The period is the duration of the video track. Audio goes on without gap or overlap: each turn takes as many audio
@@ -83,6 +90,8 @@ pub struct Looped {
     lead: usize,
     turn: i64,
     period: i64,
+    /// Frames read ahead, in the order of decoding, with when they decode in microseconds.
+    ahead: VecDeque<(i128, Frame)>,
 }
 
 struct LoopTrack {
@@ -135,7 +144,7 @@ impl Looped {
                 last_dts: None,
             }
         });
-        Ok(Self { tracks: tracks.collect(), lead, turn: 0, period, source })
+        Ok(Self { tracks: tracks.collect(), lead, turn: 0, period, source, ahead: VecDeque::new() })
     }
 
     /// Its tracks.
@@ -143,8 +152,19 @@ impl Looped {
         self.source.catalog()
     }
 
-    /// The next frame; there always is one.
+    /// The next frame to be decoded; there always is one.
     pub fn next_frame(&mut self) -> Result<Frame, SourceError> {
+        let span = |ahead: &VecDeque<(i128, Frame)>| Some(ahead.back()?.0 - ahead.front()?.0);
+        while span(&self.ahead).is_none_or(|us| us < SEAM_US) && self.ahead.len() < AHEAD_MAX {
+            let frame = self.read_frame()?;
+            let scale = self.tracks.iter().find(|track| track.id == frame.track).map_or(1, |track| track.timescale);
+            let us = i128::from(frame.dts) * 1_000_000 / i128::from(scale.max(1));
+            self.ahead.insert(self.ahead.partition_point(|(earlier, _)| *earlier <= us), (us, frame));
+        }
+        self.ahead.pop_front().map(|(_, frame)| frame).ok_or(SourceError::Damaged("no frame can be played"))
+    }
+
+    fn read_frame(&mut self) -> Result<Frame, SourceError> {
         let mut rewinds = 0;
         loop {
             let Some(frame) = self.source.next_frame()? else {

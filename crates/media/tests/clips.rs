@@ -134,7 +134,11 @@ fn check(name: &str, picture: Option<&[&str]>, sound: Option<&[&str]>) {
     let mut looped = Looped::new(open(&path)).unwrap();
     let turns: Vec<Frame> = (0..3 * frames.len()).map(|_| looped.next_frame().unwrap()).collect();
     let mut last = BTreeMap::new();
+    let mut newest_s = 0.0;
     for frame in &turns {
+        let decoded_s = frame.dts as f64 / f64::from(catalog.tracks[usize::from(frame.track)].timescale);
+        assert!(decoded_s >= newest_s, "in the order of decoding, over the seam too: {decoded_s} after {newest_s}");
+        newest_s = decoded_s;
         assert!(frame.dts >= 0 && frame.pts >= frame.dts, "{frame:?}");
         let before = last.insert(frame.track, frame.clone());
         if let Some(before) = before {

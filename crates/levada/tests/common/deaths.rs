@@ -15,7 +15,11 @@ use levada_node::http::{StreamEntry, Streams};
 use serde::Serialize;
 use serde_json::Value;
 
+<<<<<<< HEAD
 use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip, clip_of, is_error, until};
+=======
+use crate::common::{DEADLINE, LEVADA, Mesh, clip_of, end, is_error, until};
+>>>>>>> quic
 use crate::feed::Feed;
 use crate::tape::{Round, Seen, Tape};
 
@@ -32,7 +36,8 @@ const GROUP: Duration = Duration::from_secs(1);
 pub const GROUP_END: Duration = Duration::from_millis(990);
 /// A stream that is not back by then is lost to the viewer.
 const GIVEN_UP: Duration = Duration::from_secs(12);
-/// Seconds of a clip that is fed once, for each round and for the start. A broken round ends its kind.
+/// Seconds of a clip, for each round and for the start: long enough that it is not looped. Where a loop begins anew, its
+/// origin itself sends the first picture 48 to 60 ms late (docs/decisions.md). A broken round ends its kind.
 const CLIP_PER_ROUND: usize = 12;
 const CLIP_EXTRA: usize = 40;
 
@@ -200,14 +205,16 @@ impl Stage {
         };
         let (viewers, publishers, recordings) = (Vec::new(), BTreeMap::new(), Vec::new());
         let mut stage = Self { kind, viewers, publishers, feed: None, recordings, since: Instant::now(), mesh };
+        let seconds = CLIP_EXTRA + rounds * CLIP_PER_ROUND;
         if kind == Kind::Origin {
-            let clip = clip_of(stage.mesh.dir.path(), "card.ts", CLIP_EXTRA + rounds * CLIP_PER_ROUND);
+            let clip = clip_of(stage.mesh.dir.path(), "card.ts", seconds);
             stage.mesh.start("r1", &[]);
             stage.feed = Some(Feed::start(&clip));
             stage.publish("pen");
             stage.publish("pen2");
         } else {
-            let publish = format!("{STREAM}={}", clip(stage.mesh.dir.path(), "card.mp4").display());
+            let clip = clip_of(stage.mesh.dir.path(), "card.mp4", seconds);
+            let publish = format!("{STREAM}={}", clip.display());
             stage.mesh.start("origin", &["--publish", &publish]);
             stage.mesh.start("r1", &[]);
         }
