@@ -309,13 +309,17 @@ impl StreamLog {
         self.state().bytes
     }
 
-    /// Bits per second over the groups held; `None` before there are two.
+    /// Bits per second of the media held, by their own time: after a repair many seconds come in one. `None` before there
+    /// is a group that is followed by the next one of its timeline.
     pub fn bitrate(&self) -> Option<u64> {
         let state = self.state();
-        let (first, last) = (state.groups.front()?, state.groups.back()?);
-        let span = last.opened_at.duration_since(first.opened_at).as_secs_f64();
-        let bytes = state.bytes - last.footprint();
-        (span > 0.0).then(|| (bytes as f64 * 8.0 / span) as u64)
+        let pairs = state.groups.iter().zip(state.groups.iter().skip(1));
+        let followed = pairs.filter_map(|(group, next)| {
+            let follows = next.id.timeline == group.id.timeline && next.previous == Some(group.id.group);
+            follows.then(|| (group.bytes as u64, next.id.group - group.id.group))
+        });
+        let (bytes, span_ms) = followed.fold((0, 0), |(bytes, ms), (len, span)| (bytes + len, ms + span));
+        (bytes * 8 * 1_000).checked_div(span_ms)
     }
 
     /// The object that opens the newest group, which is its catalog.

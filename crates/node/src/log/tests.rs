@@ -547,3 +547,18 @@ fn readers_start_at_the_newest_group_that_holds_something() {
     let step = LayerCursor::start(Layer::Base, None).next(&log, 9, &mut Vec::new(), Instant::now());
     assert!(matches!(step, LayerStep::Objects(GroupId { group: 1, .. }, _)), "{step:?}");
 }
+
+#[test]
+fn the_rate_of_media_does_not_depend_on_how_fast_they_came() {
+    let log = StreamLog::default();
+    assert_eq!(log.bitrate(), None);
+    let len = object(0, Layer::Base).wire().len() as u64;
+    // Ten seconds at once, as after a repair, then a hole, then the group that is being made.
+    let now = Instant::now();
+    for second in 0..10 {
+        log.insert(id(second * 1_000), second.checked_sub(1).map(|s| s * 1_000), object(0, Layer::Base), now);
+    }
+    log.insert(id(60_000), Some(59_000), object(0, Layer::Base), now);
+    log.insert(of(2, 61_000), None, object(0, Layer::Base), now);
+    assert_eq!(log.bitrate(), Some(len * 8));
+}
