@@ -1,6 +1,7 @@
 //! HTTP: players, the page, the API.
 
 mod api;
+mod local;
 mod viewers;
 
 use std::net::SocketAddr;
@@ -15,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{ACTION_HEADER, GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+pub use api::{GroupDigest, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
 pub use levada_overlay::node::view::WhyView as Why;
+pub use local::ACTION_HEADER;
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");

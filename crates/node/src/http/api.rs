@@ -13,6 +13,7 @@ use levada_overlay::node::view::{StreamState, View, WhyView};
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
+use super::local::is_local_action;
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
 
@@ -308,17 +309,16 @@ pub(super) async fn why(State(rooms): State<Rooms>, Path(name): Path<String>) ->
     why.map(Json).ok_or_else(|| Problem::not_found(format!("nobody publishes a stream \"{name}\"")))
 }
 
-/// Header that a request must carry that changes something: a page of another site cannot set it.
-pub const ACTION_HEADER: &str = "x-levada-action";
-
 /// Lets the children move, then stops the node. Answered when they have moved.
 pub(super) async fn drain(
     State(rooms): State<Rooms>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    if !from.ip().to_canonical().is_loopback() || !headers.contains_key(ACTION_HEADER) {
-        return Err(Problem::forbidden("a node is drained from its own machine, with: levada drain URL".to_owned()));
+    if !is_local_action(from, &headers) {
+        return Err(Problem::forbidden(
+            "a node is drained from its own machine, with: levada drain http://127.0.0.1:PORT".to_owned(),
+        ));
     }
     rooms.node.drain().await;
     rooms.node.request_stop();
