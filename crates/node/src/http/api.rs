@@ -213,6 +213,8 @@ pub struct Status {
     pub objects_delivered: u64,
     /// Objects that its muxers had to pass over.
     pub objects_lost: u64,
+    /// Objects that its muxers read and could not use.
+    pub objects_unplayable: u64,
     /// Streams of a group and layer given up because their deadline had passed.
     pub dropped: u64,
     /// Median time from an object's arrival to its hand-over to the next link, microseconds.
@@ -248,6 +250,7 @@ pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, P
         objects_duplicated: get(&stats.duplicates),
         objects_delivered: get(&stats.delivered),
         objects_lost: get(&stats.lost),
+        objects_unplayable: get(&stats.unplayable),
         dropped: get(&stats.dropped),
         forward_us_p50: stats.forward_us.quantile(0.5),
         forward_us_p99: stats.forward_us.quantile(0.99),
