@@ -1,6 +1,7 @@
 //! HTTP: players, the page, the API.
 
 mod api;
+mod local;
 mod viewers;
 
 use std::net::SocketAddr;
@@ -15,10 +16,9 @@ use tokio::task::JoinHandle;
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{
-    ACTION_HEADER, Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry,
-};
+pub use api::{Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
 pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
+pub use local::ACTION_HEADER;
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");

@@ -22,12 +22,17 @@ pub use cursor::{FrameCursor, FrameStep, LayerCursor, LayerStep};
 pub const KEEP: Duration = Duration::from_secs(10);
 /// ... but never the two newest groups (DESIGN 2), which a joiner may need.
 pub const KEEP_GROUPS: usize = 2;
-/// Most bytes of one stream's log. Tuned: 10 s at 50 Mbit/s.
+/// Most groups. Tuned: 10 s of 60 pictures that each begin a group have 600.
+pub const GROUPS_MAX: usize = 1_024;
+/// Most bytes of one stream's log, with the places for objects that are missing. Tuned: 10 s at 50 Mbit/s.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most objects of a group. Tuned: a 4K group of 10 s at 60 frames and 50 Mbit/s has 5,000.
 pub const OBJECTS_MAX: u32 = 32_768;
 /// How far an index may run ahead of the objects held; bounds what one object can make the log allocate.
 const AHEAD_MAX: usize = 8_192;
+
+/// What a place for an object takes, held or not, in bytes.
+const PLACE_LEN: usize = size_of::<Option<Held>>();
 
 /// Furthest that a parent may say to have dropped ahead of what is held, in milliseconds. Tuned: longer than any outage
 /// after which there is anything to wait for.
@@ -100,6 +105,7 @@ struct Group {
     /// Number of objects, once known.
     total: Option<u32>,
     held: u32,
+    /// Of its objects.
     bytes: usize,
     opened_at: Instant,
     newest_at: Instant,
@@ -174,7 +180,9 @@ impl StreamLog {
         if let Err(at) = state.group_at(id)
             && state.evicted.is_none_or(|evicted| id > evicted)
         {
-            state.groups.insert(at, Group::new(id, Instant::now()));
+            let now = Instant::now();
+            state.groups.insert(at, Group::new(id, now));
+            state.evict(now);
         }
         if let Some(group) = state.groups.iter_mut().find(|group| group.id == id) {
             group.total = Some(total.min(OBJECTS_MAX));
@@ -296,18 +304,22 @@ impl StreamLog {
         self.state().stats
     }
 
-    /// Bytes held.
+    /// Bytes held, with the places for objects that are missing.
     pub fn bytes(&self) -> usize {
         self.state().bytes
     }
 
-    /// Bits per second over the groups held; `None` before there are two.
+    /// Bits per second of the media held, by their own time: after a repair many seconds come in one. `None` before there
+    /// is a group that is followed by the next one of its timeline.
     pub fn bitrate(&self) -> Option<u64> {
         let state = self.state();
-        let (first, last) = (state.groups.front()?, state.groups.back()?);
-        let span = last.opened_at.duration_since(first.opened_at).as_secs_f64();
-        let bytes = state.bytes - last.bytes;
-        (span > 0.0).then(|| (bytes as f64 * 8.0 / span) as u64)
+        let pairs = state.groups.iter().zip(state.groups.iter().skip(1));
+        let followed = pairs.filter_map(|(group, next)| {
+            let follows = next.id.timeline == group.id.timeline && next.previous == Some(group.id.group);
+            follows.then(|| (group.bytes as u64, next.id.group - group.id.group))
+        });
+        let (bytes, span_ms) = followed.fold((0, 0), |(bytes, ms), (len, span)| (bytes + len, ms + span));
+        (bytes * 8 * 1_000).checked_div(span_ms)
     }
 
     /// The object that opens the newest group, which is its catalog.
@@ -330,33 +342,29 @@ impl StreamLog {
 
 impl State {
     fn insert(&mut self, id: GroupId, previous: Option<u64>, object: Object, now: Instant) -> Inserted {
-        let mut opened = false;
-        let at = match self.group_at(id) {
-            Ok(at) => at,
-            Err(_) if self.evicted.is_some_and(|evicted| id <= evicted) => return self.refuse(),
-            Err(at) => {
-                self.groups.insert(at, Group::new(id, now));
-                opened = true;
-                at
-            }
-        };
+        let place = self.group_at(id);
+        let opened = place.is_err();
+        let gone = opened && self.evicted.is_some_and(|evicted| id <= evicted);
+        let empty = Group::new(id, now);
+        if gone || !place.map_or(&empty, |at| &self.groups[at]).has_place_for(&object) {
+            return self.refuse();
+        }
+        let at = place.unwrap_or_else(|at| {
+            self.groups.insert(at, empty);
+            at
+        });
         // One origin of a shared timeline may not know what came before its first group; another one does.
         let known = &mut self.groups[at].previous;
         *known = known.or(previous.filter(|previous| *previous < id.group));
         let position = id.at(object.index);
         let len = object.wire().len();
-        if self.groups[at].bytes + len > BYTES_MAX {
-            return self.refuse();
+        let group = &mut self.groups[at];
+        let before = group.footprint();
+        if !group.insert(object, now) {
+            self.stats.duplicates += 1;
+            return Inserted::Duplicate;
         }
-        match self.groups[at].insert(object, now) {
-            Inserted::Duplicate => {
-                self.stats.duplicates += 1;
-                return Inserted::Duplicate;
-            }
-            Inserted::Refused => return self.refuse(),
-            Inserted::Newest | Inserted::Filled => {}
-        }
-        self.bytes += len;
+        self.bytes += group.footprint() - before;
         self.stats.objects += 1;
         self.stats.bytes += len as u64;
         if self.newest.is_some_and(|newest| newest >= position) {
@@ -382,13 +390,18 @@ impl State {
                 return;
             };
             let old = now.duration_since(oldest.newest_at) > KEEP;
-            if !old && self.bytes <= BYTES_MAX {
+            if !old && self.bytes <= BYTES_MAX && self.groups.len() <= GROUPS_MAX {
                 return;
             }
-            self.bytes -= oldest.bytes;
+            self.bytes -= oldest.footprint();
             self.evicted = Some(oldest.id);
             self.groups.pop_front();
         }
+    }
+
+    /// The newest group of which anything is held. One that was only told to have ended is none to start at.
+    fn newest_begun(&self) -> Option<GroupId> {
+        self.groups.iter().rev().find(|group| group.held > 0).map(|group| group.id)
     }
 
     fn newest_whole(&self) -> Option<GroupId> {
@@ -483,18 +496,29 @@ impl Group {
         self.objects.get(index as usize)?.as_ref()
     }
 
-    fn insert(&mut self, object: Object, now: Instant) -> Inserted {
+    /// Whether an object is within the bounds.
+    fn has_place_for(&self, object: &Object) -> bool {
         let index = object.index as usize;
-        let beyond = self.total.is_some_and(|total| object.index >= total);
-        if object.index >= OBJECTS_MAX || beyond || index > self.objects.len() + AHEAD_MAX {
-            return Inserted::Refused;
-        }
+        let within = object.index < self.total.unwrap_or(OBJECTS_MAX).min(OBJECTS_MAX);
+        let places = self.objects.len().max(index + 1);
+        let footprint = self.bytes + object.wire().len() + places * PLACE_LEN;
+        within && index <= self.objects.len() + AHEAD_MAX && footprint <= BYTES_MAX
+    }
+
+    /// What it takes in memory, in bytes.
+    fn footprint(&self) -> usize {
+        self.bytes + self.objects.len() * PLACE_LEN
+    }
+
+    /// Takes an object that it has a place for; `false`: it is held already.
+    fn insert(&mut self, object: Object, now: Instant) -> bool {
+        let index = object.index as usize;
         if index >= self.objects.len() {
             self.objects.resize_with(index + 1, || None);
         }
         let place = &mut self.objects[index];
         if place.is_some() {
-            return Inserted::Duplicate;
+            return false;
         }
         let layer = &mut self.layers[object.layer as usize];
         let rank = layer.partition_point(|held| *held < object.index);
@@ -503,7 +527,7 @@ impl Group {
         self.held += 1;
         self.newest_at = now;
         *place = Some(Held { object, at: now });
-        Inserted::Newest
+        true
     }
 
     /// Whether nothing more will come in this layer.

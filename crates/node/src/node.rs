@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
-use levada_overlay::record::PRIORITY_MAX;
+use levada_overlay::record::{PRIORITY_MAX, STREAMS_MAX};
 use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -74,6 +74,16 @@ pub enum NodeError {
         /// The stream.
         stream: StreamName,
         /// Who publishes it.
+        node: String,
+    },
+    /// More streams than one record tells of.
+    #[error(
+        "stream \"{stream}\" is not published: node {node} publishes {STREAMS_MAX} already; publish it at another node"
+    )]
+    TooManyStreams {
+        /// The stream.
+        stream: StreamName,
+        /// Who publishes so many.
         node: String,
     },
     /// The node is stopping.

@@ -21,6 +21,8 @@ pub struct Stats {
     pub delivered: AtomicU64,
     /// Objects that its muxers had to pass over.
     pub lost: AtomicU64,
+    /// Objects that its muxers read and could not use.
+    pub unplayable: AtomicU64,
     /// Media streams that broke the protocol.
     pub violations: AtomicU64,
     /// Viewers connected now.

@@ -1,11 +1,15 @@
-//! What records may do to a brain whose neighbour or author means ill.
+//! What records may do to a brain, whoever means ill, and what its own may not do to others.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
 use levada_overlay::message::{Aged, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use levada_overlay::node::view::View;
-use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, Version};
-use levada_overlay::{Config, Credential, Event, Input, Keys, LinkId, Message, Node, NodeId, Output, Time};
+use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, STREAMS_MAX, Version};
+use levada_overlay::{
+    Config, Credential, Event, Input, Keys, LinkId, Message, Node, NodeId, Output, StreamFacts, StreamName, Time,
+};
 
 const OWN: NodeId = NodeId([1; 32]);
 const OWN_EPOCH: u64 = 1_700_000_000_000_000;
@@ -79,14 +83,18 @@ fn hand_in(node: &mut Node, record: Record) {
     node.handle_input(Input::Message { link: LINK, message }, Time::from_micros(1_000_000));
 }
 
-/// Versions of the own records that a node sends.
-fn own_versions(outputs: &[Output]) -> Vec<Version> {
-    let records = outputs.iter().filter_map(|output| match output {
+/// The records that a node sends.
+fn records(outputs: &[Output]) -> Vec<Record> {
+    let sent = outputs.iter().filter_map(|output| match output {
         Output::Send { message: Message::Records(records), .. } => Some(records.clone()),
         _ => None,
     });
-    let parsed = records.flatten().map(|aged| aged.parse().unwrap());
-    parsed.filter(|record| record.author == OWN).map(|record| record.version).collect()
+    sent.flatten().map(|aged| aged.parse().unwrap()).collect()
+}
+
+/// Versions of the own records that a node sends.
+fn own_versions(outputs: &[Output]) -> Vec<Version> {
+    records(outputs).into_iter().filter(|record| record.author == OWN).map(|record| record.version).collect()
 }
 
 fn refusals(outputs: &[Output]) -> usize {
@@ -153,4 +161,21 @@ fn an_author_of_invented_links_keeps_nobody_out_of_the_graph() {
     assert_eq!(node.counters().records_refused, 0);
     let view = node.view();
     assert!(has_link(&view, "late", "later") && has_link(&view, "later", "late"), "{:?}", view.links);
+}
+
+#[test]
+fn more_streams_than_one_record_tells_of_find_no_room_and_make_none_that_others_refuse() {
+    let mut node = node();
+    let at = Time::from_micros(1_000_000);
+    for n in 0..STREAMS_MAX + 5 {
+        assert_eq!(node.has_room_to_publish(), n < STREAMS_MAX, "after {n}");
+        let name = StreamName::new(&format!("cam{n}")).unwrap();
+        node.handle_input(Input::Publish(StreamFacts::new(name, 7)), at);
+    }
+    node.handle_timeout(at + Duration::from_secs(1));
+    let told = records(&outputs(&mut node)).into_iter().filter_map(|record| match record.facts {
+        Facts::Streams(streams) => Some(streams.len()),
+        _ => None,
+    });
+    assert_eq!(told.last(), Some(STREAMS_MAX));
 }

@@ -15,11 +15,7 @@ use levada_node::http::{StreamEntry, Streams};
 use serde::Serialize;
 use serde_json::Value;
 
-<<<<<<< HEAD
-use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip, clip_of, is_error, until};
-=======
-use crate::common::{DEADLINE, LEVADA, Mesh, clip_of, end, is_error, until};
->>>>>>> quic
+use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip_of, is_error, until};
 use crate::feed::Feed;
 use crate::tape::{Round, Seen, Tape};
 

@@ -15,6 +15,8 @@ impl Driver {
             Ask::Publish(facts, answer) => {
                 let log = if self.water.is_published(&facts.name) {
                     Err(NodeError::AlreadyPublished { stream: facts.name, node: self.brain.name().to_owned() })
+                } else if !self.brain.has_room_to_publish() {
+                    Err(NodeError::TooManyStreams { stream: facts.name, node: self.brain.name().to_owned() })
                 } else {
                     let log = self.water.publish(&facts.name);
                     self.brain.handle_input(Input::Publish(facts), now);

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use levada_media::object::{MAX_BODY, get_varint};
+use levada_media::object::{LAYERS, MAX_BODY, get_varint};
 use levada_media::{Layer, Object, ObjectError};
 use levada_overlay::message::Gap;
 use levada_overlay::position::{STAMP_MAX, TIMELINE_MAX};
@@ -54,7 +54,11 @@ pub struct Inlet {
     report_newer: AtomicBool,
     open: AtomicBool,
     objects: AtomicU64,
-    newest_at: Mutex<Option<Instant>>,
+    opened_at: Instant,
+    /// Microseconds after `opened_at` at which the newest object came, and one: 0 is none.
+    newest_us: AtomicU64,
+    /// Per layer: what its parent dropped lies before this stamp.
+    dropped: [AtomicU64; LAYERS],
 }
 
 impl Inlet {
@@ -69,7 +73,9 @@ impl Inlet {
             report_newer: AtomicBool::new(inflow.report),
             open: AtomicBool::new(true),
             objects: AtomicU64::new(0),
-            newest_at: Mutex::default(),
+            opened_at: Instant::now(),
+            newest_us: AtomicU64::new(0),
+            dropped: Default::default(),
         }
     }
 
@@ -80,13 +86,24 @@ impl Inlet {
 
     /// When it brought its newest object, and how many it has brought.
     pub fn brought(&self) -> (Option<Instant>, u64) {
-        let at = *self.newest_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_us = self.newest_us.load(Ordering::Relaxed).checked_sub(1);
+        let at = since_us.map(|us| self.opened_at + Duration::from_micros(us));
         (at, self.objects.load(Ordering::Relaxed))
     }
 
-    fn bring(&self, objects: u64, at: Instant) {
-        self.objects.fetch_add(objects, Ordering::Relaxed);
-        *self.newest_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    fn bring(&self, at: Instant) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        // Layers come over streams of their own, each with a task.
+        let since_us = at.saturating_duration_since(self.opened_at).as_micros() as u64;
+        self.newest_us.fetch_max(since_us + 1, Ordering::Relaxed);
+    }
+
+    fn drop_before(&self, layer: Layer, stamp: u64) {
+        self.dropped[layer as usize].fetch_max(stamp, Ordering::Relaxed);
+    }
+
+    fn dropped_before(&self, layer: Layer) -> u64 {
+        self.dropped[layer as usize].load(Ordering::Relaxed)
     }
 }
 
@@ -102,8 +119,10 @@ impl Feeds {
 
     /// Closes an inlet; objects that are still on their way are passed over.
     pub fn close(&self, feed: FeedId) {
-        if let Some(inlet) = self.inlets().remove(&feed) {
+        let removed = self.inlets().remove(&feed);
+        if let Some(inlet) = removed {
             inlet.open.store(false, Ordering::Release);
+            self.skip_dropped(&inlet.log);
         }
     }
 
@@ -141,11 +160,24 @@ impl Feeds {
 
     /// Takes note that a parent dropped part of a feed.
     pub fn gap(&self, link: levada_overlay::LinkId, gap: &Gap) {
-        if let Some(inlet) = self.get(gap.feed, link)
+        if let Some(inlet) = self.get(gap.feed, link).filter(|inlet| inlet.mode == Mode::Full)
             && let Some(layer) = Layer::from_number(u64::from(gap.layer))
         {
-            inlet.log.skip(layer, gap.to.0);
-            inlet.log.wake();
+            inlet.drop_before(layer, gap.to.0);
+            self.skip_dropped(&inlet.log);
+        }
+    }
+
+    /// What all open feeds of a log have dropped will not come; what one of them dropped another may still bring.
+    fn skip_dropped(&self, log: &Arc<StreamLog>) {
+        let feeds = |inlet: &&Arc<Inlet>| inlet.mode == Mode::Full && Arc::ptr_eq(&inlet.log, log);
+        let open: Vec<Arc<Inlet>> = self.inlets().values().filter(feeds).cloned().collect();
+        for layer in Layer::ALL {
+            let dropped = open.iter().map(|inlet| inlet.dropped_before(layer)).min().unwrap_or(0);
+            if dropped > 0 {
+                log.skip(layer, dropped);
+                log.wake();
+            }
         }
     }
 }
@@ -269,7 +301,7 @@ async fn take_objects(
         let position = target.group.at(object.index);
         let (log, open) = (&target.inlet.log, &target.inlet.open);
         let now = Instant::now();
-        target.inlet.bring(1, now);
+        target.inlet.bring(now);
         let inserting = log.insert_if(open, target.group, target.previous, object, now);
         let outcome = inserting.ok_or(ReceiveError::UnknownFeed)?;
         if outcome == Inserted::Duplicate {

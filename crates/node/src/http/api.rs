@@ -13,6 +13,7 @@ use levada_overlay::node::view::{StreamState, StreamView, View, WhyView};
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
+use super::local::is_local_action;
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
 
@@ -212,6 +213,8 @@ pub struct Status {
     pub objects_delivered: u64,
     /// Objects that its muxers had to pass over.
     pub objects_lost: u64,
+    /// Objects that its muxers read and could not use.
+    pub objects_unplayable: u64,
     /// Streams of a group and layer given up because their deadline had passed.
     pub dropped: u64,
     /// Median time from an object's arrival to its hand-over to the next link, microseconds.
@@ -251,6 +254,7 @@ pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, P
         objects_duplicated: get(&stats.duplicates),
         objects_delivered: get(&stats.delivered),
         objects_lost: get(&stats.lost),
+        objects_unplayable: get(&stats.unplayable),
         dropped: get(&stats.dropped),
         forward_us_p50: stats.forward_us.quantile(0.5),
         forward_us_p99: stats.forward_us.quantile(0.99),
@@ -314,9 +318,6 @@ pub(super) async fn why(State(rooms): State<Rooms>, Path(name): Path<String>) ->
     why.map(Json).ok_or_else(|| Problem::not_found(format!("nobody publishes a stream \"{name}\"")))
 }
 
-/// Header that a request must carry that changes something: a page of another site cannot set it.
-pub const ACTION_HEADER: &str = "x-levada-action";
-
 /// Answer of `/api/v1/drain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Drained {
@@ -339,8 +340,10 @@ pub(super) async fn drain(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Json<Drained>, Problem> {
-    if !from.ip().to_canonical().is_loopback() || !headers.contains_key(ACTION_HEADER) {
-        return Err(Problem::forbidden("a node is drained from its own machine, with: levada drain URL".to_owned()));
+    if !is_local_action(from, &headers) {
+        return Err(Problem::forbidden(
+            "a node is drained from its own machine, with: levada drain http://127.0.0.1:PORT".to_owned(),
+        ));
     }
     rooms.node.drain().await;
     let streams = rooms.node.view().await?.streams.into_iter();

@@ -73,9 +73,10 @@ impl LayerCursor {
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
         let state = log.state();
-        let Some(newest) = state.groups.back().map(|group| group.id) else { return LayerStep::Wait };
+        let newest = state.newest_begun();
         let (id, at) = loop {
-            let id = *self.group.get_or_insert(newest);
+            let Some(id) = self.group.or(newest) else { return LayerStep::Wait };
+            self.group = Some(id);
             match state.place(id, self.index, self.beyond) {
                 Place::Held(at) => break (id, at),
                 Place::Moved(to) => {
@@ -99,7 +100,8 @@ impl LayerCursor {
         let pending = &indices[indices.partition_point(|index| *index < self.index)..];
         if let Some(oldest) = pending.first().and_then(|index| group.get(*index)).map(|held| held.at) {
             let age = now.duration_since(oldest);
-            if age > LAG_MAX + *self.grace.get_or_insert(age) && newest != id {
+            let late = age > LAG_MAX + *self.grace.get_or_insert(age);
+            if let Some(newest) = newest.filter(|newest| late && *newest != id) {
                 return self.skip_to(newest);
             }
             out.extend(pending.iter().take(max).filter_map(|index| group.get(*index)).map(|held| held.object.clone()));
@@ -185,10 +187,8 @@ impl FrameCursor {
     /// Takes up to `max` objects.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> FrameStep {
         let state = log.state();
-        let Some(newest) = state.groups.back().map(|group| group.id) else {
-            return FrameStep::Wait;
-        };
-        let mut id = *self.group.get_or_insert(newest);
+        let Some(mut id) = self.group.or_else(|| state.newest_begun()) else { return FrameStep::Wait };
+        self.group = Some(id);
         loop {
             let at = match state.place(id, self.index, 0) {
                 Place::Held(at) => at,

@@ -506,3 +506,59 @@ fn a_log_that_begins_with_a_group_makes_nobody_wait_for_earlier_ones() {
     assert!(matches!(cursor.next(&log, 4, &mut out, now), LayerStep::Skipped { .. }));
     assert!(matches!(cursor.next(&log, 4, &mut out, now), LayerStep::Objects(id, _) if id == first));
 }
+
+#[test]
+fn a_log_has_a_bound_of_groups_even_if_none_of_them_holds_anything() {
+    let log = StreamLog::default();
+    for stamp in 0..2 * GROUPS_MAX as u64 {
+        log.end(id(stamp), None, 1);
+    }
+    assert_eq!(log.summary().len(), GROUPS_MAX);
+}
+
+#[test]
+fn a_refused_object_leaves_nothing_behind() {
+    let log = StreamLog::default();
+    for index in [OBJECTS_MAX, AHEAD_MAX as u32 + 1] {
+        assert_eq!(put(&log, 1, object(index, Layer::Base), Instant::now()), Inserted::Refused);
+    }
+    assert_eq!((log.summary().len(), log.bytes(), log.stats().refused), (0, 0, 2));
+}
+
+#[test]
+fn places_for_objects_that_are_missing_count_as_bytes() {
+    let log = StreamLog::default();
+    let far = AHEAD_MAX as u32;
+    put(&log, 1, object(far, Layer::Base), Instant::now());
+    assert!(log.bytes() > AHEAD_MAX * PLACE_LEN, "{} bytes", log.bytes());
+    // So many of them that the oldest must go.
+    for stamp in 2..=(BYTES_MAX / (AHEAD_MAX * PLACE_LEN)) as u64 + 2 {
+        put(&log, stamp, object(far, Layer::Base), Instant::now());
+    }
+    assert!(log.bytes() <= BYTES_MAX && log.summary()[0].id > id(1));
+}
+
+#[test]
+fn readers_start_at_the_newest_group_that_holds_something() {
+    let log = StreamLog::default();
+    fill(&log, 1, 0..3);
+    log.end(id(9), None, 4);
+    assert_eq!(read(&mut FrameCursor::newest(), &log, Instant::now()), [0, 1, 2]);
+    let step = LayerCursor::start(Layer::Base, None).next(&log, 9, &mut Vec::new(), Instant::now());
+    assert!(matches!(step, LayerStep::Objects(GroupId { group: 1, .. }, _)), "{step:?}");
+}
+
+#[test]
+fn the_rate_of_media_does_not_depend_on_how_fast_they_came() {
+    let log = StreamLog::default();
+    assert_eq!(log.bitrate(), None);
+    let len = object(0, Layer::Base).wire().len() as u64;
+    // Ten seconds at once, as after a repair, then a hole, then the group that is being made.
+    let now = Instant::now();
+    for second in 0..10 {
+        log.insert(id(second * 1_000), second.checked_sub(1).map(|s| s * 1_000), object(0, Layer::Base), now);
+    }
+    log.insert(id(60_000), Some(59_000), object(0, Layer::Base), now);
+    log.insert(of(2, 61_000), None, object(0, Layer::Base), now);
+    assert_eq!(log.bitrate(), Some(len * 8));
+}

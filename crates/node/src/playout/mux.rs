@@ -12,7 +12,7 @@ use levada_media::{Assembler, Catalog, Frame, Object};
 
 use super::splice::Splice;
 use super::{Chunk, Chunks, Format, Init};
-use crate::log::{FrameCursor, FrameStep};
+use crate::log::{FrameCursor, FrameStep, GroupId};
 use crate::node::Subscription;
 use crate::stats::Stats;
 
@@ -29,6 +29,8 @@ pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<
     let mut cursor = FrameCursor::newest();
     let mut shaper = Shaper::new(format, chunks);
     let mut objects = Vec::with_capacity(BATCH);
+    // The newest group of which an object could not be played.
+    let mut warned: Option<GroupId> = None;
     loop {
         objects.clear();
         changes.mark_unchanged();
@@ -40,7 +42,11 @@ pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<
             FrameStep::Objects(id) => {
                 for object in &objects {
                     if let Err(error) = shaper.take(id.timeline, object) {
-                        tracing::warn!(error, "an object cannot be played");
+                        Stats::add(&stats.unplayable, 1);
+                        // Told once for each group; the counter tells of all.
+                        if warned.replace(id) != Some(id) {
+                            tracing::warn!(error, group = id.group, "an object cannot be played");
+                        }
                     }
                 }
             }

@@ -15,7 +15,7 @@ use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
 use crate::message::{Aged, HASHES_MAX, Message};
-use crate::record::{Facts, LinkFacts, NodeFacts, Record, RecordKind, StreamFacts, Version};
+use crate::record::{Facts, LINKS_MAX, LinkFacts, NodeFacts, Record, RecordKind, STREAMS_MAX, StreamFacts, Version};
 use crate::table::{Offer, RECORD_REFRESH, Table, bucket_of};
 use crate::time::Time;
 
@@ -80,6 +80,11 @@ impl Own {
 }
 
 impl Node {
+    /// Whether one more stream can be published: all of them are told of in one record.
+    pub fn has_room_to_publish(&self) -> bool {
+        self.streams.values().filter(|stream| stream.published.is_some()).count() < STREAMS_MAX
+    }
+
     /// Makes this node's records anew and tells everybody.
     pub(super) fn introduce(&mut self, now: Time) {
         let node = NodeFacts {
@@ -145,7 +150,7 @@ impl Node {
             let rtt_us = link.estimator.rtt()?.as_micros() as u32;
             Some(LinkFacts { peer: link.peer, out_us: told.out_us, in_us: told.in_us, rtt_us })
         };
-        let links = self.links.values().filter_map(facts).collect();
+        let links = self.links.values().filter_map(facts).take(LINKS_MAX).collect();
         self.author(Facts::Links(links), now);
     }
 
@@ -155,7 +160,8 @@ impl Node {
         let published = |stream: &super::Stream| Some(stream.published.as_ref()?.told(now));
         // Until it flows there is nothing to be known of a stream but how to make the same of the same encoder.
         let of_use = |facts: &StreamFacts| !facts.preparing || facts.anchor.is_some();
-        let streams: Vec<StreamFacts> = self.streams.values().filter_map(published).filter(of_use).collect();
+        let told = self.streams.values().filter_map(published).filter(of_use);
+        let streams: Vec<StreamFacts> = told.take(STREAMS_MAX).collect();
         if !streams.is_empty() || self.own.streams_told {
             self.own.streams_told = true;
             self.author(Facts::Streams(streams), now);

@@ -22,7 +22,8 @@ impl Bounds {
         self.children_max = self.children_max.max(water.children.len() as u64);
         self.held_max = self.held_max.max(water.held.len() as u64);
         let children = water.children.len();
-        (children > neighbours).then(|| format!("node {node} feeds {children} children and has {neighbours} neighbours"))
+        (children > neighbours)
+            .then(|| format!("node {node} feeds {children} children and has {neighbours} neighbours"))
     }
 
     /// A connection came up: while an old one is given up there may be two to a neighbour, and both may have dialled.

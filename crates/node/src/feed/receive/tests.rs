@@ -32,3 +32,44 @@ fn stamps_and_timelines_that_nobody_can_count_on_from_are_malformed() {
     assert!(matches!(read(TIMELINE_MAX, STAMP_MAX), Err(ReceiveError::Header)));
     assert!(matches!(read(TIMELINE_MAX + 1, 1), Err(ReceiveError::Header)));
 }
+
+/// The first group whose video may yet come.
+fn video_from(log: &StreamLog) -> u64 {
+    log.resume().unwrap().layers[Layer::Video as usize].0
+}
+
+#[test]
+fn what_one_feed_dropped_is_waited_for_while_another_may_bring_it() {
+    let (feeds, log) = (Feeds::default(), Arc::new(StreamLog::default()));
+    let [main, candidate, former] = [1, 2, 3].map(|feed| open(&feeds, feed, &log));
+    let other = open(&feeds, 4, &Arc::default());
+    for stamp in [1, 2, 3] {
+        let opener = Object::catalog(b"{}").unwrap();
+        log.insert(GroupId { group: stamp, timeline: 7 }, Some(stamp - 1), opener, Instant::now());
+    }
+    let drop_before = |feed, stamp| {
+        let gap = Gap { feed, layer: Layer::Video as u8, from: (1, 0), to: (stamp, 0) };
+        feeds.gap(LINK, &gap);
+    };
+    assert_eq!(video_from(&log), 1);
+    drop_before(main, 3);
+    drop_before(other, 3);
+    assert_eq!(video_from(&log), 1, "two other feeds are open");
+    drop_before(candidate, 2);
+    assert_eq!(video_from(&log), 1, "one other feed is open");
+    feeds.close(former);
+    assert_eq!(video_from(&log), 2, "both dropped what lies before");
+    feeds.close(candidate);
+    assert_eq!(video_from(&log), 3, "nobody is left to bring it");
+}
+
+#[test]
+fn a_feed_tells_how_much_it_brought_and_when_last() {
+    let inflow = Inflow { link: LINK, feed: FeedId(1), mode: Mode::Full, report: false, passed_on: false };
+    let inlet = Inlet::new(&inflow, Arc::default(), Arc::new(Watched::new(Instant::now())));
+    assert_eq!(inlet.brought(), (None, 0));
+    let at = inlet.opened_at + Duration::from_micros(1_500);
+    inlet.bring(at);
+    inlet.bring(inlet.opened_at);
+    assert_eq!(inlet.brought(), (Some(at), 2));
+}
