@@ -223,6 +223,8 @@ pub struct World {
     pub loops: u64,
     /// Objects that travelled over links.
     pub objects_moved: u64,
+    /// How often shadows were told how far a parent is.
+    pub fronts_moved: u64,
     /// Objects that came to a node that held them.
     pub duplicates: u64,
     /// Events handled.
@@ -312,6 +314,7 @@ impl World {
             bounds: Bounds::default(),
             loops: 0,
             objects_moved: 0,
+            fronts_moved: 0,
             duplicates: 0,
             events: 0,
             trace: 0,

@@ -20,6 +20,7 @@
 mod adopt;
 mod choice;
 mod repair;
+mod sizes;
 mod why;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +36,7 @@ use crate::record::StreamFacts;
 use crate::time::Time;
 
 use repair::Suspicion;
+pub use sizes::{Size, Sizes};
 pub use why::{CandidateView, SwitchView, WhyView};
 
 /// A parent that said how it stands, but has not brought a newer object within this time, is left for another one.
