@@ -92,6 +92,8 @@ struct Publication {
     timeline: u64,
     /// Number of the next object.
     next: u64,
+    /// Nothing comes from the encoder before this.
+    paused_until: Time,
 }
 
 struct SimNode {
@@ -365,7 +367,7 @@ impl World {
         let node = node as NodeIndex;
         let behind_us = self.now.as_micros().saturating_sub(timeline);
         let next = behind_us.div_ceil(OBJECT_INTERVAL.as_micros() as u64);
-        self.local(node, index).published = Some(Publication { timeline, next });
+        self.local(node, index).published = Some(Publication { timeline, next, paused_until: Time::ZERO });
         self.local(node, index).water.get_or_insert_default();
         self.input(node, Input::Publish(StreamFacts::new(stream.clone(), timeline)));
         let lives = self.nodes[node as usize].lives;
@@ -379,6 +381,14 @@ impl World {
         if self.local(node as NodeIndex, index).published.take().is_some() {
             self.input(node as NodeIndex, Input::Withdraw(stream.clone()));
             self.connectivity_changed();
+        }
+    }
+
+    /// Nothing comes from the encoder of a broadcast for a while, though its node lives; then everything comes at once.
+    pub fn pause(&mut self, node: usize, stream: &StreamName, pause: Duration) {
+        let (index, until) = (self.intern(stream), self.now + pause);
+        if let Some(publication) = &mut self.local(node as NodeIndex, index).published {
+            publication.paused_until = until;
         }
     }
 

@@ -99,6 +99,10 @@ impl World {
         let now = self.now;
         let local = self.local(node, stream);
         let Some(publication) = &mut local.published else { return };
+        if publication.paused_until > now {
+            let until = publication.paused_until;
+            return self.at(until, Happening::Produce { node, stream, lives });
+        }
         let water = local.water.get_or_insert_default();
         // An encoder does not wait for a node that stands still.
         let mut next = position(publication.timeline, publication.next);
