@@ -165,6 +165,27 @@ async fn an_origin_of_higher_priority_serves_those_who_are_nearer_to_another() {
     until("both are served by the one that is left", async || serves("pen").await).await;
 }
 
+/// Asked to stop, a publisher feeds its children until they have moved to the other origin.
+#[tokio::test]
+async fn a_publisher_that_is_asked_to_stop_is_left_first() {
+    let mesh = mesh();
+    let encoder = Encoder::start("48000", 440);
+    let _other = encoder.publish(&mesh, "pen", &["--shared"]);
+    until("r2 knows the first origin", async || origins(&mesh, "r2").await == 1).await;
+    let _viewer = mesh.view("r2", "cam").await;
+    let mut preferred = encoder.publish(&mesh, "leaf", &["--shared", "--priority", "200"]);
+    let why = async || mesh.get::<levada_node::http::Why>("r2", "/api/v1/why/cam").await;
+    let parent = async || why().await.and_then(|why| why.parent);
+    until("r2 is fed by the preferred one", async || parent().await.as_deref() == Some("leaf")).await;
+    let pid = preferred.id().unwrap().to_string();
+    tool("kill", &["-TERM", &pid]);
+    assert!(tokio::time::timeout(Duration::from_secs(10), preferred.wait()).await.unwrap().unwrap().success());
+    let why = why().await.unwrap();
+    assert_eq!(why.parent.as_deref(), Some("hub"));
+    let mut switches = why.switches.iter();
+    assert!(switches.any(|switch| switch.to == "hub" && switch.cause == "it is about to stop"), "{:?}", why.switches);
+}
+
 #[tokio::test]
 async fn origins_that_start_at_once_agree_on_a_timeline() {
     let mesh = mesh();

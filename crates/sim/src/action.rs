@@ -1,9 +1,12 @@
 //! What a scenario can do to its world, one line each.
 
+use std::time::Duration;
+
 use levada_overlay::StreamName;
 use serde::Deserialize;
 
 use crate::link::Impairment;
+use crate::units;
 use crate::world::World;
 
 /// Something that befalls the world.
@@ -38,6 +41,8 @@ pub enum Action {
     Publish(usize, StreamName),
     /// `withdraw n2 cam`.
     Withdraw(usize, StreamName),
+    /// `pause n0 cam 3s`: nothing comes from its encoder for so long, and then everything at once.
+    Pause(usize, StreamName, Duration),
 }
 
 /// Parses `n3`.
@@ -81,9 +86,16 @@ impl TryFrom<String> for Action {
             "unsubscribe" => of_stream().map(|(at, stream)| Self::Unsubscribe(at, stream))?,
             "publish" => of_stream().map(|(at, stream)| Self::Publish(at, stream))?,
             "withdraw" => of_stream().map(|(at, stream)| Self::Withdraw(at, stream))?,
+            "pause" => {
+                let (source, pause) =
+                    rest.trim().rsplit_once(' ').ok_or_else(|| format!("{text:?} names no stream"))?;
+                let (at, stream) = source.split_once(' ').ok_or_else(|| format!("{text:?} says not for how long"))?;
+                let stream = StreamName::new(stream.trim()).map_err(|error| error.to_string())?;
+                Self::Pause(node(at)?, stream, units::duration(pause)?)
+            }
             _ => {
                 return Err(format!(
-                    "{verb:?} is nothing that can be done; there are crash, stop, start, restart, stall, resume, cut, heal, link, subscribe, unsubscribe, publish, withdraw"
+                    "{verb:?} is nothing that can be done; there are crash, stop, start, restart, stall, resume, cut, heal, link, subscribe, unsubscribe, publish, withdraw, pause"
                 ));
             }
         })
@@ -97,6 +109,7 @@ impl Action {
             Self::Crash(a) | Self::Stop(a) | Self::Start(a) | Self::Restart(a) => (*a, None),
             Self::Stall(a) | Self::Resume(a) => (*a, None),
             Self::Subscribe(a, _) | Self::Unsubscribe(a, _) | Self::Publish(a, _) | Self::Withdraw(a, _) => (*a, None),
+            Self::Pause(a, ..) => (*a, None),
             Self::Cut(a, b) | Self::CutOneWay(a, b) | Self::Heal(a, b) | Self::Link(a, b, _) => {
                 (*a.max(b), Some((*a, *b)))
             }
@@ -131,6 +144,7 @@ impl Action {
             Self::Unsubscribe(node, stream) => world.unsubscribe(*node, stream),
             Self::Publish(node, stream) => world.publish(*node, stream),
             Self::Withdraw(node, stream) => world.withdraw(*node, stream),
+            Self::Pause(node, stream, pause) => world.pause(*node, stream, *pause),
         }
     }
 }
@@ -147,6 +161,8 @@ mod tests {
         assert_eq!(parse("cut n1-n2"), Ok(Action::Cut(1, 2)));
         assert!(parse("link n1-n2 delay=80ms loss=5%").is_ok());
         assert!(parse("link n1-n2 delay=80").is_err());
+        assert!(matches!(parse("pause n0 cam 3s"), Ok(Action::Pause(0, _, pause)) if pause == Duration::from_secs(3)));
+        assert!(parse("pause n0 cam").is_err());
         assert!(parse("subscribe n4").is_err());
         assert!(parse("explode n4").unwrap_err().contains("crash"));
     }

@@ -74,8 +74,8 @@ pub struct Measures {
     pub control_messages: u64,
     /// Most children of one stream at one node.
     pub children_most: u64,
-    /// Most objects of one stream held at one node.
-    pub held_most: u64,
+    /// Most outputs that a brain made of one event.
+    pub outputs_most: u64,
     /// Most connections of a node.
     pub connections_most: u64,
     /// Most bytes that waited at a sender for a cut link.

@@ -101,6 +101,8 @@ struct Publication {
     timeline: u64,
     /// Number of the next object.
     next: u64,
+    /// Nothing comes from the encoder before this.
+    paused_until: Time,
 }
 
 struct SimNode {
@@ -238,6 +240,8 @@ pub struct World {
     pub loops: u64,
     /// Objects that travelled over links.
     pub objects_moved: u64,
+    /// How often shadows were told how far a parent is.
+    pub fronts_moved: u64,
     /// Objects that came to a node that held them.
     pub duplicates: u64,
     /// Events handled.
@@ -327,6 +331,7 @@ impl World {
             bounds: Bounds::default(),
             loops: 0,
             objects_moved: 0,
+            fronts_moved: 0,
             duplicates: 0,
             events: 0,
             trace: 0,
@@ -377,7 +382,7 @@ impl World {
         let node = node as NodeIndex;
         let behind_us = self.now.as_micros().saturating_sub(timeline);
         let next = behind_us.div_ceil(OBJECT_INTERVAL.as_micros() as u64);
-        self.local(node, index).published = Some(Publication { timeline, next });
+        self.local(node, index).published = Some(Publication { timeline, next, paused_until: Time::ZERO });
         let keep = self.settings.keep;
         self.local(node, index).water.get_or_insert_with(|| Water::new(keep));
         self.input(node, Input::Publish(StreamFacts::new(stream.clone(), timeline)));
@@ -392,6 +397,14 @@ impl World {
         if self.local(node as NodeIndex, index).published.take().is_some() {
             self.input(node as NodeIndex, Input::Withdraw(stream.clone()));
             self.connectivity_changed();
+        }
+    }
+
+    /// Nothing comes from the encoder of a broadcast for a while, though its node lives; then everything comes at once.
+    pub fn pause(&mut self, node: usize, stream: &StreamName, pause: Duration) {
+        let (index, until) = (self.intern(stream), self.now + pause);
+        if let Some(publication) = &mut self.local(node as NodeIndex, index).published {
+            publication.paused_until = until;
         }
     }
 

@@ -220,16 +220,7 @@ fn random_worlds_hold_the_invariants() {
         }
         assert_agreed(&mut world, nodes, seed);
         (1..nodes).for_each(|node| world.unsubscribe(node, &cam));
-        world.run_for(5 * SECOND);
-        let moved = world.objects_moved;
-        world.run_for(5 * SECOND);
-        assert_eq!(world.objects_moved, moved, "seed {seed}: media move although nobody reads");
-        for node in 1..nodes {
-            assert!(
-                !world.brain(node).is_some_and(|brain| brain.has_state_of(&cam)),
-                "seed {seed}: state at node {node}"
-            );
-        }
+        world.check_clean(5 * SECOND);
         assert_clean(&world, seed);
     }
 }
@@ -448,6 +439,36 @@ fn everybody_finds_one_of_few_places() {
         for node in 1..nodes {
             assert_in_time(&mut world, node, &cam, seed);
         }
+        assert_clean(&world, seed);
+    }
+}
+
+/// An encoder that pauses is nobody's failure: all stay where they are, nothing is lost, and nothing is told of it.
+#[test]
+fn a_pause_of_the_encoder_moves_nobody() {
+    const NODES: usize = 12;
+    for seed in seeds(10) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let links = topology::random(NODES, 4, &mut rng);
+        let mut world = World::new(Settings { jitter: 0.0, ..Settings::new(seed, NODES, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (1..NODES).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(60 * SECOND);
+        let tree = |world: &World| (0..NODES).map(|node| world.parent(node, &cam)).collect::<Vec<_>>();
+        let counts = |world: &mut World| {
+            let counters = (0..NODES).filter_map(|node| world.brain(node).map(|brain| brain.counters()));
+            counters.map(|counters| (counters.switches, counters.records_taken)).collect::<Vec<_>>()
+        };
+        let before = (tree(&world), counts(&mut world), world.delivered());
+        for pause in [3 * SECOND, SECOND / 2, 8 * SECOND] {
+            world.pause(0, &cam, pause);
+            world.run_for(pause + 5 * SECOND);
+            assert_eq!(tree(&world), before.0, "seed {seed}: the tree after a pause of {pause:?}");
+            assert_eq!(counts(&mut world), before.1, "seed {seed}: switches and records after a pause of {pause:?}");
+        }
+        assert!(world.delivered() - before.2 > 26 * 50 * (NODES as u64 - 1), "seed {seed}");
         assert_clean(&world, seed);
     }
 }

@@ -21,6 +21,7 @@ mod admission;
 mod adopt;
 mod choice;
 mod repair;
+mod sizes;
 mod why;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +38,7 @@ use crate::time::Time;
 
 use admission::Refused;
 use repair::{DEAD_PATIENCES, Suspicion};
+pub use sizes::{Size, Sizes};
 pub use why::{CandidateView, RefusedView, SwitchView, WhyView};
 
 /// A parent that said how it stands, but has not brought a newer object within this time, is left for another one.

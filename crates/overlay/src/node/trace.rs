@@ -16,7 +16,7 @@ const PATIENCE_STEP: Duration = Duration::from_millis(150);
 /// No node waits less than this: the way up from it may be long. Tuned.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// Most questions under way.
-const OPEN_MAX: usize = 256;
+pub(super) const OPEN_MAX: usize = 256;
 
 /// Questions passed on and not answered yet.
 #[derive(Debug, Default)]
@@ -34,6 +34,11 @@ struct Question {
 }
 
 impl Traces {
+    /// Questions under way.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn due(&self) -> Time {
         self.open.values().map(|question| question.deadline).min().unwrap_or(Time::NEVER)
     }

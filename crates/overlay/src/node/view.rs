@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Node;
-pub use super::streams::{CandidateView, RefusedView, SwitchView, WhyView};
+pub use super::streams::{CandidateView, RefusedView, Size, Sizes, SwitchView, WhyView};
 use crate::id::{NodeId, StreamName};
 use crate::message::{Mode, Supply};
 use crate::record::StreamFacts;

@@ -1,5 +1,7 @@
 //! Invariant 6: tables and queues stay within their bounds.
 
+use levada_overlay::node::view::{Size, Sizes};
+
 use super::NodeIndex;
 use crate::water::Water;
 
@@ -7,23 +9,39 @@ use crate::water::Water;
 /// silent link is given up.
 const BACKLOG_LEN_MAX: u64 = 16_000_000;
 
+/// Most outputs of one event. Tuned: a thousand nodes' records at once, or a hundred streams over a hundred links.
+const OUTPUTS_MAX: usize = 20_000;
+
 /// The greatest of what was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     pub(crate) children_max: u64,
-    pub(crate) held_max: u64,
     pub(crate) connections_max: u64,
     pub(crate) backlog_max: u64,
+    pub(crate) outputs_max: u64,
 }
 
 impl Bounds {
     /// A node's route of a stream changed: it feeds each neighbour at most once.
     pub(crate) fn routed(&mut self, node: NodeIndex, water: &Water, neighbours: usize) -> Option<String> {
         self.children_max = self.children_max.max(water.children.len() as u64);
-        self.held_max = self.held_max.max(water.held.len() as u64);
-        let children = water.children.len();
-        (children > neighbours)
-            .then(|| format!("node {node} feeds {children} children and has {neighbours} neighbours"))
+        (water.children.len() > neighbours)
+            .then(|| format!("node {node} feeds {} children and has {neighbours} neighbours", water.children.len()))
+    }
+
+    /// What the tables of a node's brain hold, against their written limits; and in a world of so many nodes there are no
+    /// others to know of.
+    pub(crate) fn tables(&self, node: NodeIndex, sizes: &Sizes, nodes: usize) -> Option<String> {
+        let known = [("vertices", Size { limit: nodes, ..sizes.vertices })];
+        let over = |(_, size): &(&str, Size)| size.held > size.limit;
+        let (table, size) = sizes.tables().into_iter().chain(known).find(over)?;
+        Some(format!("node {node} holds {} {table}, {} at most", size.held, size.limit))
+    }
+
+    /// A brain has handed out what one event made of it.
+    pub(crate) fn answered(&mut self, node: NodeIndex, outputs: usize) -> Option<String> {
+        self.outputs_max = self.outputs_max.max(outputs as u64);
+        (outputs > OUTPUTS_MAX).then(|| format!("node {node} made {outputs} outputs of one event"))
     }
 
     /// A connection came up: while an old one is given up there may be two to a neighbour, and both may have dialled.

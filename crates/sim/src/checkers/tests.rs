@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use levada_overlay::node::view::{Size, Sizes};
 use levada_overlay::{FeedId, LinkId, Message, Position, Time};
 
 use super::*;
@@ -75,14 +76,38 @@ fn disagreement_and_leftovers_are_seen() {
     let nodes = |digest| [(0, 0, vec![1]), (1, 1, vec![9]), (2, 0, vec![digest])].into_iter();
     assert_eq!(differing(nodes(1)), None, "other components may differ");
     assert_eq!(differing(nodes(2)), Some((0, 2)));
-    assert!(Clean::begin(5).end(5, &[]).is_none());
-    assert!(Clean::begin(5).end(6, &[]).is_some());
-    assert!(Clean::begin(5).end(5, &[(1, 0)]).is_some());
+    let moved = |objects, fronts| Clean { objects, fronts };
+    let end = |now, held: &[Sizes]| moved(5, 7).end(now, (0..).zip(held.iter().copied()));
+    assert_eq!(end(moved(5, 7), &[empty()]), None);
+    assert!(end(moved(6, 7), &[]).is_some() && end(moved(5, 8), &[]).is_some());
+    let one = Size { held: 1, limit: 4 };
+    assert!(end(moved(5, 7), &[empty(), Sizes { feeds: one, ..empty() }]).is_some());
+    assert!(end(moved(5, 7), &[Sizes { pauses: one, ..empty() }]).is_some());
+}
+
+fn empty() -> Sizes {
+    let none = Size { held: 0, limit: 4 };
+    Sizes {
+        streams: none,
+        feeds: none,
+        children: none,
+        pauses: none,
+        adopted: none,
+        traces: none,
+        records: none,
+        vertices: none,
+    }
 }
 
 #[test]
 fn overflow_is_seen() {
     let mut bounds = Bounds::default();
+    let five = Size { held: 5, limit: 4 };
+    assert_eq!(bounds.tables(0, &empty(), 3), None);
+    assert!(bounds.tables(0, &Sizes { feeds: five, ..empty() }, 3).is_some());
+    assert!(bounds.tables(0, &Sizes { records: five, ..empty() }, 3).is_some());
+    assert!(bounds.tables(0, &Sizes { vertices: Size { held: 4, limit: 9 }, ..empty() }, 3).is_some(), "who is that?");
+    assert!(bounds.answered(0, 1_000).is_none() && bounds.answered(0, usize::MAX).is_some());
     let mut water = Water::default();
     water.children.insert((LinkId(1), FeedId(1)), crate::water::Child::default());
     assert!(bounds.routed(0, &water, 1).is_none());

@@ -31,8 +31,13 @@ impl World {
 
     /// Carries out what a brain wants, and notes when it wants to be woken.
     fn drain(&mut self, node: NodeIndex) {
+        let mut outputs = 0;
         while let Some(output) = self.nodes[node as usize].brain.as_mut().and_then(Node::poll_output) {
             self.carry_out(node, output);
+            outputs += 1;
+        }
+        if let Some(seen) = self.bounds.answered(node, outputs) {
+            self.violate("tables stay within their bounds", seen);
         }
         let entry = &mut self.nodes[node as usize];
         let Some(brain) = &entry.brain else { return };
@@ -97,6 +102,10 @@ impl World {
         let (now, keep) = (self.now, self.settings.keep);
         let local = self.local(node, stream);
         let Some(publication) = &mut local.published else { return };
+        if publication.paused_until > now {
+            let until = publication.paused_until;
+            return self.at(until, Happening::Produce { node, stream, lives });
+        }
         let water = local.water.get_or_insert_with(|| Water::new(keep));
         // An encoder does not wait for a node that stands still.
         let mut next = position(publication.timeline, publication.next);
@@ -138,6 +147,7 @@ impl World {
                     self.control(node, link, Message::Gap(Gap { feed, layer: 0, from, to }));
                 }
                 Flow::Front { front, .. } => {
+                    self.fronts_moved += 1;
                     self.datagram(connection, from, Happening::Front { connection, end, stream, feed, front });
                 }
             }

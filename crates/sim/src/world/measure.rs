@@ -113,17 +113,17 @@ impl World {
             (0..self.nodes.len()).for_each(|node| self.unsubscribe(node, &stream));
         }
         self.run_for(grace);
-        let clean = Clean::begin(self.objects_moved);
+        let moved = self.moved();
         self.run_for(grace);
-        let mut leftover = Vec::new();
-        for (index, stream) in self.streams.iter().enumerate() {
-            let has_state = |node: &SimNode| node.brain.as_ref().is_some_and(|brain| brain.has_state_of(stream));
-            let left = self.node_indices().filter(|node| has_state(&self.nodes[*node as usize]));
-            leftover.extend(left.map(|node| (node, index as StreamIndex)));
-        }
-        if let Some(seen) = clean.end(self.objects_moved, &leftover) {
+        let held =
+            self.node_indices().filter_map(|node| Some((node, self.nodes[node as usize].brain.as_ref()?.sizes())));
+        if let Some(seen) = moved.end(self.moved(), held) {
             self.violate("nothing is left after the last leave", seen);
         }
+    }
+
+    fn moved(&self) -> Clean {
+        Clean { objects: self.objects_moved, fronts: self.fronts_moved }
     }
 
     /// Takes over what the checks at the end found.
@@ -215,7 +215,7 @@ impl World {
             record_bytes_per_s_busiest: record_max,
             control_messages: self.traffic.messages,
             children_most: self.bounds.children_max,
-            held_most: self.bounds.held_max,
+            outputs_most: self.bounds.outputs_max,
             connections_most: self.bounds.connections_max,
             backlog_bytes_most: self.bounds.backlog_max,
             planned_most: self.queue.len_most(),

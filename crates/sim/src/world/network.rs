@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use levada_overlay::{Input, LinkId, Message, Neighbour, Time};
+use levada_overlay::{Input, LinkId, Message, Neighbour, Node, Time};
 use rand::Rng as _;
 
 use super::{End, Happening, NodeIndex, Parcel, World, id_of, name_of, named};
@@ -278,6 +278,10 @@ impl World {
             return;
         }
         self.later(COUNT_INTERVAL, Happening::Count { node, lives });
+        let sizes = self.nodes[node as usize].brain.as_ref().map(Node::sizes);
+        if let Some(seen) = sizes.and_then(|sizes| self.bounds.tables(node, &sizes, self.nodes.len())) {
+            self.violate("tables stay within their bounds", seen);
+        }
         for connection in self.nodes[node as usize].connections.clone() {
             let Some(end) = self.end_at(connection, node) else { continue };
             let wire = &mut self.wires[self.connections[connection as usize].wires[usize::from(end)] as usize];

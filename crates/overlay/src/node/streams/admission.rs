@@ -9,7 +9,7 @@ use crate::message::{ALTERNATES_MAX, FeedId, Join, Message, Mode, Refusal};
 use crate::time::Time;
 
 /// Most streams with state at a node; a join for one more is refused. Tuned: ten times what the issue asks for.
-const STREAMS_MAX: usize = 4_096;
+pub(super) const STREAMS_MAX: usize = 4_096;
 /// Share of the bandwidth that new feeds leave to those that go on elsewhere after a death. Tuned.
 const REPAIR_RESERVE: f64 = 0.1;
 /// What a busy node named counts for this long. Tuned: it is asked again while the stream is still wanted.

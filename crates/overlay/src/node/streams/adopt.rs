@@ -13,7 +13,7 @@ const NEVER_FED: Duration = Duration::from_secs(3);
 /// Nodes dialled at once for one stream: the nearest that may live, and those further up in case they do not.
 const DIALS: usize = 3;
 /// Nodes adopted at once, over all streams.
-const ADOPTED_MAX: usize = 64;
+pub(super) const ADOPTED_MAX: usize = 64;
 
 impl Node {
     /// Dials nodes further up that could feed a stream: those that a busy parent named, the ancestors from the nearest
