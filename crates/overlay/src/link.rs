@@ -109,6 +109,11 @@ impl Estimator {
         self.provisional = true;
     }
 
+    /// Whether no echo has come yet: what is known of the link is the time that its handshake took.
+    pub fn is_provisional(&self) -> bool {
+        self.provisional
+    }
+
     /// A probe leaves at `now`; gives its nonce.
     pub fn probe(&mut self, now: Time) -> u64 {
         if self.open.len() == PROBES_OPEN_MAX {

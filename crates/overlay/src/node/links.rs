@@ -108,7 +108,8 @@ impl Node {
         self.send(link, Message::Hello(hello));
         self.send(link, Message::Digest(self.table.digest()));
         self.tell_carried(link);
-        self.own_links_changed(now);
+        // The mesh is told once the first echo is here.
+        self.graph_changed(now);
     }
 
     /// The transport says that a link is gone.

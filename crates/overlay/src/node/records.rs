@@ -146,6 +146,10 @@ impl Node {
         self.own.links_made = now;
         self.own.good_left = self.own.good_left.saturating_sub(1);
         let facts = |link: &super::Link| {
+            if link.estimator.is_provisional() {
+                // The first echo is under way; telling twice would double what a mesh hears that starts.
+                return None;
+            }
             let told = if self.drain_until.is_some() { LEAVING } else { link.estimator.told()? };
             let rtt_us = link.estimator.rtt()?.as_micros() as u32;
             Some(LinkFacts { peer: link.peer, out_us: told.out_us, in_us: told.in_us, rtt_us })
