@@ -199,7 +199,8 @@ impl Node {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        let before = entry.estimator.told();
+        // A link that is measured for the first time is good news, whatever its handshake took.
+        let before = entry.estimator.told().filter(|_| !entry.estimator.is_provisional());
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
             self.tell_cost(link, before, now);
