@@ -10,10 +10,17 @@ use crate::io::LinkId;
 use crate::message::Supply;
 use crate::time::Time;
 
-/// Parents within this factor of the least metric are equal (DESIGN 3).
-const EQUAL_RATIO: f64 = 1.25;
+/// Parents within this factor of the least metric are equal. Tuned: 1.25 (DESIGN 3) saves less long haul.
+const EQUAL_RATIO: f64 = 1.4;
 /// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
 const EQUAL_MAX_US: Micros = 40_000;
+/// Percent of a parent's own way that counts beside the link from it. At 100 the tree is that of shortest paths, at 0 Prim's,
+/// that of the shortest links; between them both are near (Alpert, Hu, Huang, Kahng and Karger, "Prim-Dijkstra tradeoffs
+/// for improved performance-driven routing tree design", 1995). Tuned on measured cities (docs/decisions.md).
+const WAY_PERCENT: Micros = 50;
+/// Percent of its price that a parent counts if it carries the stream already, as nothing is carried further for it. Tuned:
+/// decides between parents that cost about the same.
+const CARRIES_PERCENT: Micros = 90;
 /// Patiences that a candidate gets to answer.
 const ANSWER_PATIENCES: u32 = 2;
 /// Patiences for which one that takes over from a parent that lives must have flowed before that one is left. Tuned: its own
@@ -34,8 +41,15 @@ pub(super) struct Choice {
     pub(super) metric: Micros,
     /// Microseconds of the last link.
     pub(super) cost: Micros,
-    pub(super) hops: u16,
     pub(super) carries: bool,
+}
+
+impl Choice {
+    /// What counts in the order of preference: the link by which the tree grows, and a share of the way before it.
+    fn price(&self) -> Micros {
+        let way = (self.metric - self.cost) * WAY_PERCENT / 100;
+        (way + self.cost) * if self.carries { CARRIES_PERCENT } else { 100 } / 100
+    }
 }
 
 /// Why a neighbour is no possible parent now.
@@ -129,7 +143,7 @@ impl Node {
         }
         let cost = Micros::from(self.cost_from(link));
         let carries = peer.hops == 0 || link.carries.contains(name);
-        Ok(Choice { link: id, metric: peer.metric + cost, cost, hops: peer.hops + 1, carries })
+        Ok(Choice { link: id, metric: peer.metric + cost, cost, carries })
     }
 
     /// This node's own distance, in microseconds.
@@ -365,15 +379,51 @@ impl Node {
     }
 }
 
-/// In the order of preference: whoever is about as near as the nearest, and of those one that already carries the
-/// stream, then the one next door: a tree whose branches part late is cheaper than one of shortest paths, whose long
-/// links run side by side.
+/// In the order of preference: those who are about as near as the nearest by their price, then the others by their metric.
+/// Where the next link is cheap, the way may be longer: a tree whose branches part late is cheaper than one of shortest
+/// paths, whose long links run side by side.
 fn sorted(mut choices: Vec<Choice>) -> Vec<Choice> {
     let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
     let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
     choices.sort_by_key(|choice| {
-        let preference = (choice.metric <= equal).then_some((!choice.carries, choice.cost, choice.hops));
-        (preference.is_none(), preference, choice.metric, choice.link)
+        let price = (choice.metric <= equal).then(|| choice.price());
+        (price.is_none(), price, choice.metric, choice.link)
     });
     choices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(link: u64, way_ms: u64, link_ms: u64, carries: bool) -> Choice {
+        let cost = link_ms * 1_000;
+        Choice { link: LinkId(link), metric: way_ms * 1_000 + cost, cost, carries }
+    }
+
+    fn preferred(choices: &[Choice]) -> Vec<u64> {
+        sorted(choices.to_vec()).iter().map(|choice| choice.link.0).collect()
+    }
+
+    #[test]
+    fn a_short_link_to_a_longer_way_is_preferred() {
+        let (direct, next_door) = (choice(1, 0, 100, true), choice(2, 105, 2, false));
+        assert_eq!(preferred(&[direct, next_door]), [2, 1]);
+    }
+
+    #[test]
+    fn a_way_that_is_far_longer_is_not_made_up_for() {
+        let (direct, next_door) = (choice(1, 0, 90, true), choice(2, 130, 2, true));
+        assert_eq!(preferred(&[next_door, direct]), [1, 2]);
+        let (direct, next_door) = (choice(1, 0, 200, true), choice(2, 240, 2, true));
+        assert_eq!(preferred(&[next_door, direct]), [1, 2], "40 ms are too much even where they are few percent");
+    }
+
+    #[test]
+    fn of_about_equal_ones_the_one_that_carries_is_preferred() {
+        let (idle, carries) = (choice(1, 20, 10, false), choice(2, 20, 11, true));
+        assert_eq!(preferred(&[idle, carries]), [2, 1]);
+        let (idle, carries) = (choice(1, 20, 10, false), choice(2, 20, 14, true));
+        assert_eq!(preferred(&[carries, idle]), [1, 2]);
+    }
 }
