@@ -386,8 +386,27 @@ impl Node {
             stream.suspicion = None;
             before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
         }
+        self.leave_rings(&name, now);
         self.note_ancestors(&name);
         self.reconsider(&name, now);
+    }
+
+    /// Nodes that want no objects, or never had any, are not kept apart by the commit rule: some of them may have come to ask
+    /// each other in a ring, which would last for ever. Whoever finds itself above its own parent leaves.
+    fn leave_rings(&mut self, name: &StreamName, now: Time) {
+        let here = self.config.id;
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let never_fed = stream.history.is_empty();
+        let rings = |upstream: &mut Upstream, full: bool| {
+            (full || upstream.mode == Mode::Shadow) && upstream.path().contains(&here)
+        };
+        let main = stream.main.take_if(|main| rings(main, false));
+        let candidate = stream.candidate.take_if(|candidate| rings(candidate, never_fed));
+        for gone in main.into_iter().chain(candidate) {
+            stream.avoid.insert(gone.link, now + RETRY);
+            self.feeds.remove(&gone.feed);
+            self.outputs.push_back(Output::Send { link: gone.link, message: Message::Leave(gone.feed) });
+        }
     }
 
     /// The commit rule is met: the feed brought an object newer than everything held.
@@ -670,8 +689,10 @@ impl Node {
         let published = stream.is_some_and(|stream| stream.published.is_some());
         // While a verdict is out nothing has changed for those below.
         let parent = stream.and_then(|stream| stream.former.as_ref().or(stream.main.as_ref()));
-        let above = parent.map_or(&[][..], Upstream::path);
-        let known = published || !above.is_empty() && above.len() < TRACE_HOPS_MAX;
+        let asked = stream.and_then(|stream| stream.candidate.as_ref());
+        // A node that waits tells whom it asks, so that rings show.
+        let above = parent.or(asked).map_or(&[][..], Upstream::path);
+        let known = above.len() < TRACE_HOPS_MAX;
         let path = if known { above.iter().copied().chain([self.config.id]).collect() } else { Arc::default() };
         let own = parent.filter(|_| !published).and_then(|parent| self.links.get(&parent.link));
         let own = own.map_or(Duration::ZERO, |link| link.estimator.patience());
