@@ -19,7 +19,7 @@ pub mod units;
 mod water;
 mod world;
 
-pub use action::Action;
+pub use action::{Action, NodeRef, pair};
 pub use checkers::Violation;
 pub use link::{Burst, Impairment};
 pub use run::run;

@@ -1,0 +1,457 @@
+//! The lab's file: nodes and links, streams and who watches them, a script, and what is expected. TOML, unknown keys
+//! refused; examples/lab/ has some, docs/lab.md explains every key.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use levada_overlay::{StreamName, check_node_name};
+use levada_sim::{Action, Impairment, NodeRef, pair, units};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::check::Check;
+use crate::notation::expand;
+
+/// Largest file, in bytes.
+const FILE_LEN_MAX: u64 = 1024 * 1024;
+/// Most nodes: each is a process of some 20 MB.
+const NODES_MAX: usize = 100;
+/// Time for what a step expects to come true, unless it says otherwise. Tuned: a busy machine with 2 cores.
+const WITHIN: Duration = Duration::from_secs(20);
+/// The source that is built in.
+pub const TESTCARD: &str = "testcard";
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// It cannot be read.
+    #[error("lab file {0} cannot be read")]
+    Unreadable(PathBuf, #[source] std::io::Error),
+    /// It is longer than any lab.
+    #[error("lab file {0} is larger than {FILE_LEN_MAX} bytes")]
+    TooLarge(PathBuf),
+    /// It is no TOML, or has keys or lines that mean nothing.
+    #[error("lab file {0} is not understood")]
+    Syntax(PathBuf, #[source] Box<toml::de::Error>),
+    /// It contradicts itself.
+    #[error("lab file {0}: {1}")]
+    Content(PathBuf, String),
+}
+
+/// The same, of a text that is in no file yet.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    Syntax(Box<toml::de::Error>),
+    Content(String),
+}
+
+/// The name of a node in a line of a script.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(pub String);
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl NodeRef for Name {
+    fn parse(text: &str) -> Result<Self, String> {
+        check_node_name(text).map_err(|error| error.to_string())?;
+        if text.contains('-') {
+            return Err(format!("{text:?} has a hyphen, which stands for a link in a lab; write n1"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A checked file.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// Names, in the order in which they appear.
+    pub nodes: Vec<String>,
+    /// Those that only watch.
+    pub leaves: BTreeSet<String>,
+    /// Those whose pages are for people.
+    pub pops: Vec<String>,
+    /// Those that the script starts.
+    pub late: BTreeSet<String>,
+    /// Who is linked with whom, and how.
+    pub links: Vec<Link>,
+    /// What is published.
+    pub streams: Vec<Stream>,
+    /// Who watches what from the beginning.
+    pub viewers: Vec<(String, StreamName)>,
+    /// The script.
+    pub steps: Vec<Step>,
+    /// What must hold over the whole run.
+    pub always: Vec<Check>,
+}
+
+/// A link.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// One end.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// What it does in both directions.
+    pub impairment: Impairment,
+    /// Whether the script heals it first.
+    pub late: bool,
+}
+
+/// A stream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// Its name.
+    #[serde(deserialize_with = "de_stream")]
+    pub name: StreamName,
+    /// Nodes that publish it from the beginning.
+    #[serde(default, deserialize_with = "de_names")]
+    pub at: Vec<String>,
+    /// `testcard`, or a video beside the lab file.
+    #[serde(default = "usual_source")]
+    pub source: String,
+}
+
+/// A step of the script: it waits, does something, and sees to it that something holds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What happens, for people.
+    #[serde(default)]
+    pub about: String,
+    /// Not before this long after the mesh was ready.
+    #[serde(default, deserialize_with = "de_duration_maybe")]
+    pub at: Option<Duration>,
+    /// This long after the step before.
+    #[serde(default, deserialize_with = "de_duration_maybe")]
+    pub after: Option<Duration>,
+    /// Not before all this holds.
+    #[serde(default, deserialize_with = "de_checks")]
+    pub when: Vec<Check>,
+    /// What is done.
+    #[serde(default, rename = "do", deserialize_with = "de_actions")]
+    pub actions: Vec<Action<Name>>,
+    /// What must come true, all at one time.
+    #[serde(default, deserialize_with = "de_checks")]
+    pub expect: Vec<Check>,
+    /// How soon.
+    #[serde(default = "usual_within", deserialize_with = "units::de_duration")]
+    pub within: Duration,
+    /// How long viewers are observed at least, counted from what was done.
+    #[serde(default, deserialize_with = "de_duration_maybe")]
+    pub watch: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    about: String,
+    #[serde(default, deserialize_with = "de_lines")]
+    nodes: Vec<String>,
+    #[serde(default, deserialize_with = "de_names")]
+    leaves: Vec<String>,
+    #[serde(default, deserialize_with = "de_names")]
+    pops: Vec<String>,
+    #[serde(default, deserialize_with = "de_names")]
+    late: Vec<String>,
+    /// What every link does unless it says otherwise.
+    #[serde(default)]
+    link: String,
+    #[serde(deserialize_with = "de_lines")]
+    links: Vec<String>,
+    #[serde(default, deserialize_with = "de_lines")]
+    late_links: Vec<String>,
+    #[serde(default, deserialize_with = "de_lines")]
+    viewers: Vec<String>,
+    #[serde(default, deserialize_with = "de_checks")]
+    always: Vec<Check>,
+    #[serde(default, rename = "stream")]
+    streams: Vec<Stream>,
+    #[serde(default, rename = "step")]
+    steps: Vec<Step>,
+}
+
+impl Lab {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, LabError> {
+        let unreadable = |error| LabError::Unreadable(path.to_owned(), error);
+        if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_LEN_MAX {
+            return Err(LabError::TooLarge(path.to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mut lab = Self::parse(&text).map_err(|what| match what {
+            Wrong::Syntax(error) => LabError::Syntax(path.to_owned(), error),
+            Wrong::Content(what) => LabError::Content(path.to_owned(), what),
+        })?;
+        let beside = path.parent().unwrap_or(Path::new("."));
+        for stream in lab.streams.iter_mut().filter(|stream| stream.source != TESTCARD) {
+            stream.source = beside.join(&stream.source).display().to_string();
+        }
+        Ok(lab)
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
+        let file: File = toml::from_str(text).map_err(|error| Wrong::Syntax(Box::new(error)))?;
+        Self::check(file).map_err(Wrong::Content)
+    }
+
+    /// Whether two nodes are linked.
+    pub fn linked(&self, a: &str, b: &str) -> bool {
+        self.links.iter().any(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a))
+    }
+
+    /// Those that a node has links with.
+    pub fn neighbours<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links.iter().filter_map(move |link| match node {
+            node if node == link.a => Some(link.b.as_str()),
+            node if node == link.b => Some(link.a.as_str()),
+            _ => None,
+        })
+    }
+
+    fn check(file: File) -> Result<Self, String> {
+        let mut lab = Self {
+            about: file.about,
+            nodes: Vec::new(),
+            leaves: file.leaves.into_iter().collect(),
+            pops: file.pops,
+            late: file.late.into_iter().collect(),
+            links: Vec::new(),
+            streams: file.streams,
+            viewers: Vec::new(),
+            steps: file.steps,
+            always: file.always,
+        };
+        for (lines, late) in [(&file.links, false), (&file.late_links, true)] {
+            for line in lines {
+                lab.add_link(line, &file.link, late)?;
+            }
+        }
+        for node in &file.nodes {
+            lab.add_node(&Name::parse(node)?.0);
+        }
+        if lab.nodes.is_empty() || lab.nodes.len() > NODES_MAX {
+            return Err(format!("it has {} nodes; a lab has 1 to {NODES_MAX}", lab.nodes.len()));
+        }
+        for name in lab.leaves.iter().chain(&lab.pops).chain(&lab.late) {
+            lab.known(name)?;
+        }
+        let mut names = BTreeSet::new();
+        for stream in &lab.streams {
+            if !names.insert(stream.name.clone()) {
+                return Err(format!("stream {} is there twice; list its nodes in one", stream.name));
+            }
+            stream.at.iter().try_for_each(|node| lab.is_no_leaf(node, "publish"))?;
+        }
+        for line in &file.viewers {
+            match Action::<Name>::try_from(format!("watch {line}"))? {
+                Action::Subscribe(node, stream) => lab.viewers.push((node.0, stream)),
+                _ => return Err(format!("viewer {line:?} is not of the form: n4 cam")),
+            }
+        }
+        for (node, stream) in &lab.viewers {
+            lab.known(node)?;
+            lab.streamed(stream)?;
+        }
+        for step in &lab.steps {
+            step.actions.iter().try_for_each(|action| lab.check_action(action))?;
+            step.when.iter().chain(&step.expect).try_for_each(|check| lab.check_names(check))?;
+        }
+        lab.always.iter().try_for_each(|check| lab.check_names(check))?;
+        if let Some(check) = lab.always.iter().find(|check| !check.is_bound()) {
+            return Err(format!("{check} may hold at one time and not at another; expect it in a [[step]]"));
+        }
+        Ok(lab)
+    }
+
+    fn add_node(&mut self, name: &str) {
+        if !self.nodes.iter().any(|node| node == name) {
+            self.nodes.push(name.to_owned());
+        }
+    }
+
+    fn add_link(&mut self, line: &str, usual: &str, late: bool) -> Result<(), String> {
+        let (ends, change) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let (Name(a), Name(b)) = pair(ends, '-')?;
+        if a == b {
+            return Err(format!("link {ends} leads from {a} to itself"));
+        }
+        if self.linked(&a, &b) {
+            return Err(format!("link {ends} is there twice; remove one"));
+        }
+        let mut impairment = Impairment { delay: Duration::ZERO, ..Impairment::default() };
+        impairment.change(usual)?;
+        impairment.change(change)?;
+        self.add_node(&a);
+        self.add_node(&b);
+        self.links.push(Link { a, b, impairment, late });
+        Ok(())
+    }
+
+    fn known(&self, node: &str) -> Result<(), String> {
+        let there = self.nodes.iter().any(|known| known == node);
+        there.then_some(()).ok_or_else(|| format!("there is no node {node}; name it in links or nodes"))
+    }
+
+    fn is_no_leaf(&self, node: &str, what: &str) -> Result<(), String> {
+        self.known(node)?;
+        match self.leaves.contains(node) {
+            true => Err(format!("{node} is a leaf and cannot {what}")),
+            false => Ok(()),
+        }
+    }
+
+    fn streamed(&self, stream: &StreamName) -> Result<(), String> {
+        let there = self.streams.iter().any(|known| known.name == *stream);
+        there.then_some(()).ok_or_else(|| format!("there is no stream {stream}; describe it in a [[stream]]"))
+    }
+
+    fn check_action(&self, action: &Action<Name>) -> Result<(), String> {
+        let link = |a: &Name, b: &Name| match self.linked(&a.0, &b.0) {
+            true => Ok(()),
+            false => Err(format!("there is no link {}-{}", a.0, b.0)),
+        };
+        match action {
+            Action::Crash(node) | Action::Stop(node) | Action::Start(node) | Action::Restart(node) => {
+                self.known(&node.0)
+            }
+            Action::Stall(node) | Action::Resume(node) => self.known(&node.0),
+            Action::Drain(node) => self.is_no_leaf(&node.0, "be drained"),
+            Action::Cut(a, b) | Action::CutOneWay(a, b) | Action::Heal(a, b) => link(a, b),
+            Action::Link(a, b, _) | Action::LinkOneWay(a, b, _) => link(a, b),
+            Action::Subscribe(node, stream) | Action::Unsubscribe(node, stream) => {
+                self.known(&node.0)?;
+                self.streamed(stream)
+            }
+            Action::Publish(node, stream) | Action::Withdraw(node, stream) => {
+                self.is_no_leaf(&node.0, "publish")?;
+                self.streamed(stream)
+            }
+        }
+    }
+
+    fn check_names(&self, check: &Check) -> Result<(), String> {
+        check.nodes().iter().try_for_each(|node| self.known(node))?;
+        check.streams().iter().try_for_each(|stream| self.streamed(stream))
+    }
+}
+
+fn usual_source() -> String {
+    TESTCARD.to_owned()
+}
+
+fn usual_within() -> Duration {
+    WITHIN
+}
+
+/// A line, or a list of lines; braces are expanded.
+fn de_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Lines;
+    impl<'de> serde::de::Visitor<'de> for Lines {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a line, or a list of lines")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Self::Value, E> {
+            expand(line).map_err(E::custom)
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut lines = Vec::new();
+            while let Some(line) = list.next_element::<String>()? {
+                lines.extend(expand(&line).map_err(A::Error::custom)?);
+            }
+            Ok(lines)
+        }
+    }
+    from.deserialize_any(Lines)
+}
+
+fn de_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let names = de_lines(from)?;
+    names.iter().try_for_each(|name| Name::parse(name).map(drop)).map_err(D::Error::custom)?;
+    Ok(names)
+}
+
+fn de_actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Action<Name>>, D::Error> {
+    de_lines(from)?.into_iter().map(Action::try_from).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+fn de_checks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Check>, D::Error> {
+    de_lines(from)?.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+fn de_stream<'de, D: Deserializer<'de>>(from: D) -> Result<StreamName, D::Error> {
+    StreamName::new(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+fn de_duration_maybe<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    units::de_duration(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab(text: &str) -> Result<Lab, String> {
+        Lab::parse(text).map_err(|wrong| match wrong {
+            Wrong::Syntax(error) => error.to_string(),
+            Wrong::Content(what) => what,
+        })
+    }
+
+    const GOOD: &str = r#"
+        links = ["s1-n1", "n1-{n2,n3} delay=20ms loss=1%"]
+        link = "delay=5ms"
+        late = "n3"
+        viewers = "{n2,n3} cam"
+        always = "lost = 0"
+        [[stream]]
+        name = "cam"
+        at = "s1"
+        [[step]]
+        when = "flows"
+        do = "kill {n2,n3}"
+        expect = ["idle n1-{n2,n3}"]
+    "#;
+
+    #[test]
+    fn the_notation_is_understood() {
+        let lab = lab(GOOD).unwrap();
+        assert_eq!(lab.nodes, ["s1", "n1", "n2", "n3"]);
+        assert_eq!(lab.links.len(), 3);
+        assert_eq!(lab.links[0].impairment.delay, Duration::from_millis(5));
+        assert_eq!((lab.links[2].impairment.delay, lab.links[2].impairment.loss), (Duration::from_millis(20), 0.01));
+        assert_eq!(lab.viewers.len(), 2);
+        assert_eq!((lab.steps[0].actions.len(), lab.steps[0].expect.len()), (2, 2));
+        assert_eq!(lab.neighbours("n1").collect::<Vec<_>>(), ["s1", "n2", "n3"]);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let wrong = |from: &str, to: &str| {
+            assert!(GOOD.contains(from));
+            lab(&GOOD.replace(from, to)).unwrap_err()
+        };
+        let error = wrong("late =", "lately =");
+        assert!(error.contains("line 4") && error.contains("lately"), "{error}");
+        let error = wrong("kill {n2", "tickle {n2");
+        assert!(error.contains("line 12") && error.contains("tickle"), "{error}");
+        assert!(wrong("late = \"n3\"", "late = \"n9\"").contains("no node n9"));
+        assert!(wrong("\"{n2,n3} cam\"", "\"n2 film\"").contains("no stream film"));
+        assert!(wrong("kill {n2,n3}", "cut s1-n3").contains("no link s1-n3"));
+        assert!(wrong("lost = 0", "idle n1").contains("idle n1"));
+        assert!(wrong("\"s1-n1\"", "\"s-1-n1\"").contains("hyphen"));
+        assert!(wrong("\"s1-n1\"", "\"n2-n1\"").contains("twice"));
+    }
+}

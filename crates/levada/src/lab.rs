@@ -1,0 +1,87 @@
+//! `levada lab`: a mesh of real processes on links as bad as a file says, run by hand or by the file's script.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use levada_lab::mesh::{Mesh, Settings};
+use levada_lab::net::Mode;
+use levada_lab::{Lab, run};
+
+use crate::cli::{LabArgs, LabCommand, LabImportArgs, LabRunArgs, Lifetime};
+use crate::demo::CLIP;
+use crate::query::say;
+
+/// Runs before there are threads: the lab may have to start itself anew in a network of its own.
+pub(crate) fn lab(args: LabArgs, quiet: bool) -> anyhow::Result<ExitCode> {
+    match (args.command, args.file) {
+        (Some(LabCommand::Run(args)), _) => run_script(&args, quiet),
+        (Some(LabCommand::Import(args)), _) => import(&args),
+        (None, Some(file)) => by_hand(&file, args.keep),
+        (None, None) => anyhow::bail!("name a lab file, or say what to do: levada lab --help"),
+    }
+}
+
+fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
+    let lab = Lab::read(&args.file)?;
+    anyhow::ensure!(!lab.steps.is_empty(), "{} has no [[step]] to run", args.file.display());
+    let mode = Mode::Loopback;
+    let mut mesh = Mesh::open(&lab, settings(mode, args.keep.clone())?)?;
+    let mut tell = |line: &str| {
+        if !quiet {
+            eprintln!("{line}");
+        }
+    };
+    tell(&format!("{}: {}", args.file.display(), lab.about));
+    let outcome = run(&mut mesh, mode_name(mode), &mut tell)?;
+    drop(mesh);
+    if args.json {
+        say(&serde_json::to_string_pretty(&outcome)?);
+    } else {
+        say(outcome.table().trim_end());
+    }
+    for failure in outcome.failures() {
+        eprintln!("levada: {}: {failure}", args.file.display());
+    }
+    Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn settings(mode: Mode, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(Settings { program, testcard: CLIP, mode, keep })
+}
+
+/// Starts the mesh and leaves it to whoever started it.
+fn by_hand(file: &Path, keep: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let lab = Lab::read(file)?;
+    let mode = Mode::Loopback;
+    let mesh = Mesh::open(&lab, settings(mode, keep)?)?;
+    eprintln!("{}: {} nodes {}", file.display(), lab.nodes.len(), mode_name(mode));
+    let shown = if lab.pops.is_empty() { &lab.nodes } else { &lab.pops };
+    for node in shown.iter().filter(|node| !lab.leaves.contains(*node)) {
+        if let Some(page) = mesh.page(node) {
+            say(&format!("{node:<12}{page}"));
+        }
+    }
+    eprintln!("Ctrl-C stops everything.");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(crate::serve::end_of(Lifetime::default()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    // Some files of the Topology Zoo are in Latin-1; only names suffer.
+    let text = String::from_utf8_lossy(&bytes);
+    let is_core = args.file.extension().is_some_and(|ending| ending == "imn");
+    let imported = if is_core { levada_lab::import::imn(&text) } else { levada_lab::import::gml(&text) };
+    let imported = imported.with_context(|| format!("{} cannot be imported", args.file.display()))?;
+    say(imported.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Loopback => "on plain loopback",
+    }
+}
