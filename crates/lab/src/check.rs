@@ -91,6 +91,14 @@ impl Check {
         matches!(self.what, What::Bound { .. })
     }
 
+    /// The node and the stream whose way it is about.
+    pub(crate) fn way_of(&self) -> Option<(&str, &StreamName)> {
+        match &self.what {
+            What::Path { stream, node, .. } => Some((node, stream)),
+            _ => None,
+        }
+    }
+
     /// Nodes that it names.
     pub fn nodes(&self) -> Vec<&str> {
         match &self.what {

@@ -17,11 +17,15 @@ use crate::file::{Lab, Name, TESTCARD};
 use crate::http;
 use crate::net::{Change, Layout, Mode, NetError, Network};
 use crate::nodes::{Process, command};
-use crate::state::{Map, NodeState, Snapshot};
+use crate::state::{Map, NodeState, Snapshot, Switch, Why};
 use crate::viewers::{Viewer, ViewerId};
 
+/// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
+pub(crate) const READY: Duration = Duration::from_secs(60);
 /// Time for a node to let its children move.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Last changes of a way that are told.
+const CHANGES_SHOWN: usize = 4;
 /// Lines of logs that are told at most.
 const ERRORS_MAX: usize = 20;
 
@@ -50,6 +54,9 @@ pub enum MeshError {
     /// Files, processes.
     #[error("the lab cannot {0}")]
     Io(String, #[source] io::Error),
+    /// Nodes do not find each other.
+    #[error("the mesh does not form within {0} s: {1}; look at the nodes' logs with --keep DIR")]
+    NotReady(u64, String),
     /// The script asks for what cannot be.
     #[error("\"{0}\" cannot be done: {1}")]
     Senseless(String, String),
@@ -78,7 +85,7 @@ struct Node {
 }
 
 impl Mesh {
-    /// Lays out the network and starts every node that is not late, and every viewer.
+    /// Lays out the network and starts every node that is not late.
     pub fn open(lab: &Lab, settings: Settings) -> Result<Self, MeshError> {
         let dir = tempfile::Builder::new().prefix("levada-lab-").tempdir().map_err(failed("make its directory"))?;
         let layout = Layout {
@@ -115,10 +122,20 @@ impl Mesh {
         for name in lab.nodes.iter().filter(|name| !lab.late.contains(*name)) {
             mesh.start(name)?;
         }
-        for (node, stream) in &lab.viewers {
-            mesh.watch(node, stream)?;
-        }
         Ok(mesh)
+    }
+
+    /// Opens every viewer that is not the script's to open. A leaf that begins before the mesh is whole would make links
+    /// of its own with whom it can reach.
+    pub fn watch_all(&mut self) -> Result<(), MeshError> {
+        let viewers = self.lab.viewers.clone();
+        viewers.iter().try_for_each(|(node, stream)| self.watch(node, stream))
+    }
+
+    /// Waits until all that runs knows all links; says who lacks what if that takes too long.
+    pub fn await_ready(&mut self) -> Result<(), MeshError> {
+        let verdict = crate::run::await_ready(self);
+        verdict.map_err(|seen| MeshError::NotReady(READY.as_secs(), seen))
     }
 
     /// The lab that this is.
@@ -224,6 +241,19 @@ impl Mesh {
             }
         }
         Snapshot { at: Instant::now(), nodes }
+    }
+
+    /// Why a node gets a stream the way it does: the last changes, in a line.
+    pub(crate) fn changes(&self, node: &str, stream: &StreamName) -> Option<String> {
+        let port = self.nodes.get(node)?.http;
+        let path = format!("/api/v1/why/{stream}");
+        let why: Why = http::get(self.network.connect(node, port).ok()?, &path).ok()?;
+        let change = |change: &Switch| {
+            let from = change.from.as_deref().unwrap_or("nobody");
+            format!("{:.1} s ago from {from} to {}: {}", change.ago_s, change.to, change.cause)
+        };
+        let changes: Vec<String> = why.switches.iter().take(CHANGES_SHOWN).map(change).collect();
+        Some(changes.join("; ")).filter(|changes| !changes.is_empty())
     }
 
     /// Whether a node's process is there and does not stand still.

@@ -1,18 +1,17 @@
 //! Runs a script: each step waits, acts, and looks until all that it expects is seen at one time.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::check::Check;
 use crate::file::Step;
 use crate::judge::Observed;
-use crate::mesh::{Mesh, MeshError};
+use crate::mesh::{Mesh, MeshError, READY};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
 use crate::state::Snapshot;
 
 /// Pause between two looks at all nodes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
-const READY: Duration = Duration::from_secs(60);
 /// Time for what a step waits for.
 const WHEN: Duration = Duration::from_secs(60);
 /// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
@@ -22,26 +21,19 @@ const WATCH: Duration = Duration::from_millis(1_500);
 pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Outcome, MeshError> {
     let began = mesh.began();
     let mut outcome = Outcome { about: mesh.lab().about.clone(), mode: mode.to_owned(), ..Outcome::default() };
-    let ready: Check = crate::check::ready();
-    let first = mesh.look();
-    let mut step = Observation::begin(first);
     tell("waiting until all links are known");
-    let verdicts = step.until(mesh, std::slice::from_ref(&ready), READY, Duration::ZERO);
-    let is_ready = verdicts.iter().all(|verdict| verdict.passed);
+    mesh.await_ready()?;
+    mesh.watch_all()?;
     // The script's time, and what must always hold, begin here.
-    let whole = Observation::begin(step.newest().clone());
-    if is_ready {
-        let steps = mesh.lab().steps.clone();
-        for (n, planned) in steps.iter().enumerate() {
-            let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
-            let passed = done.verdicts.iter().all(|verdict| verdict.passed);
-            outcome.steps.push(done);
-            if !passed {
-                break;
-            }
+    let whole = Observation::begin(mesh.look());
+    let steps = mesh.lab().steps.clone();
+    for (n, planned) in steps.iter().enumerate() {
+        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
+        let passed = done.verdicts.iter().all(|verdict| verdict.passed);
+        outcome.steps.push(done);
+        if !passed {
+            break;
         }
-    } else {
-        outcome.steps.push(StepOutcome { about: "the mesh forms".to_owned(), verdicts, ..StepOutcome::default() });
     }
     let last = mesh.look();
     let whole = Observation { history: vec![last], ..whole };
@@ -68,6 +60,13 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     outcome.took_s = began.elapsed().as_secs_f64();
     outcome.passed = outcome.failures().is_empty();
     Ok(outcome)
+}
+
+/// Looks until all links are known to all; otherwise says what is missing.
+pub(crate) fn await_ready(mesh: &mut Mesh) -> Result<(), String> {
+    let ready = [crate::check::ready()];
+    let verdicts = Observation::begin(mesh.look()).until(mesh, &ready, READY, Duration::ZERO);
+    verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))
 }
 
 fn play(
@@ -104,6 +103,7 @@ fn play(
         None => Duration::ZERO,
     };
     done.verdicts = observation.until(mesh, &step.expect, step.within, watch);
+    Observation::explain(mesh, &step.expect, &mut done.verdicts);
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
     done.after = Picture::of(mesh, observation.newest());
     Ok(done)
@@ -149,5 +149,16 @@ impl Observation {
             Verdict { expected: check.to_string(), seen: judged.unwrap_or_else(|seen| seen), passed }
         };
         checks.iter().map(verdict).collect()
+    }
+
+    /// Adds to each way that is not the expected one how it came about.
+    fn explain(mesh: &Mesh, checks: &[Check], verdicts: &mut [Verdict]) {
+        for (check, verdict) in checks.iter().zip(verdicts).filter(|(_, verdict)| !verdict.passed) {
+            if let Some((node, stream)) = check.way_of()
+                && let Some(changes) = mesh.changes(node, stream)
+            {
+                let _ = write!(verdict.seen, " ({node}: {changes})");
+            }
+        }
     }
 }

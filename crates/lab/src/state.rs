@@ -60,6 +60,20 @@ pub(crate) struct Stream {
     pub(crate) switches: u64,
 }
 
+/// The part of `/api/v1/why/STREAM` that a lab shows.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Why {
+    pub(crate) switches: Vec<Switch>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Switch {
+    pub(crate) ago_s: f64,
+    pub(crate) from: Option<String>,
+    pub(crate) to: String,
+    pub(crate) cause: String,
+}
+
 impl Snapshot {
     pub(crate) fn stream(&self, node: &str, stream: &StreamName) -> Option<&Stream> {
         self.nodes.get(node)?.map.streams.iter().find(|known| known.name == stream.as_str())

@@ -55,7 +55,9 @@ fn settings(mode: Mode, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
 fn by_hand(file: &Path, keep: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let lab = Lab::read(file)?;
     let mode = Mode::Loopback;
-    let mesh = Mesh::open(&lab, settings(mode, keep)?)?;
+    let mut mesh = Mesh::open(&lab, settings(mode, keep)?)?;
+    mesh.await_ready()?;
+    mesh.watch_all()?;
     eprintln!("{}: {} nodes {}", file.display(), lab.nodes.len(), mode_name(mode));
     let shown = if lab.pops.is_empty() { &lab.nodes } else { &lab.pops };
     for node in shown.iter().filter(|node| !lab.leaves.contains(*node)) {
