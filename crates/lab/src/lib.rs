@@ -12,6 +12,7 @@ pub mod net;
 mod nodes;
 mod notation;
 pub mod outcome;
+pub mod report;
 mod run;
 mod state;
 pub mod tape;

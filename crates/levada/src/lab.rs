@@ -35,6 +35,12 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     tell(&format!("{}: {}", args.file.display(), lab.about));
     let outcome = run(&mut mesh, mode_name(mode), &mut tell)?;
     drop(mesh);
+    if let Some(path) = &args.report {
+        let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
+        let page = levada_lab::report::html(&outcome, &title);
+        std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
+        tell(&format!("report: {}", path.display()));
+    }
     if args.json {
         say(&serde_json::to_string_pretty(&outcome)?);
     } else {
