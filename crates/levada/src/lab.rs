@@ -90,6 +90,6 @@ fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {
 
 fn mode_name(mode: Mode) -> &'static str {
     match mode {
-        Mode::Loopback => "on plain loopback",
+        Mode::Loopback => "on loopback, with a proxy in each link",
     }
 }
