@@ -17,6 +17,8 @@ use crate::notation::expand;
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 /// Most nodes: each is a process of some 20 MB.
 const NODES_MAX: usize = 100;
+/// Most players of one stream at one node: each is a thread.
+const PLAYERS_MAX: usize = 100;
 /// Time for what a step expects to come true, unless it says otherwise. Tuned: a busy machine with 2 cores.
 const WITHIN: Duration = Duration::from_secs(20);
 /// The source that is built in.
@@ -252,14 +254,14 @@ impl Lab {
             stream.at.iter().try_for_each(|node| lab.is_no_leaf(node, "publish"))?;
         }
         for line in &file.viewers {
-            match Action::<Name>::try_from(format!("watch {line}"))? {
-                Action::Subscribe(node, stream) => lab.viewers.push((node.0, stream)),
-                _ => return Err(format!("viewer {line:?} is not of the form: n4 cam")),
-            }
+            lab.viewers.extend(viewers_of(line)?);
         }
-        for (node, stream) in &lab.viewers {
+        for (n, (node, stream)) in lab.viewers.iter().enumerate() {
             lab.known(node)?;
             lab.streamed(stream)?;
+            if lab.leaves.contains(node) && lab.viewers[..n].contains(&(node.clone(), stream.clone())) {
+                return Err(format!("leaf {node} watches {stream} twice; one process has one player"));
+            }
         }
         for step in &lab.steps {
             step.actions.iter().try_for_each(|action| lab.check_action(action))?;
@@ -344,6 +346,21 @@ impl Lab {
     }
 }
 
+/// `n4 cam`, or `n4 cam 3` for three players.
+fn viewers_of(line: &str) -> Result<Vec<(String, StreamName)>, String> {
+    let wrong = || format!("viewer {line:?} is not of the form: n4 cam, or n4 cam 3");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (node, stream, count) = match words[..] {
+        [node, stream] => (node, stream, 1),
+        [node, stream, count] => {
+            (node, stream, count.parse().ok().filter(|count| *count <= PLAYERS_MAX).ok_or_else(wrong)?)
+        }
+        _ => return Err(wrong()),
+    };
+    let viewer = (Name::parse(node)?.0, StreamName::new(stream).map_err(|error| error.to_string())?);
+    Ok(vec![viewer; count])
+}
+
 fn usual_source() -> String {
     TESTCARD.to_owned()
 }
@@ -414,7 +431,7 @@ mod tests {
         links = ["s1-n1", "n1-{n2,n3} delay=20ms loss=1%"]
         link = "delay=5ms"
         late = "n3"
-        viewers = "{n2,n3} cam"
+        viewers = ["n2 cam 2", "n3 cam"]
         always = "lost = 0"
         [[stream]]
         name = "cam"
@@ -432,7 +449,7 @@ mod tests {
         assert_eq!(lab.links.len(), 3);
         assert_eq!(lab.links[0].impairment.delay, Duration::from_millis(5));
         assert_eq!((lab.links[2].impairment.delay, lab.links[2].impairment.loss), (Duration::from_millis(20), 0.01));
-        assert_eq!(lab.viewers.len(), 2);
+        assert_eq!(lab.viewers.len(), 3);
         assert_eq!((lab.steps[0].actions.len(), lab.steps[0].expect.len()), (2, 2));
         assert_eq!(lab.neighbours("n1").collect::<Vec<_>>(), ["s1", "n2", "n3"]);
     }
@@ -448,7 +465,9 @@ mod tests {
         let error = wrong("kill {n2", "tickle {n2");
         assert!(error.contains("line 12") && error.contains("tickle"), "{error}");
         assert!(wrong("late = \"n3\"", "late = \"n9\"").contains("no node n9"));
-        assert!(wrong("\"{n2,n3} cam\"", "\"n2 film\"").contains("no stream film"));
+        assert!(wrong("n2 cam 2", "n2 film").contains("no stream film"));
+        assert!(wrong("n2 cam 2", "n2 cam two").contains("n4 cam 3"));
+        assert!(wrong("late = \"n3\"", "leaves = \"n2\"").contains("twice"));
         assert!(wrong("kill {n2,n3}", "cut s1-n3").contains("no link s1-n3"));
         assert!(wrong("lost = 0", "idle n1").contains("idle n1"));
         assert!(wrong("\"s1-n1\"", "\"s-1-n1\"").contains("hyphen"));

@@ -358,10 +358,11 @@ impl Mesh {
 
     fn watch(&mut self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
         let id = (node.to_owned(), stream.clone());
-        if self.viewers.iter().any(|(known, viewer)| *known == id && viewer.since.is_some()) {
+        let is_leaf = self.lab.leaves.contains(node);
+        if is_leaf && self.viewers.iter().any(|(known, viewer)| *known == id && viewer.since.is_some()) {
             return Err(MeshError::Senseless(format!("watch {node} {stream}"), "it is watched already".to_owned()));
         }
-        let viewer = if self.lab.leaves.contains(node) {
+        let viewer = if is_leaf {
             let taken = self.viewers.iter().any(|(id, viewer)| id.0 == node && viewer.since.is_some());
             let name = if taken { format!("{node}-{stream}") } else { node.to_owned() };
             self.enrol(&name, node)?;
