@@ -42,6 +42,8 @@ pub(crate) enum What {
     Reaches(String, String, bool),
     /// `streams n4 = cam film`: what can be had there, and no more.
     Streams(String, Vec<StreamName>),
+    /// `origins cam n4 = s1 s2`: who publishes it and can be reached from there.
+    Origins { stream: StreamName, node: String, names: Vec<String> },
     /// A measure of viewers or nodes: `gap < 450ms`, `lost n4 = 0`, `switches n4 cam <= 1`.
     Bound { measure: Measure, who: Who, relation: Relation, value: f64 },
 }
@@ -113,6 +115,7 @@ impl Check {
             What::Backup { node, any, .. } => {
                 any.iter().filter(|hop| *hop != "*").chain([node]).map(String::as_str).collect()
             }
+            What::Origins { node, names, .. } => names.iter().chain([node]).map(String::as_str).collect(),
             What::IdleLink(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
         }
     }
@@ -122,6 +125,7 @@ impl Check {
         match &self.what {
             What::Flows(who) | What::Bound { who, .. } => who.stream.iter().collect(),
             What::Waits(_, stream) | What::Path { stream, .. } | What::Backup { stream, .. } => vec![stream],
+            What::Origins { stream, .. } => vec![stream],
             What::Streams(_, streams) => streams.iter().collect(),
             _ => Vec::new(),
         }
@@ -209,6 +213,13 @@ impl FromStr for Check {
                 let (at, names) = rest.split_once('=').ok_or_else(|| wrong("streams n4 = cam film"))?;
                 What::Streams(node(at.trim())?, names.split_whitespace().map(stream).collect::<Result<_, _>>()?)
             }
+            "origins" => {
+                let form = "origins cam n4 = s1 s2";
+                let (subject, names) = rest.split_once('=').ok_or_else(|| wrong(form))?;
+                let (of, at) = subject.trim().split_once(' ').ok_or_else(|| wrong(form))?;
+                let names = names.split_whitespace().map(node).collect::<Result<_, _>>()?;
+                What::Origins { stream: stream(of)?, node: node(at)?, names }
+            }
             _ => bound(verb, rest).map_err(|error| error.unwrap_or_else(|| unknown(verb)))?,
         };
         Ok(Self { line: line.to_owned(), what })
@@ -218,7 +229,7 @@ impl FromStr for Check {
 fn unknown(verb: &str) -> String {
     format!(
         "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, copies, linked, \
-         unlinked, reaches, misses, streams, lost, doubled, gap, recovery, switches, missed"
+         unlinked, reaches, misses, streams, origins, lost, doubled, gap, recovery, switches, missed"
     )
 }
 

@@ -83,6 +83,11 @@ impl Observed<'_> {
                 let all = wanted.len() == names.len() && wanted.iter().all(|name| names.contains(&name.as_str()));
                 told(all, listed(&names, "no streams"))
             }
+            What::Origins { stream, node, names } => {
+                let origins = newest.stream(node, stream).map(|known| known.origins.clone()).unwrap_or_default();
+                let all = origins.len() == names.len() && names.iter().all(|name| origins.contains(name));
+                told(all, if origins.is_empty() { "nobody".to_owned() } else { origins.join(" ") })
+            }
             What::Bound { measure, who, relation, value } => self.bound(*measure, who, *relation, *value),
         }
     }
