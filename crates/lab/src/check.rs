@@ -93,6 +93,14 @@ impl Check {
         matches!(self.what, What::Bound { .. })
     }
 
+    /// Takes this many times longer for as good as it was.
+    pub(crate) fn relax(&mut self, slack: f64) {
+        if let What::Bound { measure: Measure::Gap | Measure::Recovery, value, .. } = &mut self.what {
+            *value *= slack;
+            self.line = format!("{} (times {slack})", self.line);
+        }
+    }
+
     /// The node and the stream whose way it is about.
     pub(crate) fn way_of(&self) -> Option<(&str, &StreamName)> {
         match &self.what {

@@ -2,6 +2,7 @@
 //! refused; examples/lab/ has some, docs/lab.md explains every key.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,13 +136,13 @@ pub struct Step {
     #[serde(default, deserialize_with = "de_duration_maybe")]
     pub after: Option<Duration>,
     /// Not before all this holds.
-    #[serde(default, deserialize_with = "de_checks")]
+    #[serde(default, deserialize_with = "de_parsed")]
     pub when: Vec<Check>,
     /// What is done.
-    #[serde(default, rename = "do", deserialize_with = "de_actions")]
+    #[serde(default, rename = "do", deserialize_with = "de_parsed")]
     pub actions: Vec<Action<Name>>,
     /// What must come true, all at one time.
-    #[serde(default, deserialize_with = "de_checks")]
+    #[serde(default, deserialize_with = "de_parsed")]
     pub expect: Vec<Check>,
     /// How soon.
     #[serde(default = "usual_within", deserialize_with = "units::de_duration")]
@@ -156,7 +157,7 @@ pub struct Step {
 struct File {
     #[serde(default)]
     about: String,
-    #[serde(default, deserialize_with = "de_lines")]
+    #[serde(default, deserialize_with = "de_parsed")]
     nodes: Vec<String>,
     #[serde(default, deserialize_with = "de_names")]
     leaves: Vec<String>,
@@ -167,13 +168,13 @@ struct File {
     /// What every link does unless it says otherwise.
     #[serde(default)]
     link: String,
-    #[serde(deserialize_with = "de_lines")]
+    #[serde(deserialize_with = "de_parsed")]
     links: Vec<String>,
-    #[serde(default, deserialize_with = "de_lines")]
+    #[serde(default, deserialize_with = "de_parsed")]
     late_links: Vec<String>,
-    #[serde(default, deserialize_with = "de_lines")]
+    #[serde(default, deserialize_with = "de_parsed")]
     viewers: Vec<String>,
-    #[serde(default, deserialize_with = "de_checks")]
+    #[serde(default, deserialize_with = "de_parsed")]
     always: Vec<Check>,
     #[serde(default, rename = "stream")]
     streams: Vec<Stream>,
@@ -198,6 +199,16 @@ impl Lab {
             stream.source = beside.join(&stream.source).display().to_string();
         }
         Ok(lab)
+    }
+
+    /// Multiplies all times that are expected: for machines that have other things to do, whose gaps are no fault of the
+    /// mesh. Times of the script stay.
+    pub fn relax(&mut self, slack: f64) {
+        for step in &mut self.steps {
+            step.within = step.within.mul_f64(slack);
+            step.expect.iter_mut().for_each(|check| check.relax(slack));
+        }
+        self.always.iter_mut().for_each(|check| check.relax(slack));
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
@@ -369,43 +380,76 @@ fn usual_within() -> Duration {
     WITHIN
 }
 
-/// A line, or a list of lines; braces are expanded.
-fn de_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    struct Lines;
-    impl<'de> serde::de::Visitor<'de> for Lines {
-        type Value = Vec<String>;
+/// A line, or a list of lines; braces are expanded. Each is read where it stands, so that errors name its line.
+fn de_parsed<'de, D: Deserializer<'de>, T: FromLine>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Lines<T>(PhantomData<T>);
+    impl<'de, T: FromLine> serde::de::Visitor<'de> for Lines<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("a line, or a list of lines")
         }
 
         fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Self::Value, E> {
-            expand(line).map_err(E::custom)
+            Expanded::read(line).map(|expanded| expanded.0).map_err(E::custom)
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut lines = Vec::new();
-            while let Some(line) = list.next_element::<String>()? {
-                lines.extend(expand(&line).map_err(A::Error::custom)?);
+            while let Some(Expanded(more)) = list.next_element()? {
+                lines.extend(more);
             }
             Ok(lines)
         }
     }
-    from.deserialize_any(Lines)
+    from.deserialize_any(Lines(PhantomData))
+}
+
+trait FromLine: Sized {
+    fn from_line(line: String) -> Result<Self, String>;
+}
+
+/// All that one line stands for.
+struct Expanded<T>(Vec<T>);
+
+impl<T: FromLine> Expanded<T> {
+    fn read(line: &str) -> Result<Self, String> {
+        expand(line)?.into_iter().map(T::from_line).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<'de, T: FromLine> Deserialize<'de> for Expanded<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::read(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+impl FromLine for String {
+    fn from_line(line: String) -> Result<Self, String> {
+        Ok(line)
+    }
+}
+
+impl FromLine for Name {
+    fn from_line(line: String) -> Result<Self, String> {
+        Self::parse(&line)
+    }
+}
+
+impl FromLine for Action<Name> {
+    fn from_line(line: String) -> Result<Self, String> {
+        Self::try_from(line)
+    }
+}
+
+impl FromLine for Check {
+    fn from_line(line: String) -> Result<Self, String> {
+        line.parse()
+    }
 }
 
 fn de_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let names = de_lines(from)?;
-    names.iter().try_for_each(|name| Name::parse(name).map(drop)).map_err(D::Error::custom)?;
-    Ok(names)
-}
-
-fn de_actions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Action<Name>>, D::Error> {
-    de_lines(from)?.into_iter().map(Action::try_from).collect::<Result<_, _>>().map_err(D::Error::custom)
-}
-
-fn de_checks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Check>, D::Error> {
-    de_lines(from)?.iter().map(|line| line.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
+    Ok(de_parsed::<D, Name>(from)?.into_iter().map(|name| name.0).collect())
 }
 
 fn de_stream<'de, D: Deserializer<'de>>(from: D) -> Result<StreamName, D::Error> {

@@ -282,6 +282,9 @@ pub(crate) struct LabRunArgs {
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Multiply every time that is expected, for a machine that is busy with other things
+    #[arg(long, default_value_t = 1.0, value_parser = parse_slack)]
+    pub(crate) slack: f64,
     /// Write a report with maps and plots to this file (HTML)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
@@ -294,6 +297,11 @@ pub(crate) struct LabRunArgs {
 pub(crate) struct LabImportArgs {
     /// The topology
     pub(crate) file: PathBuf,
+}
+
+fn parse_slack(text: &str) -> Result<f64, String> {
+    let slack = text.parse().ok().filter(|slack| (1.0..=100.0).contains(slack));
+    slack.ok_or_else(|| format!("{text:?} is no number from 1 to 100"))
 }
 
 /// Parses `250ms`, `20s`, `5m`, `24h`, `7d`.

@@ -23,7 +23,8 @@ pub(crate) fn lab(args: LabArgs, quiet: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
-    let lab = Lab::read(&args.file)?;
+    let mut lab = Lab::read(&args.file)?;
+    lab.relax(args.slack);
     anyhow::ensure!(!lab.steps.is_empty(), "{} has no [[step]] to run", args.file.display());
     let mode = Mode::Loopback;
     let mut mesh = Mesh::open(&lab, settings(mode, args.keep.clone())?)?;
