@@ -29,8 +29,6 @@ const MASK: Ipv4Addr = Ipv4Addr::new(255, 254, 0, 0);
 const NODE_PORT: u16 = 4433;
 const TUN: &str = "/dev/net/tun";
 const DEVICE: &str = "lab";
-/// Packets that the kernel keeps for the lab while that is busy; its default of 500 overflows at a gigabit a second.
-const DEVICE_QUEUE: i32 = 4_000;
 /// Inside a machine nothing takes this long unless it hangs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -89,7 +87,8 @@ impl Namespaces {
             names.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
         };
         let made = std::thread::scope(|scope| scope.spawn(make).join());
-        let (nodes, tuns) = made.map_err(|_| NetError::Start(io::Error::other("a thread panicked")))??.into_iter().unzip();
+        let (nodes, tuns) =
+            made.map_err(|_| NetError::Start(io::Error::other("a thread panicked")))??.into_iter().unzip();
         Ok((Self { nodes }, Devices { tuns }))
     }
 
@@ -132,7 +131,6 @@ fn make_one(address: Ipv4Addr) -> io::Result<(Namespace, OwnedFd)> {
     device::attach(&tun, DEVICE)?;
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     device::set_address(&socket, DEVICE, address, MASK)?;
-    device::set_queue(&socket, DEVICE, DEVICE_QUEUE)?;
     device::set_up(&socket, DEVICE)?;
     Ok((Namespace { file, address }, tun))
 }

@@ -34,8 +34,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Memory for a packet of `len` bytes; `None`: so many are on the way that this one must be dropped.
     pub(crate) fn take(&mut self, len: usize) -> Option<Packet> {
-        let (free, size) =
-            if len <= SMALL_LEN { (&mut self.small, SMALL_LEN) } else { (&mut self.large, LARGE_LEN) };
+        let (free, size) = if len <= SMALL_LEN { (&mut self.small, SMALL_LEN) } else { (&mut self.large, LARGE_LEN) };
         if len > LARGE_LEN || self.held + size > HELD_MAX {
             return None;
         }

@@ -50,7 +50,6 @@ pub(crate) mod device {
     const SIOCSIFFLAGS: Opcode = 0x8914;
     const SIOCSIFADDR: Opcode = 0x8916;
     const SIOCSIFNETMASK: Opcode = 0x891c;
-    const SIOCSIFTXQLEN: Opcode = 0x8943;
 
     const IFF_TUN_NO_PI_VNET_HDR: u16 = 0x0001 | 0x1000 | 0x4000;
     const IFF_UP_RUNNING: u16 = 0x0001 | 0x0040;
@@ -98,11 +97,6 @@ pub(crate) mod device {
     pub(crate) fn set_address(socket: impl AsFd, name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> Result<()> {
         Request::address(name, address).send::<SIOCSIFADDR>(&socket)?;
         Request::address(name, mask).send::<SIOCSIFNETMASK>(socket)
-    }
-
-    /// Packets that may wait for whoever reads the device.
-    pub(crate) fn set_queue(socket: impl AsFd, name: &str, packets: i32) -> Result<()> {
-        Request::new(name, &packets.to_ne_bytes()).send::<SIOCSIFTXQLEN>(socket)
     }
 
     pub(crate) fn set_up(socket: impl AsFd, name: &str) -> Result<()> {

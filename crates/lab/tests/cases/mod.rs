@@ -13,13 +13,13 @@ use crate::node::ROLE;
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct World {
-    pub mode: Mode,
+pub(crate) struct World {
+    pub(crate) mode: Mode,
     /// A listener of the host.
-    pub outside: TcpListener,
+    pub(crate) outside: TcpListener,
 }
 
-pub const ALL: &[(&str, fn(&World))] = &[
+pub(crate) const ALL: &[(&str, fn(&World))] = &[
     ("delay_is_added_in_both_directions", delay_is_added_in_both_directions),
     ("loss_is_seen_and_counted", loss_is_seen_and_counted),
     ("a_cut_holds_until_it_is_healed", a_cut_holds_until_it_is_healed),

@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// The variable with the role; its words are the arguments.
-pub const ROLE: &str = "LAB_TEST_ROLE";
+pub(crate) const ROLE: &str = "LAB_TEST_ROLE";
 /// With nothing more coming in for so long, all has come that will.
 const QUIET: Duration = Duration::from_millis(700);
 /// Between two datagrams: slow enough for any machine.
 const PACE: Duration = Duration::from_micros(300);
 
-pub fn play(role: &str) {
+pub(crate) fn play(role: &str) {
     let words: Vec<&str> = role.split(' ').collect();
     match words[..] {
         ["echo", listen] => echo(listen.parse().unwrap()),
