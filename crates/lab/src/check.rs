@@ -34,6 +34,8 @@ pub(crate) enum What {
     IdleNode(String),
     /// See above.
     IdleLink(String, String),
+    /// `traffic n1-n2 < 40kbit/s`: what is sent over a link, both directions together; bits a second.
+    Traffic { a: String, b: String, relation: Relation, value: f64 },
     /// `copies out n1 = 2`: how many times each object leaves; `copies in n1 = 1`: how many times it comes.
     Copies { node: String, out: bool, times: f64 },
     /// `linked n4-n1`: there is a link, in the file or adopted. `unlinked n4-n1`.
@@ -124,6 +126,7 @@ impl Check {
                 any.iter().filter(|hop| *hop != "*").chain([node]).map(String::as_str).collect()
             }
             What::Origins { node, names, .. } => names.iter().chain([node]).map(String::as_str).collect(),
+            What::Traffic { a, b, .. } => vec![a, b],
             What::IdleLink(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
         }
     }
@@ -202,6 +205,12 @@ impl FromStr for Check {
             }
             "idle" if rest.contains('-') => link().map(|(a, b)| What::IdleLink(a, b))?,
             "idle" => What::IdleNode(node(rest)?),
+            "traffic" => {
+                let form = "traffic n1-n2 < 40kbit/s";
+                let (link, relation, value) = compared(rest).ok_or_else(|| wrong(form))?;
+                let (Name(a), Name(b)) = pair(link, '-')?;
+                What::Traffic { a, b, relation, value: units::rate(value)? as f64 }
+            }
             "copies" => {
                 let form = "copies out n1 = 2";
                 let (subject, times) = rest.split_once('=').ok_or_else(|| wrong(form))?;
@@ -236,7 +245,7 @@ impl FromStr for Check {
 
 fn unknown(verb: &str) -> String {
     format!(
-        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, copies, linked, \
+        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, traffic, copies, linked, \
          unlinked, reaches, misses, streams, origins, lost, doubled, gap, recovery, switches, missed"
     )
 }
@@ -252,6 +261,17 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
         "missed" => Measure::Missed,
         _ => return Err(None),
     };
+    let (subject, relation, value) =
+        compared(rest).ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
+    let value = match measure {
+        Measure::Gap | Measure::Recovery => units::duration(value.trim()).map(ms),
+        _ => value.trim().parse().map_err(|_| format!("{value:?} is no number")),
+    };
+    Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
+}
+
+/// `a <= b` and the like.
+fn compared(text: &str) -> Option<(&str, Relation, &str)> {
     let relations = [
         ("<=", Relation::AtMost),
         (">=", Relation::AtLeast),
@@ -259,14 +279,10 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
         (">", Relation::More),
         ("=", Relation::Equal),
     ];
-    let found = relations.iter().find_map(|(sign, relation)| Some((rest.split_once(sign)?, *relation)));
-    let ((subject, value), relation) =
-        found.ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
-    let value = match measure {
-        Measure::Gap | Measure::Recovery => units::duration(value.trim()).map(ms),
-        _ => value.trim().parse().map_err(|_| format!("{value:?} is no number")),
-    };
-    Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
+    relations.iter().find_map(|(sign, relation)| {
+        let (subject, value) = text.split_once(sign)?;
+        Some((subject.trim(), *relation, value.trim()))
+    })
 }
 
 /// `a != b` or `a = b`.

@@ -61,6 +61,7 @@ impl Observed<'_> {
                 feeds.extend(newest.feeds(b, a));
                 told(feeds.is_empty(), format!("{} over it", listed(&feeds, "nothing")))
             }
+            What::Traffic { a, b, relation, value } => self.traffic(a, b, *relation, *value, newest),
             What::Copies { node, out, times } => self.copies(node, *out, *times, newest),
             What::Linked(a, b, wanted) => {
                 let up = |at: &str, to: &str| {
@@ -144,6 +145,17 @@ impl Observed<'_> {
         };
         let seconds = newest.at.duration_since(older.at).as_secs_f64();
         told(moved == 0, format!("{moved} objects in {seconds:.1} s"))
+    }
+
+    fn traffic(&self, a: &str, b: &str, relation: Relation, value: f64, newest: &Snapshot) -> Result<String, String> {
+        let sent = |snapshot: &Snapshot, from: &str, to: &str| {
+            snapshot.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0)
+        };
+        let both = |snapshot: &Snapshot| sent(snapshot, a, b) + sent(snapshot, b, a);
+        let Some(older) = self.older(newest) else { return Err("not observed for long enough".to_owned()) };
+        let seconds = newest.at.duration_since(older.at).as_secs_f64();
+        let bps = both(newest).saturating_sub(both(older)) as f64 * 8.0 / seconds;
+        told(relation.holds(bps, value), format!("{:.1} kbit/s", bps / 1e3))
     }
 
     fn copies(&self, node: &str, out: bool, times: f64, newest: &Snapshot) -> Result<String, String> {

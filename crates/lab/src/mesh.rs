@@ -15,7 +15,7 @@ use levada_sim::{Action, Impairment};
 
 use crate::file::{Lab, Name, TESTCARD};
 use crate::http;
-use crate::net::{Change, Layout, Mode, NetError, Network};
+use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network};
 use crate::nodes::{Process, command};
 use crate::state::{Map, NodeState, Snapshot, Switch, Why};
 use crate::viewers::{Viewer, ViewerId};
@@ -38,6 +38,8 @@ pub struct Settings {
     pub testcard: &'static [u8],
     /// Where the nodes are.
     pub mode: Mode,
+    /// Chance of the links.
+    pub seed: u64,
     /// Where logs are kept; otherwise they go with the lab.
     pub keep: Option<PathBuf>,
 }
@@ -91,6 +93,7 @@ impl Mesh {
         let layout = Layout {
             nodes: lab.nodes.clone(),
             links: lab.links.iter().map(|link| (link.a.clone(), link.b.clone(), link.impairment.clone())).collect(),
+            seed: settings.seed,
         };
         let network = Arc::new(Network::open(&layout, settings.mode)?);
         let both = |link: &crate::file::Link| {
@@ -148,9 +151,10 @@ impl Mesh {
         self.began
     }
 
-    /// Base URL of a node's page, for whoever is in the same network as it.
-    pub fn page(&self, node: &str) -> Option<String> {
-        self.nodes.get(node).map(|node| format!("http://127.0.0.1:{}/", node.http))
+    /// Shows a node's page where `listener` listens, which may be in another network than the lab's.
+    pub fn expose(&self, listener: TcpListener, node: &str) -> Result<Forwarder, MeshError> {
+        let port = self.nodes.get(node).map_or(0, |node| node.http);
+        Ok(self.network.expose(listener, node, port)?)
     }
 
     /// Does what a line of a script says.
@@ -240,7 +244,15 @@ impl Mesh {
                 nodes.insert(name, state);
             }
         }
-        Snapshot { at: Instant::now(), nodes }
+        let mut sent = BTreeMap::new();
+        for link in &self.lab.links {
+            for (from, to) in [(&link.a, &link.b), (&link.b, &link.a)] {
+                if let Ok(counters) = self.network.counters(from, to) {
+                    sent.insert((from.clone(), to.clone()), counters.bytes);
+                }
+            }
+        }
+        Snapshot { at: Instant::now(), nodes, sent }
     }
 
     /// Why a node gets a stream the way it does: the last changes, in a line.
@@ -329,10 +341,10 @@ impl Mesh {
         let neighbour = |name: &str| {
             // A leaf dials and is not dialled.
             let is_leaf = self.lab.leaves.contains(name);
-            let addresses = if is_leaf { Vec::new() } else { vec![self.network.address(node, name).to_string()] };
-            Neighbour { name: name.to_owned(), addresses }
+            let addresses = if is_leaf { Vec::new() } else { vec![self.network.address(node, name)?.to_string()] };
+            Ok(Neighbour { name: name.to_owned(), addresses })
         };
-        let neighbours: Vec<Neighbour> = self.lab.neighbours(node).map(neighbour).collect();
+        let neighbours: Vec<Neighbour> = self.lab.neighbours(node).map(neighbour).collect::<Result<_, NetError>>()?;
         save_neighbours(&dir, &neighbours);
         Ok(())
     }
@@ -350,7 +362,7 @@ impl Mesh {
         }
         command.arg("node").args(["--name", name, "--until-stdin-closes"]);
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
-        command.args(["--listen", &self.network.bind(name).to_string()]);
+        command.args(["--listen", &self.network.bind(name)?.to_string()]);
         command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
         node.process = Some(Process::new(self.network.spawn(name, command)?));
         Ok(())

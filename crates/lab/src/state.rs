@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub(crate) struct Snapshot {
     pub(crate) at: Instant,
     pub(crate) nodes: BTreeMap<String, NodeState>,
+    /// Bytes sent so far into each direction of a link.
+    pub(crate) sent: BTreeMap<(String, String), u64>,
 }
 
 /// What one node said.

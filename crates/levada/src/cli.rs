@@ -282,6 +282,9 @@ pub(crate) struct LabRunArgs {
     /// Print the outcome as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Seed of what the links leave to chance
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// Multiply every time that is expected, for a machine that is busy with other things
     #[arg(long, default_value_t = 1.0, value_parser = parse_slack)]
     pub(crate) slack: f64,

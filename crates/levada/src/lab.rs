@@ -1,16 +1,20 @@
 //! `levada lab`: a mesh of real processes on links as bad as a file says, run by hand or by the file's script.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use levada_lab::mesh::{Mesh, Settings};
-use levada_lab::net::Mode;
+use levada_lab::net::{self, Mode};
 use levada_lab::{Lab, run};
 
 use crate::cli::{LabArgs, LabCommand, LabImportArgs, LabRunArgs, Lifetime};
 use crate::demo::CLIP;
 use crate::query::say;
+
+/// Chance of the links of a lab that is run by hand.
+const SEED: u64 = 1;
 
 /// Runs before there are threads: the lab may have to start itself anew in a network of its own.
 pub(crate) fn lab(args: LabArgs, quiet: bool) -> anyhow::Result<ExitCode> {
@@ -26,15 +30,15 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     let mut lab = Lab::read(&args.file)?;
     lab.relax(args.slack);
     anyhow::ensure!(!lab.steps.is_empty(), "{} has no [[step]] to run", args.file.display());
-    let mode = Mode::Loopback;
-    let mut mesh = Mesh::open(&lab, settings(mode, args.keep.clone())?)?;
+    let mode = net::enter()?;
+    let mut mesh = Mesh::open(&lab, settings(mode, args.seed, args.keep.clone())?)?;
     let mut tell = |line: &str| {
         if !quiet {
             eprintln!("{line}");
         }
     };
     tell(&format!("{}: {}", args.file.display(), lab.about));
-    let outcome = run(&mut mesh, mode_name(mode), &mut tell)?;
+    let outcome = run(&mut mesh, &mode.to_string(), &mut tell)?;
     drop(mesh);
     if let Some(path) = &args.report {
         let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
@@ -53,24 +57,32 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn settings(mode: Mode, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
+fn settings(mode: Mode, seed: u64, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    Ok(Settings { program, testcard: CLIP, mode, keep })
+    Ok(Settings { program, testcard: CLIP, mode, seed, keep })
 }
 
 /// Starts the mesh and leaves it to whoever started it.
 fn by_hand(file: &Path, keep: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let lab = Lab::read(file)?;
-    let mode = Mode::Loopback;
-    let mut mesh = Mesh::open(&lab, settings(mode, keep)?)?;
+    let shown = if lab.pops.is_empty() { &lab.nodes } else { &lab.pops };
+    let shown: Vec<&String> = shown.iter().filter(|node| !lab.leaves.contains(*node)).collect();
+    // Opened before the lab moves into a network of its own, so that a browser of this machine reaches them.
+    let doors: Vec<TcpListener> = shown
+        .iter()
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()
+        .context("no ports for pages")?;
+    let mode = net::enter()?;
+    eprintln!("{}: {} nodes in {mode} …", file.display(), lab.nodes.len());
+    let mut mesh = Mesh::open(&lab, settings(mode, SEED, keep)?)?;
     mesh.await_ready()?;
     mesh.watch_all()?;
-    eprintln!("{}: {} nodes {}", file.display(), lab.nodes.len(), mode_name(mode));
-    let shown = if lab.pops.is_empty() { &lab.nodes } else { &lab.pops };
-    for node in shown.iter().filter(|node| !lab.leaves.contains(*node)) {
-        if let Some(page) = mesh.page(node) {
-            say(&format!("{node:<12}{page}"));
-        }
+    let mut open = Vec::new();
+    for (node, door) in shown.into_iter().zip(doors) {
+        let page = mesh.expose(door, node)?;
+        say(&format!("{node:<12}http://{}/", page.address()));
+        open.push(page);
     }
     eprintln!("Ctrl-C stops everything.");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -87,10 +99,4 @@ fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {
     let imported = imported.with_context(|| format!("{} cannot be imported", args.file.display()))?;
     say(imported.trim_end());
     Ok(ExitCode::SUCCESS)
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Loopback => "on loopback, with a proxy in each link",
-    }
 }

@@ -64,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
         Command::Sim(args) => return sim::sim(&args),
+        // The others have been taken before there were threads.
         Command::Lab(args) => return lab::lab(args, false),
     }
     Ok(ExitCode::SUCCESS)
