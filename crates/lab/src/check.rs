@@ -89,6 +89,16 @@ pub(crate) fn ready() -> Check {
     Check { line: "ready".to_owned(), what: What::Ready }
 }
 
+/// Everybody gets what they watch.
+pub(crate) fn flows() -> Check {
+    Check { line: "flows".to_owned(), what: What::Flows(Who::default()) }
+}
+
+/// Nothing comes to a node, and nothing leaves it.
+pub(crate) fn idle(node: &str) -> Check {
+    Check { line: format!("idle {node}"), what: What::IdleNode(node.to_owned()) }
+}
+
 impl Check {
     /// Whether it is kept over time, rather than true at one time.
     pub fn is_bound(&self) -> bool {

@@ -420,7 +420,20 @@ impl<T: FromLine> Expanded<T> {
 
 impl<'de, T: FromLine> Deserialize<'de> for Expanded<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::read(&String::deserialize(from)?).map_err(D::Error::custom)
+        struct Line<T>(PhantomData<T>);
+        impl<T: FromLine> serde::de::Visitor<'_> for Line<T> {
+            type Value = Expanded<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a line")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Self::Value, E> {
+                Expanded::read(line).map_err(E::custom)
+            }
+        }
+        // What fails within the visitor gets the place of this line, and not that of the list.
+        from.deserialize_str(Line(PhantomData))
     }
 }
 

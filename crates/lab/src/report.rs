@@ -43,7 +43,7 @@ pub fn html(outcome: &Outcome, title: &str) -> String {
             figure(&last.after, "after the last")
         );
         for (n, step) in outcome.steps.iter().enumerate() {
-            let _ = write!(page, "{}{}</section>\n", heading(n, step), figure(&step.after, "afterwards"));
+            let _ = writeln!(page, "{}{}</section>", heading(n, step), figure(&step.after, "afterwards"));
         }
     }
     if !outcome.always.is_empty() {

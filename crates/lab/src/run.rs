@@ -110,14 +110,14 @@ fn play(
 }
 
 /// Everything seen since something was done.
-struct Observation {
+pub(crate) struct Observation {
     since: Instant,
     before: Snapshot,
     history: Vec<Snapshot>,
 }
 
 impl Observation {
-    fn begin(before: Snapshot) -> Self {
+    pub(crate) fn begin(before: Snapshot) -> Self {
         Self { since: Instant::now(), before, history: Vec::new() }
     }
 
@@ -126,7 +126,13 @@ impl Observation {
     }
 
     /// Looks until all states hold at one time, and then at the bounds; gives up on the states after `within`.
-    fn until(&mut self, mesh: &mut Mesh, checks: &[Check], within: Duration, watch: Duration) -> Vec<Verdict> {
+    pub(crate) fn until(
+        &mut self,
+        mesh: &mut Mesh,
+        checks: &[Check],
+        within: Duration,
+        watch: Duration,
+    ) -> Vec<Verdict> {
         loop {
             self.history.push(mesh.look());
             let verdicts = self.judge(mesh, checks);

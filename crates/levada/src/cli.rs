@@ -271,6 +271,8 @@ pub(crate) struct LabArgs {
 pub(crate) enum LabCommand {
     /// Run the script of a file, and fail if anything that it expects is not seen
     Run(LabRunArgs),
+    /// Let nodes and links of a file fail by chance, and look whether what must always hold does
+    Chaos(LabChaosArgs),
     /// Print a topology in the lab's format: a Topology Zoo .gml or a CORE .imn
     Import(LabImportArgs),
 }
@@ -291,6 +293,24 @@ pub(crate) struct LabRunArgs {
     /// Write a report with maps and plots to this file (HTML)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Keep the nodes' logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabChaosArgs {
+    /// The lab file (TOML); its script is not played
+    pub(crate) file: PathBuf,
+    /// Seed of the failures
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How long things fail, for example 10m
+    #[arg(long = "for", default_value = "1m", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Keep the nodes' logs in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,

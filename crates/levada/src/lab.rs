@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use levada_lab::chaos::chaos;
 use levada_lab::mesh::{Mesh, Settings};
 use levada_lab::net::{self, Mode};
 use levada_lab::{Lab, run};
 
-use crate::cli::{LabArgs, LabCommand, LabImportArgs, LabRunArgs, Lifetime};
+use crate::cli::{LabArgs, LabChaosArgs, LabCommand, LabImportArgs, LabRunArgs, Lifetime};
 use crate::demo::CLIP;
 use crate::query::say;
 
@@ -20,6 +21,7 @@ const SEED: u64 = 1;
 pub(crate) fn lab(args: LabArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     match (args.command, args.file) {
         (Some(LabCommand::Run(args)), _) => run_script(&args, quiet),
+        (Some(LabCommand::Chaos(args)), _) => run_chaos(&args, quiet),
         (Some(LabCommand::Import(args)), _) => import(&args),
         (None, Some(file)) => by_hand(&file, args.keep),
         (None, None) => anyhow::bail!("name a lab file, or say what to do: levada lab --help"),
@@ -53,6 +55,31 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     }
     for failure in outcome.failures() {
         eprintln!("levada: {}: {failure}", args.file.display());
+    }
+    Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
+    let lab = Lab::read(&args.file)?;
+    anyhow::ensure!(!lab.viewers.is_empty(), "{} has no viewers, who could tell", args.file.display());
+    let mode = net::enter()?;
+    let mut mesh = Mesh::open(&lab, settings(mode, args.seed, args.keep.clone())?)?;
+    let mut tell = |line: &str| {
+        if !quiet {
+            eprintln!("{line}");
+        }
+    };
+    let outcome = chaos(&mut mesh, args.seed, args.duration, &mut tell)?;
+    drop(mesh);
+    if args.json {
+        say(&serde_json::to_string_pretty(&outcome)?);
+    } else {
+        let (failures, looks, broken) = (outcome.failures.len(), outcome.looks, outcome.violations.len());
+        say(&format!("seed {}: {failures} failures, {looks} looks, {broken} violations", args.seed));
+        outcome.lost.iter().for_each(|(viewer, lost)| say(&format!("{viewer}: {lost} frames lost")));
+    }
+    for violation in &outcome.violations {
+        eprintln!("levada: {}: {violation}", args.file.display());
     }
     Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

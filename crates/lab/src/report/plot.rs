@@ -14,6 +14,9 @@ const LEFT: f64 = 60.0;
 const BELOW: f64 = 18.0;
 const ABOVE: f64 = 8.0;
 
+/// What a plot shows of a moment.
+type Value = fn(&Moment) -> f64;
+
 /// A curve of every viewer in each of three plots.
 pub(super) fn viewers(outcome: &Outcome) -> String {
     if outcome.viewers.is_empty() {
@@ -38,7 +41,7 @@ pub(super) fn viewers(outcome: &Outcome) -> String {
         );
     }
     text.push_str("</table>\n");
-    let kinds: [(&str, &str, fn(&Moment) -> f64); 3] = [
+    let kinds: [(&str, &str, Value); 3] = [
         ("Longest pause between pictures, beyond the frame interval", "ms", |moment| moment.gap_ms),
         ("Latency: how far pictures were behind the quickest", "ms", |moment| moment.late_ms),
         ("Bitrate", "kbit/s", |moment| moment.bitrate_bps / 1e3),
@@ -50,7 +53,7 @@ pub(super) fn viewers(outcome: &Outcome) -> String {
     text
 }
 
-fn svg(outcome: &Outcome, value: fn(&Moment) -> f64) -> String {
+fn svg(outcome: &Outcome, value: Value) -> String {
     let moments = || outcome.viewers.iter().flat_map(|viewer| &viewer.moments);
     let last_s = moments().map(|moment| moment.at_s).fold(1.0, f64::max) + 1.0;
     let top = rounded_up(moments().map(value).fold(1.0, f64::max));
