@@ -170,9 +170,9 @@ fn lab() {
     let network = levada_lab::net::Network::open(&layout, mode).unwrap();
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.env(ROLE, "sleep");
-    let child = network.spawn("a", command).unwrap();
+    let mut child = network.spawn("a", command).unwrap();
     say(&child.id().to_string());
-    std::thread::sleep(Duration::from_secs(600));
+    child.wait().unwrap();
 }
 
 /// Each line of input is `ADDRESS TEXT`: sends the text there, and prints the answer.
