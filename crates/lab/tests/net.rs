@@ -20,11 +20,12 @@ fn main() -> ExitCode {
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if std::env::args().any(|argument| argument == "--list") {
-        cases::ALL.iter().for_each(|(name, _)| println!("{name}: test"));
+        cases::EVERYWHERE.iter().chain(cases::IN_NAMESPACES).for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    // Opened outside, so that it stays there.
-    let outside = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Both stay outside: a socket and a process keep the network that they were born into.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut visitor = cases::Player::outside();
     let entered = net::enter().unwrap();
     println!("\nthe lab of this machine: {entered}");
     let mut modes = vec![Mode::Loopback(Why::Asked)];
@@ -35,14 +36,15 @@ fn main() -> ExitCode {
 
     let (mut passed, mut failed) = (0, 0);
     for mode in modes {
-        let kind = if mode == Mode::Namespaces { "namespaces" } else { "loopback" };
-        for (name, case) in cases::ALL {
+        let (kind, more) =
+            if mode == Mode::Namespaces { ("namespaces", cases::IN_NAMESPACES) } else { ("loopback", &[][..]) };
+        for (name, case) in cases::EVERYWHERE.iter().chain(more) {
             let name = format!("{kind}::{name}");
             if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
                 continue;
             }
-            let world = cases::World { mode, outside: outside.try_clone().unwrap() };
-            let is_ok = catch_unwind(AssertUnwindSafe(|| case(&world))).is_ok();
+            let mut world = cases::World { mode, listener: listener.try_clone().unwrap(), visitor: &mut visitor };
+            let is_ok = catch_unwind(AssertUnwindSafe(|| case(&mut world))).is_ok();
             println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
             passed += u32::from(is_ok);
             failed += u32::from(!is_ok);

@@ -188,7 +188,8 @@ pub enum NetError {
     },
 }
 
-/// Moves this process into namespaces where that is allowed, and tells in what labs of it run. To be called first in main.
+/// Moves this process into namespaces where that is allowed, and tells in what labs of it run. To be called first in main:
+/// this program is started once more to try, so what comes before the call happens twice.
 ///
 /// Sockets keep the network they were opened in: a listener opened before this call is the host's for good.
 pub fn enter() -> Result<Mode, NetError> {

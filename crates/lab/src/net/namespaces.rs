@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const MASK: Ipv4Addr = Ipv4Addr::new(255, 254, 0, 0);
 /// Where nodes listen for links.
 const NODE_PORT: u16 = 4433;
+/// Tells a process that it is there to try, and its answer: no error has this number.
+const TRY: &str = "LEVADA_LAB_TRY";
+const TRY_WORKS: i32 = 200;
 const TUN: &str = "/dev/net/tun";
 const DEVICE: &str = "lab";
 /// Inside a machine nothing takes this long unless it hangs.
@@ -35,26 +39,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Moves this process into namespaces in which it may make others. `Ok(Some(..))`: that cannot be had, and why.
 ///
 /// The process keeps its user: who it was outside it is inside, and files look the same. It has power over networks that it
-/// makes, and what it starts has none.
+/// makes, and what it starts has none. There is no way back out of a namespace, and some systems grant one without the power
+/// to use it, so another process of this program tries first.
 pub(crate) fn enter() -> Result<Option<Why>, NetError> {
-    if let Err(error) = open_tun() {
+    if std::env::var_os(TRY).is_some() {
+        let code = match leave_host().and_then(|()| make_one(FIRST)) {
+            Ok(_) => TRY_WORKS,
+            Err(error) => error.raw_os_error().unwrap_or(1),
+        };
+        std::process::exit(code);
+    }
+    if let Err(error) = open_tun().and_then(device::check) {
         return Ok(Some(Why::NoTun(error)));
     }
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    match sys::leave_host() {
-        Ok(()) => {}
-        Err(Errno::INVAL) => return Err(NetError::Threads),
-        Err(error) => return Ok(Some(Why::NoNamespaces(error))),
+    let mut other = Command::new(std::env::current_exe().map_err(NetError::Enter)?);
+    let output = other.env(TRY, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match output.status().map_err(NetError::Enter)?.code() {
+        Some(TRY_WORKS) => {}
+        code => return Ok(Some(Why::NoNamespaces(Errno::from_raw_os_error(code.unwrap_or(1))))),
     }
-    let map = || {
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
-        std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
-        set_loopback_up()
-    };
-    // There is no way back out of a namespace.
-    map().map_err(NetError::Enter)?;
-    Ok(None)
+    match leave_host() {
+        Ok(()) => Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Err(NetError::Threads),
+        Err(error) => Err(NetError::Enter(error)),
+    }
+}
+
+fn leave_host() -> io::Result<()> {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    sys::leave_host()?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"))?;
+    set_loopback_up()
 }
 
 /// The namespaces of all nodes, in the order of the layout.

@@ -42,10 +42,11 @@ pub(crate) mod device {
     use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
 
-    use rustix::io::Result;
-    use rustix::ioctl::{IntegerSetter, Opcode, Updater, ioctl};
+    use rustix::io::{Errno, Result};
+    use rustix::ioctl::{Getter, IntegerSetter, Opcode, Updater, ioctl};
 
     const TUNSETIFF: Opcode = 0x4004_54ca;
+    const TUNGETFEATURES: Opcode = 0x8004_54cf;
     const TUNSETOFFLOAD: Opcode = 0x4004_54d0;
     const SIOCSIFFLAGS: Opcode = 0x8914;
     const SIOCSIFADDR: Opcode = 0x8916;
@@ -53,8 +54,10 @@ pub(crate) mod device {
 
     const IFF_TUN_NO_PI_VNET_HDR: u16 = 0x0001 | 0x1000 | 0x4000;
     const IFF_UP_RUNNING: u16 = 0x0001 | 0x0040;
-    /// Checksums, TCP and UDP segmentation of IPv4 and IPv6. The kernel takes the two of UDP together only.
-    const OFFLOADS: usize = 0x01 | 0x02 | 0x04 | 0x20 | 0x40;
+    /// Checksums, and segmentation of TCP over IPv4 and IPv6.
+    const OFFLOADS: usize = 0x01 | 0x02 | 0x04;
+    /// Segmentation of UDP, since Linux 6.2. The kernel takes the two together only.
+    const OFFLOADS_UDP: usize = 0x20 | 0x40;
     const AF_INET: u16 = 2;
 
     /// `struct ifreq`: a name, and a union of which the longest member has 24 bytes.
@@ -87,11 +90,20 @@ pub(crate) mod device {
         }
     }
 
+    /// Whether what was opened is the maker of TUN devices, and says so.
+    pub(crate) fn check(tun: impl AsFd) -> Result<()> {
+        // SAFETY: the kernel writes an unsigned int for this opcode.
+        let features: u32 = unsafe { ioctl(tun, Getter::<TUNGETFEATURES, u32>::new()) }?;
+        let wanted = u32::from(IFF_TUN_NO_PI_VNET_HDR);
+        (features & wanted == wanted).then_some(()).ok_or(Errno::NOTSUP)
+    }
+
     /// Makes an open `/dev/net/tun` the device `name` of this thread's network.
     pub(crate) fn attach(tun: impl AsFd, name: &str) -> Result<()> {
         Request::new(name, &IFF_TUN_NO_PI_VNET_HDR.to_ne_bytes()).send::<TUNSETIFF>(&tun)?;
         // SAFETY: the kernel takes the argument of this opcode as a number.
-        unsafe { ioctl(tun, IntegerSetter::<TUNSETOFFLOAD>::new_usize(OFFLOADS)) }
+        let offload = |flags| unsafe { ioctl(&tun, IntegerSetter::<TUNSETOFFLOAD>::new_usize(flags)) };
+        offload(OFFLOADS | OFFLOADS_UDP).or_else(|_| offload(OFFLOADS))
     }
 
     pub(crate) fn set_address(socket: impl AsFd, name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> Result<()> {

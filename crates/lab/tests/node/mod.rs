@@ -1,14 +1,16 @@
 //! What a process of a node does: `echo` answers every datagram, and tells over TCP that it is there; `ask` sends what its
-//! standard input says, and prints what came back and when; `sleep` waits to be killed; `open` prints what it has open.
+//! standard input says, and prints what came back and when; `blast` sends bundles of datagrams, `count` counts what comes
+//! of them; `pour` and `drain` do the same with TCP; `sleep` waits to be killed; `open` prints what it has open; `lab` is a
+//! lab of its own; `outside` connects from the host.
 
-use std::io::{BufRead as _, Write as _};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// The variable with the role; its words are the arguments.
 pub(crate) const ROLE: &str = "LAB_TEST_ROLE";
 /// With nothing more coming in for so long, all has come that will.
-const QUIET: Duration = Duration::from_millis(700);
+const QUIET: Duration = Duration::from_millis(1_500);
 /// Between two datagrams: slow enough for any machine.
 const PACE: Duration = Duration::from_micros(300);
 
@@ -17,6 +19,12 @@ pub(crate) fn play(role: &str) {
     match words[..] {
         ["echo", listen] => echo(listen.parse().unwrap()),
         ["ask", listen] => ask(listen.parse().unwrap()),
+        ["blast", listen] => blast(listen.parse().unwrap()),
+        ["count", listen] => count(listen.parse().unwrap()),
+        ["pour", to] => pour(to.parse().unwrap()),
+        ["drain", listen] => drain(listen.parse().unwrap()),
+        ["lab"] => lab(),
+        ["outside"] => outside(),
         ["serve"] => serve(),
         ["sleep"] => std::thread::sleep(Duration::from_secs(600)),
         ["open"] => print_open(),
@@ -75,6 +83,108 @@ fn ask(listen: SocketAddr) {
             }
         });
         say(&came.join(" "));
+    }
+}
+
+/// Datagrams of a bundle, and their length: as quinn sends them.
+pub(crate) const BUNDLE: usize = 40;
+const DATAGRAM_LEN: usize = 1_200;
+
+/// The payload of the n-th datagram of all.
+fn datagram(number: u32) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..DATAGRAM_LEN).map(|at| (at as u32 ^ number) as u8).collect();
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// Each line of input is `ADDRESS BUNDLES`.
+fn blast(listen: SocketAddr) {
+    let socket = UdpSocket::bind(listen).unwrap();
+    let state = quinn_udp::UdpSocketState::new((&socket).into()).unwrap();
+    socket.set_nonblocking(false).unwrap();
+    assert!(state.max_gso_segments() >= BUNDLE);
+    say("ready");
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let (to, bundles) = line.split_once(' ').unwrap();
+        for bundle in 0..bundles.parse::<u32>().unwrap() {
+            let numbers = (0..BUNDLE as u32).map(|n| bundle * BUNDLE as u32 + n);
+            let contents: Vec<u8> = numbers.flat_map(datagram).collect();
+            let destination = to.parse().unwrap();
+            let segment_size = Some(DATAGRAM_LEN);
+            let transmit =
+                quinn_udp::Transmit { destination, ecn: None, contents: &contents, segment_size, src_ip: None };
+            state.try_send((&socket).into(), &transmit).unwrap();
+            std::thread::sleep(PACE * 10);
+        }
+        say("sent");
+    }
+}
+
+/// Prints the numbers of the datagrams that came, whole, until nothing comes any more; then counts anew.
+fn count(listen: SocketAddr) {
+    let socket = UdpSocket::bind(listen).unwrap();
+    say("ready");
+    let mut memory = [0; 2_048];
+    loop {
+        socket.set_read_timeout(None).unwrap();
+        let mut came = Vec::new();
+        while let Ok(len) = socket.recv(&mut memory) {
+            let number = u32::from_be_bytes(memory[..4].try_into().unwrap());
+            assert_eq!(memory[..len], datagram(number));
+            came.push(number.to_string());
+            socket.set_read_timeout(Some(QUIET)).unwrap();
+        }
+        say(&came.join(" "));
+    }
+}
+
+/// Bytes that `pour` sends: no two pieces of a segment's length in it are alike.
+pub(crate) const POURED: usize = 4_000_000;
+
+fn poured() -> Vec<u8> {
+    (0..POURED as u32 / 4).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_be_bytes()).collect()
+}
+
+fn pour(to: SocketAddr) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(&poured()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    say("poured");
+}
+
+fn drain(listen: SocketAddr) {
+    let listener = TcpListener::bind(listen).unwrap();
+    say("ready");
+    let mut bytes = Vec::new();
+    listener.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+    assert!(bytes == poured());
+    say(&bytes.len().to_string());
+}
+
+/// Opens a lab, prints the process of its only node, and waits to be killed.
+fn lab() {
+    let mode = levada_lab::net::enter().unwrap();
+    let layout = levada_lab::net::Layout { nodes: vec!["a".to_owned()], ..Default::default() };
+    let network = levada_lab::net::Network::open(&layout, mode).unwrap();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, "sleep");
+    let mut child = network.spawn("a", command).unwrap();
+    say(&child.id().to_string());
+    child.wait().unwrap();
+}
+
+/// Each line of input is `ADDRESS TEXT`: sends the text there, and prints the answer.
+fn outside() {
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let (to, text) = line.split_once(' ').unwrap();
+        let mut stream = TcpStream::connect(to).unwrap();
+        writeln!(stream, "{text}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        say(&answer);
     }
 }
 
