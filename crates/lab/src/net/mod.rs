@@ -14,12 +14,14 @@
 //!
 //! What both have in common: two nodes that share a link use it; others are routed over the shortest path by delay as the
 //! layout has it, and meet every link on it, also past nodes whose process is dead. A cut does not change routes: to find
-//! another way is what is to be seen of the nodes. Time is that of the machine: a lab that has not enough of it is late,
-//! and says so nowhere but in what is measured.
+//! another way is what is to be seen of the nodes. Links count in microseconds, so a rate beyond some 300 Mbit/s is a few
+//! per cent too high. Time is that of the machine: a lab that has not enough of it is late, and says so nowhere but in what
+//! is measured.
 //!
 //! Nothing outlives the lab. Processes of nodes die with it, also when it is killed (on Linux); namespaces and devices have
 //! no names and end with the last of them. What a node has started itself dies when the node's pipes close.
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only TUN devices hand over bundles"))]
 mod bundle;
 mod engine;
 mod fabric;
