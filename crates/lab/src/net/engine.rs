@@ -163,9 +163,7 @@ impl<P: Ports> Carrier<P> {
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         while !is_over.load(Ordering::Relaxed) {
             self.ports.refresh();
-            if self.wait().is_err() {
-                return;
-            }
+            self.wait();
             let fabric = &mut lock(fabric);
             self.land(fabric);
             for port in std::mem::take(&mut self.ready) {
@@ -176,14 +174,15 @@ impl<P: Ports> Carrier<P> {
     }
 
     /// Waits for packets, or until one is due.
-    fn wait(&mut self) -> rustix::io::Result<()> {
+    fn wait(&mut self) {
         let left = self.flights.peek().map(|flight| flight.at.since(self.now()));
         let left = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         let mut list = vec![PollFd::new(&self.woken, PollFlags::IN)];
         self.ports.watch(&mut list);
         match rustix::event::poll(&mut list, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error),
+            // Only more descriptors than the process may have, or no memory. Without links there is no lab.
+            Err(error) => panic!("the lab cannot wait for packets: {error}"),
         }
         let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let is_woken = is_ready(&list[0]);
@@ -192,7 +191,6 @@ impl<P: Ports> Carrier<P> {
         if is_woken {
             while matches!((&self.woken).read(&mut [0; 64]), Ok(1..)) {}
         }
-        Ok(())
     }
 
     fn take_in(&mut self, port: usize, fabric: &mut Fabric) {

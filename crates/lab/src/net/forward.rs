@@ -6,11 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
 /// Connections passed on at the same time; a browser opens six to a host.
 const CONNECTIONS_MAX: usize = 64;
+/// When nothing can be accepted, as without descriptors, the next try is after this.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens a connection with what is shown.
 pub(crate) type Connector = Arc<dyn Fn() -> io::Result<TcpStream> + Send + Sync>;
@@ -60,7 +63,10 @@ fn accept(listener: &TcpListener, ended: &UnixStream, connect: &Connector) {
         if !list[0].revents().is_empty() {
             return;
         }
-        let Ok((outer, _)) = listener.accept() else { continue };
+        let Ok((outer, _)) = listener.accept() else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
             continue;
         }

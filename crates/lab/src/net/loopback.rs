@@ -185,3 +185,31 @@ impl Ports for Proxies {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silent_session_gives_way() {
+        let (loopback, mut proxies) = Loopback::make(&["a".to_owned(), "b".to_owned()]).unwrap();
+        let (address, is_new) = loopback.door(0, 1).unwrap();
+        assert!(is_new);
+        assert_eq!(loopback.door(0, 1).unwrap(), (address, false));
+        proxies.refresh();
+        let client = |n: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + n as u16));
+        for n in 0..SESSIONS_MAX {
+            proxies.clock += 1;
+            assert_eq!(proxies.session(0, client(n)).unwrap(), n);
+        }
+        // The first talks again, so the second has been silent for longest.
+        proxies.clock += 1;
+        let first = proxies.session(0, client(0)).unwrap();
+        proxies.sessions[first].used = proxies.clock;
+        assert_eq!(proxies.session(0, client(SESSIONS_MAX)).unwrap(), 1);
+        assert_eq!((proxies.sessions.len(), proxies.by_client.len()), (SESSIONS_MAX, SESSIONS_MAX));
+        assert!(!proxies.by_client.contains_key(&(0, client(1))));
+        // What is on its way for the one that was there before is not given to the new one.
+        assert_eq!((proxies.sessions[0].id, proxies.sessions[1].id), (0, 1));
+    }
+}

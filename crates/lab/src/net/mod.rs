@@ -4,22 +4,24 @@
 //!
 //! **Namespaces.** The lab moves into a namespace of users and one of networks, so it needs no root. Each node has a
 //! network of its own, with one TUN device and one address of 198.18.0.0/15. The lab holds the other end of all devices,
-//! and one thread carries packets between them ([`engine`]). Nodes see an ordinary network: UDP and TCP alike are delayed,
+//! and one thread carries packets between them (`engine`). Nodes see an ordinary network: UDP and TCP alike are delayed,
 //! lost and queued. The devices hand over *bundles* of up to 64 KiB; a link that loses, queues or reorders gets the
-//! packets that they stand for ([`bundle`]), a link that only delays carries them whole (jitter then moves a bundle as one).
+//! packets that they stand for (`bundle`), a link that only delays carries them whole (jitter then moves a bundle as one).
 //!
 //! **Loopback.** Where TUN devices or namespaces are not to be had, all nodes live on 127.0.0.1, and what one sends to
-//! another goes through a UDP proxy ([`loopback`]). Links are impaired in the same way, but only for whom dials
+//! another goes through a UDP proxy (`loopback`). Links are impaired in the same way, but only for whom dials
 //! [`Network::address`]: a node that dials what another has told of itself goes past the links. TCP is not impaired.
 //!
 //! What both have in common: two nodes that share a link use it; others are routed over the shortest path by delay as the
 //! layout has it, and meet every link on it, also past nodes whose process is dead. A cut does not change routes: to find
-//! another way is what is to be seen of the nodes. Time is that of the machine: a lab that has not enough of it is late,
-//! and says so nowhere but in what is measured.
+//! another way is what is to be seen of the nodes. Links count in microseconds, so a rate beyond some 300 Mbit/s is a few
+//! per cent too high. Time is that of the machine: a lab that has not enough of it is late, and says so nowhere but in what
+//! is measured.
 //!
 //! Nothing outlives the lab. Processes of nodes die with it, also when it is killed (on Linux); namespaces and devices have
 //! no names and end with the last of them. What a node has started itself dies when the node's pipes close.
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only TUN devices hand over bundles"))]
 mod bundle;
 mod engine;
 mod fabric;
