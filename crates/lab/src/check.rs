@@ -107,7 +107,9 @@ impl Check {
 
     /// Takes this many times longer for as good as it was.
     pub(crate) fn relax(&mut self, slack: f64) {
-        if let What::Bound { measure: Measure::Gap | Measure::Recovery, value, .. } = &mut self.what {
+        if let What::Bound { measure: Measure::Gap | Measure::Recovery, value, .. } = &mut self.what
+            && slack != 1.0
+        {
             *value *= slack;
             self.line = format!("{} (times {slack})", self.line);
         }

@@ -17,6 +17,7 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    levada_lab::net::answer_trial();
     let cli = Cli::parse();
     start_log(cli.verbose, cli.quiet);
     let command = match cli.command {

@@ -190,6 +190,13 @@ pub enum NetError {
     },
 }
 
+/// Does nothing, but in a process that [`enter`] has started to try whether namespaces can be had: there it never returns.
+/// A program that reads its command line before it enters calls this first: that process has none.
+pub fn answer_trial() {
+    #[cfg(target_os = "linux")]
+    namespaces::answer_trial();
+}
+
 /// Moves this process into namespaces where that is allowed, and tells in what labs of it run. To be called first in main:
 /// this program is started once more to try, so what comes before the call happens twice.
 ///

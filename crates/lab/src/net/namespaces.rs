@@ -36,12 +36,8 @@ const DEVICE: &str = "lab";
 /// Inside a machine nothing takes this long unless it hangs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Moves this process into namespaces in which it may make others. `Ok(Some(..))`: that cannot be had, and why.
-///
-/// The process keeps its user: who it was outside it is inside, and files look the same. It has power over networks that it
-/// makes, and what it starts has none. There is no way back out of a namespace, and some systems grant one without the power
-/// to use it, so another process of this program tries first.
-pub(crate) fn enter() -> Result<Option<Why>, NetError> {
+/// Tries, says what came of it and ends, if that is all that this process is there for.
+pub(crate) fn answer_trial() {
     if std::env::var_os(TRY).is_some() {
         let code = match leave_host().and_then(|()| make_one(FIRST)) {
             Ok(_) => TRY_WORKS,
@@ -49,6 +45,15 @@ pub(crate) fn enter() -> Result<Option<Why>, NetError> {
         };
         std::process::exit(code);
     }
+}
+
+/// Moves this process into namespaces in which it may make others. `Ok(Some(..))`: that cannot be had, and why.
+///
+/// The process keeps its user: who it was outside it is inside, and files look the same. It has power over networks that it
+/// makes, and what it starts has none. There is no way back out of a namespace, and some systems grant one without the power
+/// to use it, so another process of this program tries first.
+pub(crate) fn enter() -> Result<Option<Why>, NetError> {
+    answer_trial();
     if let Err(error) = open_tun().and_then(device::check) {
         return Ok(Some(Why::NoTun(error)));
     }
