@@ -10,7 +10,7 @@ help:
 	@echo 'make lint   formatting, clippy, types of the page, licences (where cargo-deny is installed)'
 	@echo 'make web    rebuild the page (web/dist) from its sources'
 	@echo 'make sim    the large scenarios of examples/sim, ten seeds each (SEEDS=10), and random worlds with many (WORLDS=200)'
-	@echo 'make bench  joins, muxing, forwarding, deaths (ARGS="--rounds 5 --only kill --json"): figures for this machine'
+	@echo 'make bench  links of the lab, joins, muxing, forwarding, deaths (ARGS="--rounds 5 --only kill --json"): figures for this machine'
 
 demo:
 	$(CARGO) build --package levada
@@ -49,6 +49,7 @@ sim:
 bench:
 	$(CARGO) bench --package levada-overlay --bench paths
 	$(CARGO) bench --package levada-media --bench mux
+	$(CARGO) bench --package levada-lab --bench net
 	$(CARGO) bench --package levada --bench join
 	$(CARGO) bench --package levada --bench deaths -- $(ARGS)
 

@@ -1,5 +1,5 @@
 //! What viewers see when something dies: relays killed, stopped and drained, a publisher killed, the only path cut.
-//! Real processes on loopback; tests/common/tape.rs says how things are measured.
+//! Real processes on loopback; crates/lab/src/tape.rs says how things are measured.
 //!
 //! `cargo bench --package levada --bench deaths -- --rounds 20 --only kill --json`
 
@@ -11,8 +11,6 @@ mod common;
 mod deaths;
 #[path = "../tests/common/feed.rs"]
 mod feed;
-#[path = "../tests/common/tape.rs"]
-mod tape;
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Run a scenario in a virtual world: many nodes, links and faults, in seconds and always the same for one seed
     Sim(SimArgs),
+    /// Run a mesh of real processes on links that are as bad as a file says, by hand or by the file's script
+    Lab(LabArgs),
 }
 
 #[derive(Debug, Args)]
@@ -257,6 +259,78 @@ pub(crate) struct SimArgs {
     /// Write every event to this file; it becomes long
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct LabArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LabCommand>,
+    /// Start the mesh of this file (TOML; examples/lab/ has some) and leave it to you until Ctrl-C
+    pub(crate) file: Option<PathBuf>,
+    /// Keep the nodes' logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Run the script of a file, and fail if anything that it expects is not seen
+    Run(LabRunArgs),
+    /// Let nodes and links of a file fail by chance, and look whether what must always hold does
+    Chaos(LabChaosArgs),
+    /// Print a topology in the lab's format: a Topology Zoo .gml or a CORE .imn
+    Import(LabImportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabRunArgs {
+    /// The lab file (TOML); examples/lab/ has some
+    pub(crate) file: PathBuf,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Seed of what the links leave to chance
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Multiply every time that is expected, for a machine that is busy with other things
+    #[arg(long, default_value_t = 1.0, value_parser = parse_slack)]
+    pub(crate) slack: f64,
+    /// Write a report with maps and plots to this file (HTML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Keep the nodes' logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabChaosArgs {
+    /// The lab file (TOML); its script is not played
+    pub(crate) file: PathBuf,
+    /// Seed of the failures
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How long things fail, for example 10m
+    #[arg(long = "for", default_value = "1m", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the nodes' logs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabImportArgs {
+    /// The topology
+    pub(crate) file: PathBuf,
+}
+
+fn parse_slack(text: &str) -> Result<f64, String> {
+    let slack = text.parse().ok().filter(|slack| (1.0..=100.0).contains(slack));
+    slack.ok_or_else(|| format!("{text:?} is no number from 1 to 100"))
 }
 
 /// Parses `250ms`, `20s`, `5m`, `24h`, `7d`.

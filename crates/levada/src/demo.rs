@@ -17,7 +17,7 @@ use crate::cli::{DemoArgs, Lifetime};
 use crate::query;
 
 /// Moving test card with clock, frame counter and tone (assets/make-testcard.sh).
-const CLIP: &[u8] = include_bytes!("../assets/testcard.mp4");
+pub(crate) const CLIP: &[u8] = include_bytes!("../assets/testcard.mp4");
 const ORIGINS: [(&str, &str); 2] = [("origin1", "testcard"), ("origin2", "testcard-two")];
 const RELAYS: [&str; 5] = ["relay1", "relay2", "relay3", "relay4", "relay5"];
 const POPS: [&str; 2] = ["pop1", "pop2"];

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod demo;
+mod lab;
 mod play;
 mod query;
 mod replay;
@@ -16,8 +17,14 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    levada_lab::net::answer_trial();
     let cli = Cli::parse();
     start_log(cli.verbose, cli.quiet);
+    let command = match cli.command {
+        // It may start itself anew in a network of its own, which a process with threads cannot.
+        Command::Lab(args) => return exit_code(lab::lab(args, cli.quiet)),
+        command => command,
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -25,9 +32,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(cli.command));
+    let result = runtime.block_on(run(command));
     // Readers of standard input cannot be interrupted; they end with the process.
     runtime.shutdown_background();
+    exit_code(result)
+}
+
+fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -54,6 +65,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,
         Command::Sim(args) => return sim::sim(&args),
+        // The others have been taken before there were threads.
+        Command::Lab(args) => return lab::lab(args, false),
     }
     Ok(ExitCode::SUCCESS)
 }

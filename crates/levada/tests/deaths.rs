@@ -7,13 +7,11 @@ mod common;
 mod deaths;
 #[path = "common/feed.rs"]
 mod feed;
-#[path = "common/tape.rs"]
-mod tape;
 
 use std::time::{Duration, Instant};
 
 use deaths::{GROUP_END, Kind, Report, run};
-use tape::{Round, Seen, Tape};
+use levada_lab::tape::{Round, Seen, Tape};
 use tokio::sync::Mutex;
 
 /// Two rounds each, early and late in a group.

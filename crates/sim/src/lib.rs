@@ -19,9 +19,9 @@ pub mod units;
 mod water;
 mod world;
 
-pub use action::Action;
+pub use action::{Action, NodeRef, pair};
 pub use checkers::Violation;
-pub use link::{Burst, Impairment};
+pub use link::{Burst, Fate, Impairment, Wire};
 pub use run::run;
 pub use water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
 pub use world::{BITRATE_DEFAULT, Settings, World};

@@ -128,8 +128,9 @@ impl Burst {
 
 /// One direction of a link at work.
 #[derive(Debug)]
-pub(crate) struct Wire {
-    pub(crate) impairment: Impairment,
+pub struct Wire {
+    /// What it does to packets; may be changed at any time.
+    pub impairment: Impairment,
     /// Since when nothing passes.
     pub(crate) cut_since: Option<Time>,
     /// A bad time, in the sense of [`Burst`].
@@ -144,6 +145,17 @@ pub(crate) struct Wire {
     bytes: u64,
 }
 
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is at the other end then.
+    Arrives(Time),
+    /// It was lost on the way, or sent into a cut.
+    Lost,
+    /// The queue in front of the rate was full.
+    Dropped,
+}
+
 /// What the sending transport counted.
 pub(crate) struct Counts {
     pub(crate) sent: u64,
@@ -153,7 +165,8 @@ pub(crate) struct Counts {
 }
 
 impl Wire {
-    pub(crate) fn new(impairment: Impairment) -> Self {
+    /// A wire that nothing was sent over yet.
+    pub fn new(impairment: Impairment) -> Self {
         Self {
             impairment,
             cut_since: None,
@@ -171,16 +184,20 @@ impl Wire {
         self.impairment.loss > 0.0 || self.impairment.burst.is_some() || self.impairment.rate.is_some() || self.lost > 0
     }
 
+    /// Sends one packet of `len` bytes, headers and all.
+    pub fn packet(&mut self, now: Time, len: u64, rng: &mut SmallRng) -> Fate {
+        self.pass(now, len, !self.impairment.reorder, rng)
+    }
+
     /// Sends a datagram of one packet. `None`: it was lost.
     pub(crate) fn datagram(&mut self, now: Time, len: u64, rng: &mut SmallRng) -> Option<Time> {
-        let fits = self.enqueue(now, len, false);
-        let lost = !fits || self.cut_since.is_some() || self.loses(rng);
+        let fate = self.pass(now, len, false, rng);
         self.sent += 1;
-        self.lost += u64::from(lost);
-        if lost {
-            return None;
+        self.lost += u64::from(!matches!(fate, Fate::Arrives(_)));
+        match fate {
+            Fate::Arrives(at) => Some(at),
+            Fate::Lost | Fate::Dropped => None,
         }
-        Some(self.arrival(now, false, rng))
     }
 
     /// Sends `len` bytes of a stream over a link that is not cut; gives when the last of them is there.
@@ -211,6 +228,16 @@ impl Wire {
         let bits = std::mem::take(&mut self.bytes) as f64 * 8.0;
         let load = self.impairment.rate.map_or(0.0, |rate| (bits / over.as_secs_f64() / rate as f64).min(1.0));
         Counts { sent: std::mem::take(&mut self.sent), lost: std::mem::take(&mut self.lost), load }
+    }
+
+    fn pass(&mut self, now: Time, len: u64, ordered: bool, rng: &mut SmallRng) -> Fate {
+        if !self.enqueue(now, len, false) {
+            return Fate::Dropped;
+        }
+        if self.cut_since.is_some() || self.loses(rng) {
+            return Fate::Lost;
+        }
+        Fate::Arrives(self.arrival(now, ordered, rng))
     }
 
     /// Takes a turn at the bottleneck; `false` if the queue is full. What is reliable gets its turn all the same.
@@ -303,6 +330,15 @@ mod tests {
         (1..=10).for_each(|n| assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), at(n)));
         assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), None);
         assert_eq!(wire.datagram(Time::from_micros(5_000), 1_000, &mut rng), at(11));
+    }
+
+    #[test]
+    fn packets_that_are_lost_and_those_that_find_no_room_are_told_apart() {
+        let (mut wire, mut rng) = wire("delay=1ms rate=8Mbit/s queue=1kB loss=100%");
+        assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Lost);
+        assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Dropped);
+        wire.impairment.loss = 0.0;
+        assert_eq!(wire.packet(Time::from_micros(1_000), 1_000, &mut rng), Fate::Arrives(Time::from_micros(3_000)));
     }
 
     #[test]

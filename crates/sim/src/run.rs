@@ -8,7 +8,7 @@ use levada_overlay::{StreamName, Time};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::action::{self, Action};
+use crate::action::{Action, NodeRef as _};
 use crate::report::{Outcome, SHOWN_MAX};
 use crate::scenario::{Churn, How, Scenario, ScenarioError};
 use crate::world::{Settings, World};
@@ -102,7 +102,7 @@ fn late(scenario: &Scenario) -> std::collections::BTreeSet<usize> {
     for at in events {
         let (node, starts) = match at.action {
             Action::Start(node) => (node, true),
-            Action::Crash(node) | Action::Stop(node) | Action::Restart(node) => (node, false),
+            Action::Crash(node) | Action::Stop(node) | Action::Drain(node) | Action::Restart(node) => (node, false),
             _ => continue,
         };
         first.entry(node).or_insert(starts);
@@ -130,7 +130,7 @@ impl Run<'_> {
         let nodes = self.world.nodes();
         let mut names = Vec::new();
         let node = |text: &str| {
-            let node = action::node(text).map_err(ScenarioError::Senseless)?;
+            let node = usize::parse(text).map_err(ScenarioError::Senseless)?;
             let there = node < nodes;
             there.then_some(node).ok_or_else(|| ScenarioError::Senseless(format!("there is no node n{node}")))
         };

@@ -322,12 +322,13 @@ impl Topology {
                 let bytes = std::fs::read(&path)
                     .map_err(|error| ScenarioError::Topology { path: path.clone(), reason: error.to_string() })?;
                 topology::parse_gml(&String::from_utf8_lossy(&bytes))
+                    .map(|(labels, mesh)| (labels.len(), mesh))
                     .map_err(|reason| ScenarioError::Topology { path, reason })?
             }
             Self::Explicit { links } => {
                 let mut mesh = Mesh::default();
                 for link in links {
-                    let (a, b) = crate::action::pair(&link.between, '-').map_err(ScenarioError::Senseless)?;
+                    let (a, b) = crate::action::pair::<usize>(&link.between, '-').map_err(ScenarioError::Senseless)?;
                     mesh.links.push((a, b));
                     mesh.impairments.push([link.link.clone(), link.back.clone().unwrap_or_else(|| link.link.clone())]);
                 }

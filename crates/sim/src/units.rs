@@ -46,7 +46,8 @@ enum Written {
     Text(String),
 }
 
-pub(crate) fn de_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+/// Reads a duration with its unit from a file.
+pub fn de_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 

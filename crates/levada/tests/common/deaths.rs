@@ -1,23 +1,23 @@
 //! Deaths under a running stream, with two viewers that watch over each: one over HTTP from a PoP, one that is a leaf of
-//! the mesh itself. Needs the modules `common`, `feed` and `tape` beside it.
+//! the mesh itself. Needs the modules `common` and `feed` beside it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use levada_lab::Frozen;
+use levada_lab::tape::{Round, Seen, Tape};
 use levada_node::http::{StreamEntry, Streams};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip_of, is_error, until};
 use crate::feed::Feed;
-use crate::tape::{Round, Seen, Tape};
 
 const STREAM: &str = "cam";
 /// Nothing happens this long before a death: what the schedule and the cadence of this machine are taken from.
@@ -266,7 +266,7 @@ impl Stage {
         let resumed = self.settle(calm, death).await;
         let settled = Instant::now();
         if let Some(frozen) = frozen {
-            frozen.thaw();
+            frozen.thaw().unwrap();
         }
         self.revive(&victim).await;
         self.whole().await;
@@ -415,7 +415,7 @@ impl Stage {
     async fn strike(&mut self, victim: &str) -> Option<Frozen> {
         match self.kind {
             Kind::Kill | Kind::LastPath => self.mesh.kill(victim),
-            Kind::Stop => return Some(Frozen::new(self.mesh.node(victim).pid())),
+            Kind::Stop => return Some(Frozen::new(self.mesh.node(victim).pid()).unwrap()),
             Kind::Origin => drop(self.publishers.remove(victim)),
             Kind::Drain => {
                 let url = self.mesh.node(victim).url();
@@ -568,39 +568,6 @@ impl Drop for Stage {
             && let Err(error) = self.keep(dir.as_ref())
         {
             eprintln!("nothing is kept in {}: {error}", dir.display());
-        }
-    }
-}
-
-/// A stopped process. Nothing that it holds closes, so a guard kills it should whoever stopped it end.
-struct Frozen {
-    guard: Option<Child>,
-}
-
-impl Frozen {
-    fn new(pid: u32) -> Self {
-        const GUARD: &str = r#"kill -STOP "$1"; echo; if read -r _; then kill -CONT "$1"; else kill -KILL "$1"; fi"#;
-        let mut command = Command::new("sh");
-        command.args(["-c", GUARD, "guard", &pid.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // In a group of its own, an interrupt from the terminal does not end it.
-        let mut guard = command.process_group(0).spawn().unwrap();
-        let mut stopped = String::new();
-        let _ = BufReader::new(guard.stdout.take().unwrap()).read_line(&mut stopped);
-        Self { guard: Some(guard) }
-    }
-
-    fn thaw(mut self) {
-        let mut guard = self.guard.take().unwrap();
-        guard.stdin.take().unwrap().write_all(b"\n").unwrap();
-        assert!(guard.wait().unwrap().success(), "the stopped process cannot go on");
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            drop(guard.stdin.take());
-            let _ = guard.wait();
         }
     }
 }

@@ -190,7 +190,7 @@ pub async fn follow(request: EnrolRequest, mut enrolled: Option<Enrolled>, neigh
 }
 
 /// What is kept for a start without the bootstrapper. Failing to keep it costs only that.
-fn save_neighbours(dir: &Path, neighbours: &[Neighbour]) {
+pub fn save_neighbours(dir: &Path, neighbours: &[Neighbour]) {
     let list: Vec<(&str, &[String])> = neighbours.iter().map(|n| (n.name.as_str(), n.addresses.as_slice())).collect();
     let saved = serde_json::to_vec_pretty(&list)
         .map_err(|error| error.to_string())

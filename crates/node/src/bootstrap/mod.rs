@@ -7,7 +7,7 @@ mod client;
 mod server;
 mod wire;
 
-pub use client::{EnrolError, EnrolRequest, Enrolled, enrol, follow, saved_neighbours};
+pub use client::{EnrolError, EnrolRequest, Enrolled, enrol, follow, save_neighbours, saved_neighbours};
 pub use server::{BootstrapConfig, BootstrapError, Bootstrapper};
 
 #[cfg(test)]

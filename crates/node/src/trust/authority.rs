@@ -15,7 +15,10 @@ use ring::signature::Ed25519KeyPair;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, JoinToken, SERVER_NAME, TokenError, TrustError, hex, read, unix_now_s, write_private};
+use super::{
+    Fingerprint, Identity, JoinToken, SERVER_NAME, TokenError, TrustError, hex, key_id, load_or_create_key, read,
+    unix_now_s, write_private,
+};
 
 /// Validity of a node's certificate and credential; both are renewed whenever the node meets its bootstrapper. Tuned:
 /// a season without the bootstrapper.
@@ -102,6 +105,15 @@ impl Authority {
         bytes.copy_from_slice(signature.as_ref());
         let credential = Credential { name: name.to_owned(), not_after_unix_s, signature: bytes };
         Ok(Issued { certificate: certificate.der().clone(), credential })
+    }
+
+    /// Gives a node of this machine its identity, kept in `dir`, without a bootstrapper between them.
+    pub fn enrol(&self, name: &str, dir: &Path) -> Result<Identity, TrustError> {
+        let pkcs8 = load_or_create_key(dir)?;
+        let issued = self.issue(key_id(&pkcs8)?, name, CERTIFICATE_TTL)?;
+        let identity = Identity::new(pkcs8, issued, self.certificate.clone())?;
+        identity.save(dir)?;
+        Ok(identity)
     }
 
     /// Makes a join token for the node called `name`, or for any node.

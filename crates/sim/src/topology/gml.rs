@@ -16,21 +16,27 @@ const EARTH_KM: f64 = 6_371.0;
 /// Delay of a link whose ends have no place, or the same: the last metres.
 const SHORT: Duration = Duration::from_micros(500);
 
-/// Reads a file: the number of nodes, and the links among them. Node `n3` is the fourth in the file.
-pub fn parse(text: &str) -> Result<(usize, Mesh), String> {
+/// Reads a file: the labels of the nodes, empty where there is none, and the links among them. Node `n3` is the fourth in
+/// the file.
+pub fn parse(text: &str) -> Result<(Vec<String>, Mesh), String> {
     let mut ids = BTreeMap::new();
     let mut places = Vec::new();
+    let (mut labels, mut label) = (Vec::new(), String::new());
     let mut mesh = Mesh::default();
     let mut block: Option<(&str, BTreeMap<&str, f64>)> = None;
     let mut edges = Vec::new();
     for line in text.lines().map(str::trim) {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         match (key, value.trim()) {
-            ("node" | "edge", "[") => block = Some((key, BTreeMap::new())),
+            ("node" | "edge", "[") => {
+                block = Some((key, BTreeMap::new()));
+                label.clear();
+            }
             ("]", _) => match block.take() {
                 Some(("node", fields)) => {
                     let id = fields.get("id").ok_or("a node without an id")?;
                     ids.insert(*id as i64, places.len());
+                    labels.push(std::mem::take(&mut label));
                     places.push(fields.get("Longitude").copied().zip(fields.get("Latitude").copied()));
                 }
                 Some((_, fields)) => {
@@ -39,6 +45,7 @@ pub fn parse(text: &str) -> Result<(usize, Mesh), String> {
                 }
                 None => {}
             },
+            ("label", value) => label = value.trim_matches('"').to_owned(),
             (key, value) => {
                 if let Some((_, fields)) = &mut block
                     && let Ok(value) = value.parse()
@@ -63,7 +70,7 @@ pub fn parse(text: &str) -> Result<(usize, Mesh), String> {
     if mesh.links.is_empty() {
         return Err("no links in it".to_owned());
     }
-    Ok((places.len(), mesh))
+    Ok((labels, mesh))
 }
 
 /// Time that light takes between two places (longitude, latitude), by the haversine formula.
@@ -81,10 +88,10 @@ mod tests {
 
     #[test]
     fn new_york_to_chicago_takes_eight_milliseconds() {
-        let text = "graph [\n label \"x\"\n node [\n id 7\n Longitude -74.0\n Latitude 40.7\n ]\n node [\n id 9\n \
+        let text = "graph [\n label \"x\"\n node [\n id 7\n label \"New York\"\n Longitude -74.0\n Latitude 40.7\n ]\n node [\n id 9\n \
                     Longitude -87.65\n Latitude 41.85\n ]\n edge [\n source 7\n target 9\n ]\n edge [\n source 9\n target 7\n ]\n]";
-        let (nodes, mesh) = parse(text).unwrap();
-        assert_eq!((nodes, mesh.links), (2, vec![(0, 1)]));
+        let (labels, mesh) = parse(text).unwrap();
+        assert_eq!((labels, mesh.links), (vec!["New York".to_owned(), String::new()], vec![(0, 1)]));
         let ms = mesh.impairments[0][0].delay.as_secs_f64() * 1e3;
         assert!((7.5..8.5).contains(&ms), "{ms}");
         assert!(parse("graph [ ]").is_err());

@@ -140,10 +140,14 @@ impl World {
 
     /// Changes what a link does, in both directions.
     pub fn change_link(&mut self, a: usize, b: usize, change: impl Fn(&mut Impairment)) {
-        for (from, to) in [(a, b), (b, a)] {
-            if let Some(wire) = self.wire(from as NodeIndex, to as NodeIndex) {
-                change(&mut self.wires[wire as usize].impairment);
-            }
+        self.change_direction(a, b, &change);
+        self.change_direction(b, a, &change);
+    }
+
+    /// Changes what a link does in one direction.
+    pub fn change_direction(&mut self, from: usize, to: usize, change: impl Fn(&mut Impairment)) {
+        if let Some(wire) = self.wire(from as NodeIndex, to as NodeIndex) {
+            change(&mut self.wires[wire as usize].impairment);
         }
     }
 

@@ -9,9 +9,6 @@
 //! - *lost*: steps missing in the ordered presentation times, up to the newest decode time: whatever is to be presented
 //!   before that has come or never will. *doubled*: a presentation time that was there already.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
-
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -30,7 +27,7 @@ const STEP_SLACK: u64 = 90;
 
 /// What a tape holds of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Track {
+enum Track {
     Video,
     Audio,
 }
@@ -64,6 +61,8 @@ struct Frame {
 pub struct Tape {
     start: Instant,
     bytes: Vec<u8>,
+    /// Whether bytes are kept for a recording once they are parsed.
+    keeps: bool,
     parsed: usize,
     frames: Vec<Frame>,
     /// The frame that each PID is at.
@@ -84,6 +83,7 @@ pub struct Round {
     pub since: Instant,
     /// From here on nothing happened until the death.
     pub calm: Instant,
+    /// It happened.
     pub death: Instant,
     /// The stream was in time again.
     pub settled: Instant,
@@ -91,12 +91,27 @@ pub struct Round {
     pub until: Instant,
 }
 
+/// What is wrong with a stretch of a tape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// Frames that never came.
+    pub lost: u64,
+    /// Frames that came again.
+    pub doubled: u64,
+    /// Packets whose continuity counter is wrong.
+    pub broken: u64,
+}
+
 /// What a viewer saw of a round. Counts are from `since` to `until`, times from the death until it settled.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Seen {
+    /// Video frames that never came.
     pub lost: u64,
+    /// Video frames that came again.
     pub doubled: u64,
+    /// Audio frames that never came.
     pub audio_lost: u64,
+    /// Audio frames that came again.
     pub audio_doubled: u64,
     /// Steps that are no whole number of frames, and declared discontinuities.
     pub jumps: u64,
@@ -104,16 +119,24 @@ pub struct Seen {
     pub continuity: u64,
     /// Beyond the cadence.
     pub gap_ms: f64,
+    /// The latest frame, behind the schedule of the calm.
     pub late_ms: f64,
     /// The gap in the calm before the death: what this machine does by itself.
     pub calm_ms: f64,
 }
 
 impl Tape {
+    /// A tape that keeps what came, for [`Tape::recording`].
     pub fn new(start: Instant) -> Self {
+        Self { keeps: true, ..Self::of_times(start) }
+    }
+
+    /// A tape that keeps no more than what came when: 64 bytes a frame.
+    pub fn of_times(start: Instant) -> Self {
         Self {
             start,
             bytes: Vec::new(),
+            keeps: false,
             parsed: 0,
             frames: Vec::new(),
             open: HashMap::new(),
@@ -134,6 +157,34 @@ impl Tape {
             packet.copy_from_slice(&self.bytes[self.parsed..self.parsed + PACKET]);
             self.packet(&packet, now);
             self.parsed += PACKET;
+        }
+        if !self.keeps {
+            self.bytes.drain(..self.parsed);
+            self.parsed = 0;
+        }
+    }
+
+    /// When each video frame came, and how far behind the schedule of the quickest of its clock; in milliseconds.
+    pub fn video_times(&self) -> Vec<(Instant, f64)> {
+        let behind = |frame: &Frame| ms(frame.at) - frame.dts as f64 / TICKS_PER_MS;
+        let mut quickest: BTreeMap<u32, f64> = BTreeMap::new();
+        for frame in self.video() {
+            let zero = quickest.entry(frame.era).or_insert(f64::MAX);
+            *zero = zero.min(behind(frame));
+        }
+        let late = |frame: &Frame| behind(frame) - quickest.get(&frame.era).copied().unwrap_or_default();
+        self.video().map(|frame| (self.start + frame.at, late(frame))).collect()
+    }
+
+    /// Frames that never came and frames that came again, of both tracks, and packets out of order, between two instants.
+    pub fn faults(&self, since: Instant, until: Instant) -> Faults {
+        let (since, until) = (self.time(since), self.time(until));
+        let within = |at: &Duration| *at > since && *at <= until;
+        let lost = [Track::Video, Track::Audio].map(|track| self.lost(track, since, until).0);
+        Faults {
+            lost: lost.iter().sum(),
+            doubled: self.frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
+            broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }
     }
 
@@ -194,6 +245,16 @@ impl Tape {
     /// When the last group began.
     pub fn newest_keyframe(&self) -> Option<Instant> {
         self.video().rfind(|frame| frame.keyframe).map(|frame| self.start + frame.at)
+    }
+
+    /// When the tape began.
+    pub fn began(&self) -> Instant {
+        self.start
+    }
+
+    /// When each video frame came.
+    pub fn arrivals(&self) -> impl Iterator<Item = Instant> {
+        self.video().map(|frame| self.start + frame.at)
     }
 
     /// When something came last.

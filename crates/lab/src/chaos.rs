@@ -1,0 +1,217 @@
+//! Random failures by rule, and what must hold throughout (DESIGN 7) from what nodes and viewers report. Same seed, same
+//! failures in the same order; what comes of them depends on the machine too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use levada_overlay::StreamName;
+use levada_sim::Action;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use serde::Serialize;
+
+use crate::check::Check;
+use crate::file::Name;
+use crate::mesh::{Mesh, MeshError};
+use crate::run::Observation;
+use crate::state::Snapshot;
+
+/// Pause between two failures, and how long one lasts, in milliseconds. Tuned: several overlap, most nodes are whole.
+const PAUSE_MS: std::ops::Range<u64> = 1_000..5_000;
+const LASTS_MS: std::ops::Range<u64> = 2_000..15_000;
+/// Of all nodes and links, at most one in so many is broken at a time.
+const BROKEN_SHARE: usize = 5;
+/// Pause between two looks at all nodes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Nodes are asked one after the other while they change. What is seen in so many looks in a row was so.
+const CONFIRMED: u32 = 4;
+/// Time for viewers to be served again once all is whole, and for media to stop once nobody watches.
+const RECOVERY: Duration = Duration::from_secs(60);
+/// Violations that are told at most.
+const VIOLATIONS_MAX: usize = 100;
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ChaosOutcome {
+    /// Of the failures.
+    pub seed: u64,
+    /// Whether all held.
+    pub passed: bool,
+    /// Failures, in words, with the second at which each began.
+    pub failures: Vec<String>,
+    /// Times that all nodes were looked at.
+    pub looks: u64,
+    /// What did not hold.
+    pub violations: Vec<String>,
+    /// Frames that viewers never got, while everything failed: no violation where no way was left for long enough.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// Lets things fail for so long, then heals all, and looks whether everybody is served, and whether silence comes when
+/// nobody watches.
+pub fn chaos(
+    mesh: &mut Mesh,
+    seed: u64,
+    duration: Duration,
+    tell: &mut dyn FnMut(&str),
+) -> Result<ChaosOutcome, MeshError> {
+    let mut run = Chaos {
+        rng: SmallRng::seed_from_u64(seed),
+        broken: Vec::new(),
+        suspected: BTreeMap::new(),
+        outcome: ChaosOutcome { seed, ..ChaosOutcome::default() },
+    };
+    tell("waiting until all links are known, and all viewers are served");
+    mesh.await_ready()?;
+    mesh.watch_all()?;
+    run.must_become(mesh, crate::check::flows(), "before anything failed");
+    let began = Instant::now();
+    let mut next = began + run.within(PAUSE_MS);
+    while began.elapsed() < duration {
+        run.mend(mesh, Instant::now())?;
+        if Instant::now() >= next {
+            next = Instant::now() + run.within(PAUSE_MS);
+            if let Some(failed) = run.fail(mesh)? {
+                let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
+                tell(&line);
+                run.outcome.failures.push(line);
+            }
+        }
+        let snapshot = mesh.look();
+        run.outcome.looks += 1;
+        run.check(mesh, &snapshot);
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    tell("all is mended");
+    run.mend(mesh, began + duration + Duration::from_millis(LASTS_MS.end))?;
+    run.must_become(mesh, crate::check::flows(), "after all was mended");
+    let now = Instant::now();
+    for ((node, stream), viewer) in &mesh.viewers {
+        let faults = viewer.faults(began, now);
+        *run.outcome.lost.entry(format!("{node} {stream}")).or_default() += faults.lost;
+        if faults.doubled > 0 {
+            run.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
+        }
+    }
+    tell("nobody watches any more");
+    let viewers = mesh.lab().viewers.clone();
+    for (node, stream) in viewers.iter().collect::<BTreeSet<_>>() {
+        mesh.apply(&Action::Unsubscribe(Name(node.clone()), stream.clone()))?;
+    }
+    let nodes: Vec<String> =
+        mesh.lab().nodes.iter().filter(|node| !mesh.lab().leaves.contains(*node)).cloned().collect();
+    for node in nodes {
+        run.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
+    }
+    run.outcome.violations.extend(mesh.troubles());
+    run.outcome.violations.truncate(VIOLATIONS_MAX);
+    run.outcome.passed = run.outcome.violations.is_empty();
+    Ok(run.outcome)
+}
+
+struct Chaos {
+    rng: SmallRng,
+    /// What mends what is broken, and when.
+    broken: Vec<(Instant, Action<Name>)>,
+    /// What did not hold in the last look, and in how many looks before it.
+    suspected: BTreeMap<String, u32>,
+    outcome: ChaosOutcome,
+}
+
+impl Chaos {
+    fn within(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(range))
+    }
+
+    /// Breaks something that is whole. Origins and leaves are spared.
+    fn fail(&mut self, mesh: &mut Mesh) -> Result<Option<String>, MeshError> {
+        let lab = mesh.lab();
+        if self.broken.len() >= ((lab.nodes.len() + lab.links.len()) / BROKEN_SHARE).max(1) {
+            return Ok(None);
+        }
+        let publishes = |node: &str| lab.streams.iter().any(|stream| stream.at.iter().any(|at| at == node));
+        let relays: Vec<Name> = lab
+            .nodes
+            .iter()
+            .filter(|node| mesh.runs(node) && !publishes(node) && !lab.leaves.contains(*node))
+            .map(|node| Name(node.clone()))
+            .collect();
+        let is_touched = |a: &str, b: &str| self.broken.iter().any(|(_, mend)| touches(mend, a, b));
+        let links: Vec<(Name, Name)> = lab
+            .links
+            .iter()
+            .filter(|link| mesh.passes(&link.a, &link.b) && !is_touched(&link.a, &link.b))
+            .map(|link| (Name(link.a.clone()), Name(link.b.clone())))
+            .collect();
+        let node = relays.choose(&mut self.rng).cloned();
+        let link = links.choose(&mut self.rng).cloned();
+        let kind = self.rng.random_range(0..6);
+        let (failure, mend) = match (kind, node, link) {
+            (0, Some(node), _) => (Action::Crash(node.clone()), Action::Start(node)),
+            (1, Some(node), _) => (Action::Drain(node.clone()), Action::Start(node)),
+            (2, Some(node), _) => (Action::Stall(node.clone()), Action::Resume(node)),
+            (3, _, Some((a, b))) => (Action::Cut(a.clone(), b.clone()), Action::Heal(a, b)),
+            (4, _, Some((a, b))) => (Action::CutOneWay(a.clone(), b.clone()), Action::Heal(a, b)),
+            (_, _, Some((a, b))) => {
+                let usual = mesh.usual(&a.0, &b.0);
+                let change =
+                    format!("delay={}ms loss={}%", self.rng.random_range(20..120), self.rng.random_range(1..6));
+                (Action::Link(a.clone(), b.clone(), change), Action::Link(a, b, usual))
+            }
+            _ => return Ok(None),
+        };
+        mesh.apply(&failure)?;
+        let until = Instant::now() + self.within(LASTS_MS);
+        self.broken.push((until, mend));
+        Ok(Some(failure.to_string()))
+    }
+
+    /// Mends what has been broken for long enough.
+    fn mend(&mut self, mesh: &mut Mesh, now: Instant) -> Result<(), MeshError> {
+        let (due, broken) = std::mem::take(&mut self.broken).into_iter().partition(|(until, _)| *until <= now);
+        self.broken = broken;
+        let due: Vec<(Instant, Action<Name>)> = due;
+        due.iter().try_for_each(|(_, mend)| mesh.apply(mend))
+    }
+
+    /// What must hold at any time. Nodes stopped between two questions contradict each other for a moment.
+    fn check(&mut self, mesh: &Mesh, snapshot: &Snapshot) {
+        let streams: Vec<StreamName> = mesh.lab().streams.iter().map(|stream| stream.name.clone()).collect();
+        let mut seen = BTreeSet::new();
+        for stream in &streams {
+            if let Some(ring) = snapshot.ring(stream) {
+                seen.insert(format!("{stream} goes round: {}", ring.join(" > ")));
+            }
+            for node in snapshot.nodes.keys() {
+                let feeders = snapshot.feeders(node, stream);
+                if feeders.len() > 1 {
+                    seen.insert(format!("{node} is fed {stream} by {} at once", feeders.join(" and ")));
+                }
+            }
+        }
+        self.suspected.retain(|what, _| seen.contains(what));
+        for what in seen {
+            let times = self.suspected.entry(what.clone()).or_default();
+            *times += 1;
+            if *times == CONFIRMED {
+                self.outcome.violations.push(format!("{what} (in {CONFIRMED} looks in a row)"));
+            }
+        }
+    }
+
+    fn must_become(&mut self, mesh: &mut Mesh, check: Check, when: &str) {
+        let verdicts = Observation::begin(mesh.look()).until(mesh, &[check], RECOVERY, Duration::ZERO);
+        let unmet = verdicts.into_iter().filter(|verdict| !verdict.passed);
+        let lines =
+            unmet.map(|v| format!("{when}: expected {} within {} s; seen: {}", v.expected, RECOVERY.as_secs(), v.seen));
+        self.outcome.violations.extend(lines);
+    }
+}
+
+fn touches(mend: &Action<Name>, a: &str, b: &str) -> bool {
+    match mend {
+        Action::Heal(x, y) | Action::Link(x, y, _) => (x.0 == a && y.0 == b) || (x.0 == b && y.0 == a),
+        _ => false,
+    }
+}

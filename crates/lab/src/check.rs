@@ -1,0 +1,370 @@
+//! What can be expected, one line each: `path cam n4 = s1 n1 n2 n4`, `gap n4 < 450ms`. A *state* holds at some time or
+//! not; a *bound* is kept over a stretch of time or broken for good.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use levada_overlay::StreamName;
+use levada_sim::{NodeRef as _, pair, units};
+
+use crate::file::Name;
+
+/// An expectation, with the line that it was written as.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    line: String,
+    pub(crate) what: What,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    /// `ready`: whoever runs has links with its neighbours that run, and knows it of the others.
+    Ready,
+    /// `flows`, `flows n4`, `flows n4 cam`: viewers get the stream in time.
+    Flows(Who),
+    /// `waits n4 cam`: the stream is wanted, and nobody can give it.
+    Waits(String, StreamName),
+    /// `path cam n4 = s1 n1 n4`, with `*` for any number of nodes and `|` between alternatives; `!=` for what may not be.
+    Path { stream: StreamName, node: String, ways: Vec<Vec<String>>, equal: bool },
+    /// `backup cam n4 = n2 | n3`, `backup cam n4 = *`: who would take over.
+    Backup { stream: StreamName, node: String, any: Vec<String> },
+    /// `idle n1`: no media come or go. `idle n1-n2`: nor over this link.
+    IdleNode(String),
+    /// See above.
+    IdleLink(String, String),
+    /// `traffic n1-n2 < 40kbit/s`: what is sent over a link, both directions together; bits a second.
+    Traffic { a: String, b: String, relation: Relation, value: f64 },
+    /// `copies out n1 = 2`: how many times each object leaves; `copies in n1 = 1`: how many times it comes.
+    Copies { node: String, out: bool, times: f64 },
+    /// `linked n4-n1`: there is a link, in the file or adopted. `unlinked n4-n1`.
+    Linked(String, String, bool),
+    /// `reaches n4 n1`: links lead from one to the other. `misses n4 n1`.
+    Reaches(String, String, bool),
+    /// `streams n4 = cam film`: what can be had there, and no more.
+    Streams(String, Vec<StreamName>),
+    /// `origins cam n4 = s1 s2`: who publishes it and can be reached from there.
+    Origins { stream: StreamName, node: String, names: Vec<String> },
+    /// A measure of viewers or nodes: `gap < 450ms`, `lost n4 = 0`, `switches n4 cam <= 1`.
+    Bound { measure: Measure, who: Who, relation: Relation, value: f64 },
+}
+
+/// Whom it is about: everybody, a node, or a node's stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Who {
+    pub(crate) node: Option<String>,
+    pub(crate) stream: Option<StreamName>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Frames, of both tracks, that a viewer never got.
+    Lost,
+    /// Frames that a viewer got twice.
+    Doubled,
+    /// Longest time without a new picture, less the frame interval, ms.
+    Gap,
+    /// Time from what was done until pictures came in time for good, ms; 0 where they always did.
+    Recovery,
+    /// Times that a node got another parent.
+    Switches,
+    /// Objects that a node could not give its viewers.
+    Missed,
+}
+
+/// How a measure and a value compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+/// What is waited for before any script.
+pub(crate) fn ready() -> Check {
+    Check { line: "ready".to_owned(), what: What::Ready }
+}
+
+/// Everybody gets what they watch.
+pub(crate) fn flows() -> Check {
+    Check { line: "flows".to_owned(), what: What::Flows(Who::default()) }
+}
+
+/// Nothing comes to a node, and nothing leaves it.
+pub(crate) fn idle(node: &str) -> Check {
+    Check { line: format!("idle {node}"), what: What::IdleNode(node.to_owned()) }
+}
+
+impl Check {
+    /// Whether it is kept over time, rather than true at one time.
+    pub fn is_bound(&self) -> bool {
+        matches!(self.what, What::Bound { .. })
+    }
+
+    /// Takes this many times longer for as good as it was.
+    pub(crate) fn relax(&mut self, slack: f64) {
+        if let What::Bound { measure: Measure::Gap | Measure::Recovery, value, .. } = &mut self.what
+            && slack != 1.0
+        {
+            *value *= slack;
+            self.line = format!("{} (times {slack})", self.line);
+        }
+    }
+
+    /// The node and the stream whose way it is about.
+    pub(crate) fn way_of(&self) -> Option<(&str, &StreamName)> {
+        match &self.what {
+            What::Path { stream, node, .. } => Some((node, stream)),
+            _ => None,
+        }
+    }
+
+    /// Nodes that it names.
+    pub fn nodes(&self) -> Vec<&str> {
+        match &self.what {
+            What::Ready => Vec::new(),
+            What::Flows(who) | What::Bound { who, .. } => who.node.iter().map(String::as_str).collect(),
+            What::Waits(node, _) | What::IdleNode(node) | What::Copies { node, .. } | What::Streams(node, _) => {
+                vec![node]
+            }
+            What::Path { node, ways, .. } => {
+                ways.iter().flatten().filter(|hop| *hop != "*").chain([node]).map(String::as_str).collect()
+            }
+            What::Backup { node, any, .. } => {
+                any.iter().filter(|hop| *hop != "*").chain([node]).map(String::as_str).collect()
+            }
+            What::Origins { node, names, .. } => names.iter().chain([node]).map(String::as_str).collect(),
+            What::Traffic { a, b, .. } => vec![a, b],
+            What::IdleLink(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
+        }
+    }
+
+    /// Streams that it names.
+    pub fn streams(&self) -> Vec<&StreamName> {
+        match &self.what {
+            What::Flows(who) | What::Bound { who, .. } => who.stream.iter().collect(),
+            What::Waits(_, stream) | What::Path { stream, .. } | What::Backup { stream, .. } => vec![stream],
+            What::Origins { stream, .. } => vec![stream],
+            What::Streams(_, streams) => streams.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl Relation {
+    /// Whether it is so.
+    pub(crate) fn holds(self, measured: f64, value: f64) -> bool {
+        match self {
+            Self::Less => measured < value,
+            Self::AtMost => measured <= value,
+            Self::Equal => measured == value,
+            Self::AtLeast => measured >= value,
+            Self::More => measured > value,
+        }
+    }
+}
+
+impl Measure {
+    /// With its unit.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Self::Gap | Self::Recovery => format!("{value:.0} ms"),
+            _ => format!("{value:.0}"),
+        }
+    }
+}
+
+impl FromStr for Check {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let line = line.trim();
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (rest, wrong) = (rest.trim(), |form: &str| format!("{line:?} is not of the form: {form}"));
+        let node = |text: &str| Name::parse(text).map(|name| name.0);
+        let link = || pair::<Name>(rest, '-').map(|(a, b)| (a.0, b.0));
+        let two = |form| rest.split_once(' ').map(|(a, b)| (a, b.trim())).ok_or_else(|| wrong(form));
+        let what = match verb {
+            "ready" if rest.is_empty() => What::Ready,
+            "flows" => What::Flows(who(rest)?),
+            "waits" => {
+                let (at, of) = two("waits n4 cam")?;
+                What::Waits(node(at)?, stream(of)?)
+            }
+            "path" => {
+                let form = "path cam n4 = s1 n1 n4";
+                let (subject, equal, ways) = sides(rest).ok_or_else(|| wrong(form))?;
+                let (of, at) = subject.split_once(' ').ok_or_else(|| wrong(form))?;
+                let ways = ways.split('|').map(|way| way.split_whitespace().map(str::to_owned).collect()).collect();
+                What::Path { stream: stream(of)?, node: node(at)?, ways, equal }
+            }
+            "backup" => {
+                let form = "backup cam n4 = n2 | n3";
+                let (subject, any) = rest.split_once('=').ok_or_else(|| wrong(form))?;
+                let (of, at) = subject.trim().split_once(' ').ok_or_else(|| wrong(form))?;
+                let any = any.split('|').map(|one| one.trim().to_owned()).collect();
+                What::Backup { stream: stream(of)?, node: node(at)?, any }
+            }
+            "idle" if rest.contains('-') => link().map(|(a, b)| What::IdleLink(a, b))?,
+            "idle" => What::IdleNode(node(rest)?),
+            "traffic" => {
+                let form = "traffic n1-n2 < 40kbit/s";
+                let (link, relation, value) = compared(rest).ok_or_else(|| wrong(form))?;
+                let (Name(a), Name(b)) = pair(link, '-')?;
+                What::Traffic { a, b, relation, value: units::rate(value)? as f64 }
+            }
+            "copies" => {
+                let form = "copies out n1 = 2";
+                let (subject, times) = rest.split_once('=').ok_or_else(|| wrong(form))?;
+                let (way, at) = subject.trim().split_once(' ').ok_or_else(|| wrong(form))?;
+                let times = times.trim().parse().map_err(|_| wrong(form))?;
+                match way {
+                    "in" | "out" => What::Copies { node: node(at)?, out: way == "out", times },
+                    _ => return Err(wrong(form)),
+                }
+            }
+            "linked" | "unlinked" => link().map(|(a, b)| What::Linked(a, b, verb == "linked"))?,
+            "reaches" | "misses" => {
+                let (from, to) = two("reaches n4 n1")?;
+                What::Reaches(node(from)?, node(to)?, verb == "reaches")
+            }
+            "streams" => {
+                let (at, names) = rest.split_once('=').ok_or_else(|| wrong("streams n4 = cam film"))?;
+                What::Streams(node(at.trim())?, names.split_whitespace().map(stream).collect::<Result<_, _>>()?)
+            }
+            "origins" => {
+                let form = "origins cam n4 = s1 s2";
+                let (subject, names) = rest.split_once('=').ok_or_else(|| wrong(form))?;
+                let (of, at) = subject.trim().split_once(' ').ok_or_else(|| wrong(form))?;
+                let names = names.split_whitespace().map(node).collect::<Result<_, _>>()?;
+                What::Origins { stream: stream(of)?, node: node(at)?, names }
+            }
+            _ => bound(verb, rest).map_err(|error| error.unwrap_or_else(|| unknown(verb)))?,
+        };
+        Ok(Self { line: line.to_owned(), what })
+    }
+}
+
+fn unknown(verb: &str) -> String {
+    format!(
+        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, traffic, copies, linked, \
+         unlinked, reaches, misses, streams, origins, lost, doubled, gap, recovery, switches, missed"
+    )
+}
+
+/// `None`: it is no measure at all.
+fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
+    let measure = match verb {
+        "lost" => Measure::Lost,
+        "doubled" => Measure::Doubled,
+        "gap" => Measure::Gap,
+        "recovery" => Measure::Recovery,
+        "switches" => Measure::Switches,
+        "missed" => Measure::Missed,
+        _ => return Err(None),
+    };
+    let (subject, relation, value) =
+        compared(rest).ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
+    let value = match measure {
+        Measure::Gap | Measure::Recovery => units::duration(value.trim()).map(ms),
+        _ => value.trim().parse().map_err(|_| format!("{value:?} is no number")),
+    };
+    Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
+}
+
+/// `a <= b` and the like.
+fn compared(text: &str) -> Option<(&str, Relation, &str)> {
+    let relations = [
+        ("<=", Relation::AtMost),
+        (">=", Relation::AtLeast),
+        ("<", Relation::Less),
+        (">", Relation::More),
+        ("=", Relation::Equal),
+    ];
+    relations.iter().find_map(|(sign, relation)| {
+        let (subject, value) = text.split_once(sign)?;
+        Some((subject.trim(), *relation, value.trim()))
+    })
+}
+
+/// `a != b` or `a = b`.
+fn sides(text: &str) -> Option<(&str, bool, &str)> {
+    let (subject, ways) = text.split_once('=')?;
+    match subject.strip_suffix('!') {
+        Some(subject) => Some((subject.trim(), false, ways)),
+        None => Some((subject.trim(), true, ways)),
+    }
+}
+
+fn who(text: &str) -> Result<Who, String> {
+    let mut words = text.split_whitespace();
+    let node = words.next().map(|name| Name::parse(name).map(|name| name.0)).transpose()?;
+    let stream = words.next().map(stream).transpose()?;
+    match words.next() {
+        None => Ok(Who { node, stream }),
+        Some(more) => Err(format!("{more:?} is one word too many; write a node, or a node and a stream")),
+    }
+}
+
+fn stream(text: &str) -> Result<StreamName, String> {
+    StreamName::new(text.trim()).map_err(|error| error.to_string())
+}
+
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Whether a way is of a form, in which `*` stands for any number of nodes.
+pub(crate) fn fits(way: &[&str], form: &[String]) -> bool {
+    match form.split_first() {
+        None => way.is_empty(),
+        Some((any, rest)) if any == "*" => (0..=way.len()).any(|skipped| fits(&way[skipped..], rest)),
+        Some((hop, rest)) => way.split_first().is_some_and(|(first, way)| first == hop && fits(way, rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str) -> What {
+        line.parse::<Check>().unwrap().what
+    }
+
+    #[test]
+    fn lines_are_understood() {
+        let cam = StreamName::new("cam").unwrap();
+        assert_eq!(check("flows"), What::Flows(Who::default()));
+        let who = Who { node: Some("n4".to_owned()), stream: Some(cam) };
+        let what = What::Bound { measure: Measure::Gap, who, relation: Relation::Less, value: 450.0 };
+        assert_eq!(check("gap n4 cam < 450ms"), what);
+        assert!(matches!(check("path cam n4 != * n3 *"), What::Path { equal: false, .. }));
+        assert!(matches!(check("idle n1-n2"), What::IdleLink(..)));
+        assert!(matches!(check("copies out n1 = 2"), What::Copies { out: true, .. }));
+        for wrong in ["", "ready now", "path cam = n1", "gap < 450", "lost", "copies on n1 = 2", "flows a b c", "idle"]
+        {
+            assert!(wrong.parse::<Check>().is_err(), "{wrong:?}");
+        }
+        assert!("tickles n1".parse::<Check>().unwrap_err().contains("path"));
+    }
+
+    #[test]
+    fn stars_stand_for_any_number_of_nodes() {
+        let fits = |way: &str, form: &str| {
+            let form: Vec<String> = form.split_whitespace().map(str::to_owned).collect();
+            fits(&way.split_whitespace().collect::<Vec<_>>(), &form)
+        };
+        assert!(fits("a b c", "a b c") && fits("a b c", "* b *") && fits("a b c", "a *") && fits("a", "* a *"));
+        assert!(!fits("a b c", "a c") && !fits("a b c", "* d *") && !fits("", "a") && !fits("a b", "a"));
+    }
+}

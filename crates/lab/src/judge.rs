@@ -1,0 +1,246 @@
+//! Whether an expectation holds, and what is seen instead.
+
+use std::time::{Duration, Instant};
+
+use crate::check::{Check, Measure, Relation, What, Who, fits};
+use crate::mesh::Mesh;
+use crate::state::Snapshot;
+use crate::viewers::{Viewer, ViewerId};
+
+/// Counters are compared over at least this long.
+const WINDOW: Duration = Duration::from_millis(1_500);
+/// A viewer who has had pictures in time for so long gets the stream.
+const FLOWING: Duration = Duration::from_secs(1);
+/// A pause that is no longer than this is in time, ms: five frames.
+const IN_TIME_MS: f64 = 200.0;
+/// How far a ratio of counters may be off: they are read one after the other while media flow (E1 asked for 7 %).
+const RATIO_SLACK: f64 = 0.07;
+
+/// What was observed since something was done.
+pub(crate) struct Observed<'a> {
+    pub(crate) mesh: &'a Mesh,
+    /// When it was done, and how all was just before.
+    pub(crate) since: Instant,
+    pub(crate) before: &'a Snapshot,
+    /// Everything since then, the newest last.
+    pub(crate) history: &'a [Snapshot],
+    pub(crate) now: Instant,
+}
+
+impl Observed<'_> {
+    /// `Err` says what is seen instead.
+    pub(crate) fn judge(&self, check: &Check) -> Result<String, String> {
+        let newest = self.history.last().unwrap_or(self.before);
+        match &check.what {
+            What::Ready => self.ready(newest),
+            What::Flows(who) => self.flows(who),
+            What::Waits(node, stream) => match newest.stream(node, stream) {
+                Some(known) if known.waiting => Ok("it waits".to_owned()),
+                Some(known) => Err(format!("it is {}, fed by {}", known.state, shown(known.parent.as_deref()))),
+                None => Err("the stream is not known there".to_owned()),
+            },
+            What::Path { stream, node, ways, equal } => {
+                let identity = self.mesh.identity(node, stream);
+                let mut way = newest.way(&identity, stream);
+                if let Some(last) = way.last_mut() {
+                    *last = node.clone();
+                }
+                let hops: Vec<&str> = way.iter().map(String::as_str).collect();
+                let found = ways.iter().any(|form| fits(&hops, form));
+                let seen = if way.is_empty() { format!("{node} is not fed") } else { way.join(" ") };
+                told(found == *equal && !way.is_empty() && hops[0] != "?", seen)
+            }
+            What::Backup { stream, node, any } => {
+                let backup = newest.stream(node, stream).and_then(|known| known.backup.clone());
+                let fits = backup.as_ref().is_some_and(|backup| any.iter().any(|one| one == "*" || one == backup));
+                told(fits, format!("backup {}", shown(backup.as_deref())))
+            }
+            What::IdleNode(node) => self.idle(node, newest),
+            What::IdleLink(a, b) => {
+                let mut feeds = newest.feeds(a, b);
+                feeds.extend(newest.feeds(b, a));
+                told(feeds.is_empty(), format!("{} over it", listed(&feeds, "nothing")))
+            }
+            What::Traffic { a, b, relation, value } => self.traffic(a, b, *relation, *value, newest),
+            What::Copies { node, out, times } => self.copies(node, *out, *times, newest),
+            What::Linked(a, b, wanted) => {
+                let up = |at: &str, to: &str| {
+                    let neighbours = newest.nodes.get(at).map(|node| node.map.neighbours.as_slice());
+                    neighbours.unwrap_or_default().iter().any(|known| known.name == to && known.up)
+                };
+                let up = up(a, b) || up(b, a);
+                told(up == *wanted, if up { "there is a link" } else { "there is no link" }.to_owned())
+            }
+            What::Reaches(from, to, wanted) => {
+                let known =
+                    newest.nodes.get(from).and_then(|node| node.map.nodes.iter().find(|known| known.name == *to));
+                let reached = known.is_some_and(|known| known.reachable);
+                told(reached == *wanted, if reached { "it is reached" } else { "it is not reached" }.to_owned())
+            }
+            What::Streams(node, wanted) => {
+                let streams = newest.nodes.get(node).map(|node| node.map.streams.as_slice()).unwrap_or_default();
+                let live = streams.iter().filter(|stream| !stream.origins.is_empty());
+                let names: Vec<&str> = live.map(|stream| stream.name.as_str()).collect();
+                let all = wanted.len() == names.len() && wanted.iter().all(|name| names.contains(&name.as_str()));
+                told(all, listed(&names, "no streams"))
+            }
+            What::Origins { stream, node, names } => {
+                let origins = newest.stream(node, stream).map(|known| known.origins.clone()).unwrap_or_default();
+                let all = origins.len() == names.len() && names.iter().all(|name| origins.contains(name));
+                told(all, if origins.is_empty() { "nobody".to_owned() } else { origins.join(" ") })
+            }
+            What::Bound { measure, who, relation, value } => self.bound(*measure, who, *relation, *value),
+        }
+    }
+
+    fn ready(&self, newest: &Snapshot) -> Result<String, String> {
+        let mesh = self.mesh;
+        let lab = mesh.lab();
+        let runs = |node: &str| mesh.runs(node);
+        if let Some(silent) = lab.nodes.iter().find(|node| runs(node) && !newest.nodes.contains_key(*node)) {
+            return Err(format!("{silent} does not answer"));
+        }
+        for link in lab.links.iter().filter(|link| runs(&link.a) && runs(&link.b) && mesh.passes(&link.a, &link.b)) {
+            for (node, state) in &newest.nodes {
+                let told = |from: &str, to: &str| state.map.links.iter().any(|link| link.from == from && link.to == to);
+                if !told(&link.a, &link.b) || !told(&link.b, &link.a) {
+                    return Err(format!("{node} does not know of the link {}-{}", link.a, link.b));
+                }
+            }
+        }
+        Ok("all links are known to all".to_owned())
+    }
+
+    fn flows(&self, who: &Who) -> Result<String, String> {
+        let watching: Vec<_> = self.viewers(who).filter(|(_, viewer)| viewer.since.is_some()).collect();
+        if watching.is_empty() {
+            return Err("nobody watches".to_owned());
+        }
+        let from = self.now.checked_sub(FLOWING).unwrap_or(self.now);
+        for ((node, stream), viewer) in watching {
+            let fresh = viewer.first().is_some_and(|first| first <= from);
+            let pause = viewer.gap_ms(from, self.now);
+            if !fresh || pause > IN_TIME_MS {
+                return Err(match viewer.silence(self.now) {
+                    None => format!("{node} has nothing of {stream}"),
+                    Some(silence) if silence > FLOWING => {
+                        format!("{node} has had nothing of {stream} for {:.1} s", silence.as_secs_f64())
+                    }
+                    Some(_) => format!("{node} gets {stream}, and not yet in time"),
+                });
+            }
+        }
+        Ok("all get it in time".to_owned())
+    }
+
+    fn idle(&self, node: &str, newest: &Snapshot) -> Result<String, String> {
+        let objects = |snapshot: &Snapshot| {
+            let status = &snapshot.nodes.get(node)?.status;
+            Some(status.objects_in + status.objects_out)
+        };
+        let Some((older, moved)) =
+            self.older(newest).and_then(|older| Some((older, objects(newest)?.checked_sub(objects(older)?)?)))
+        else {
+            return Err("not observed for long enough".to_owned());
+        };
+        let seconds = newest.at.duration_since(older.at).as_secs_f64();
+        told(moved == 0, format!("{moved} objects in {seconds:.1} s"))
+    }
+
+    fn traffic(&self, a: &str, b: &str, relation: Relation, value: f64, newest: &Snapshot) -> Result<String, String> {
+        let sent = |snapshot: &Snapshot, from: &str, to: &str| {
+            snapshot.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0)
+        };
+        let both = |snapshot: &Snapshot| sent(snapshot, a, b) + sent(snapshot, b, a);
+        let Some(older) = self.older(newest) else { return Err("not observed for long enough".to_owned()) };
+        let seconds = newest.at.duration_since(older.at).as_secs_f64();
+        let bps = both(newest).saturating_sub(both(older)) as f64 * 8.0 / seconds;
+        told(relation.holds(bps, value), format!("{:.1} kbit/s", bps / 1e3))
+    }
+
+    fn copies(&self, node: &str, out: bool, times: f64, newest: &Snapshot) -> Result<String, String> {
+        let counts = |snapshot: &Snapshot| {
+            let status = &snapshot.nodes.get(node)?.status;
+            let own = (status.objects_published + status.objects_in).saturating_sub(status.objects_duplicated);
+            Some([own, status.objects_in, status.objects_out].map(|count| count as f64))
+        };
+        let both = self.older(newest).and_then(|older| Some((counts(older)?, counts(newest)?)));
+        let Some(([own_before, in_before, out_before], [own, came, left])) = both else {
+            return Err("not observed for long enough".to_owned());
+        };
+        let moved = if out { left - out_before } else { came - in_before };
+        let ratio = moved / (own - own_before);
+        let fits = own > own_before && (ratio - times).abs() <= RATIO_SLACK * times.max(1.0);
+        told(fits, format!("{ratio:.2} of {:.0} objects", own - own_before))
+    }
+
+    fn bound(&self, measure: Measure, who: &Who, relation: Relation, value: f64) -> Result<String, String> {
+        let (since, now) = (self.since, self.now);
+        let mut measured: Vec<(String, f64)> = match measure {
+            Measure::Switches | Measure::Missed => self.counted(measure, who),
+            _ => {
+                let of = |viewer: &Viewer| match measure {
+                    Measure::Lost => viewer.faults(since, now).lost as f64,
+                    Measure::Doubled => viewer.faults(since, now).doubled as f64,
+                    Measure::Recovery => viewer.recovery_ms(since, now),
+                    _ => viewer.gap_ms(since, now),
+                };
+                self.viewers(who).map(|((node, stream), viewer)| (format!("{node} {stream}"), of(viewer))).collect()
+            }
+        };
+        // The broken ones first, then the largest.
+        measured.sort_by(|a, b| {
+            let broken = |one: &(String, f64)| !relation.holds(one.1, value);
+            broken(b).cmp(&broken(a)).then(b.1.total_cmp(&a.1))
+        });
+        match measured.first() {
+            None => Err("there is nobody to measure it at".to_owned()),
+            Some((at, worst)) => told(relation.holds(*worst, value), format!("{} at {at}", measure.show(*worst))),
+        }
+    }
+
+    /// Counters of nodes, less what they were before; of nodes that began anew, all.
+    fn counted(&self, measure: Measure, who: &Who) -> Vec<(String, f64)> {
+        let newest = self.history.last().unwrap_or(self.before);
+        let count = |snapshot: &Snapshot, node: &str| -> Option<u64> {
+            let state = snapshot.nodes.get(node)?;
+            if measure == Measure::Missed {
+                return Some(state.status.objects_lost);
+            }
+            let of =
+                |stream: &&crate::state::Stream| who.stream.as_ref().is_none_or(|name| stream.name == name.as_str());
+            Some(state.map.streams.iter().filter(of).map(|stream| stream.switches).sum())
+        };
+        let names = newest.nodes.keys().filter(|name| who.node.as_ref().is_none_or(|node| node == *name));
+        names
+            .filter_map(|name| {
+                let (before, now) = (count(self.before, name).unwrap_or(0), count(newest, name)?);
+                Some((name.clone(), now.checked_sub(before).unwrap_or(now) as f64))
+            })
+            .collect()
+    }
+
+    fn viewers<'a>(&'a self, who: &'a Who) -> impl Iterator<Item = (&'a ViewerId, &'a Viewer)> {
+        let fits = |id: &ViewerId| {
+            who.node.as_ref().is_none_or(|node| *node == id.0) && who.stream.as_ref().is_none_or(|name| *name == id.1)
+        };
+        self.mesh.viewers.iter().filter(move |(id, _)| fits(id)).map(|(id, viewer)| (id, viewer))
+    }
+
+    /// The newest that is old enough to be compared with, since something was done.
+    fn older(&self, newest: &Snapshot) -> Option<&Snapshot> {
+        self.history.iter().rfind(|older| newest.at.saturating_duration_since(older.at) >= WINDOW)
+    }
+}
+
+fn told(holds: bool, seen: String) -> Result<String, String> {
+    if holds { Ok(seen) } else { Err(seen) }
+}
+
+fn shown(name: Option<&str>) -> &str {
+    name.unwrap_or("nobody")
+}
+
+fn listed(names: &[&str], none: &str) -> String {
+    if names.is_empty() { none.to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,492 @@
+//! A lab at work: its nodes as processes, its viewers, and everything that a script can do to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use levada_node::bootstrap::save_neighbours;
+use levada_node::trust::{Authority, TrustError};
+use levada_overlay::{Neighbour, StreamName};
+use levada_sim::{Action, Impairment};
+
+use crate::file::{Lab, Name, TESTCARD};
+use crate::http;
+use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network};
+use crate::nodes::{Process, command};
+use crate::state::{Map, NodeState, Snapshot, Switch, Why};
+use crate::viewers::{Viewer, ViewerId};
+
+/// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Time for a node to let its children move.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Last changes of a way that are told.
+const CHANGES_SHOWN: usize = 4;
+/// Lines of logs that are told at most.
+const ERRORS_MAX: usize = 20;
+
+/// What a lab is made of besides its file.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program whose nodes are started.
+    pub program: PathBuf,
+    /// The built-in video, MP4.
+    pub testcard: &'static [u8],
+    /// Where the nodes are.
+    pub mode: Mode,
+    /// Chance of the links.
+    pub seed: u64,
+    /// Where logs are kept; otherwise they go with the lab.
+    pub keep: Option<PathBuf>,
+}
+
+/// Why a lab cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MeshError {
+    /// Namespaces, links.
+    #[error("the lab's network cannot be made")]
+    Net(#[from] NetError),
+    /// Certificates.
+    #[error("the lab's nodes get no identity")]
+    Trust(#[from] TrustError),
+    /// Files, processes.
+    #[error("the lab cannot {0}")]
+    Io(String, #[source] io::Error),
+    /// Nodes do not find each other.
+    #[error("the mesh does not form within {0} s: {1}; look at the nodes' logs with --keep DIR")]
+    NotReady(u64, String),
+    /// The script asks for what cannot be.
+    #[error("\"{0}\" cannot be done: {1}")]
+    Senseless(String, String),
+}
+
+/// A running lab. Everything ends with it.
+pub struct Mesh {
+    lab: Lab,
+    settings: Settings,
+    network: Arc<Network>,
+    authority: Authority,
+    nodes: BTreeMap<String, Node>,
+    /// Everybody who watches or did.
+    pub(crate) viewers: Vec<(ViewerId, Viewer)>,
+    /// Directions of links over which nothing passes.
+    cut: BTreeSet<(String, String)>,
+    impairments: BTreeMap<(String, String), Impairment>,
+    began: Instant,
+    dir: tempfile::TempDir,
+}
+
+#[derive(Debug)]
+struct Node {
+    http: u16,
+    process: Option<Process>,
+}
+
+impl Mesh {
+    /// Lays out the network and starts every node that is not late.
+    pub fn open(lab: &Lab, settings: Settings) -> Result<Self, MeshError> {
+        let dir = tempfile::Builder::new().prefix("levada-lab-").tempdir().map_err(failed("make its directory"))?;
+        let layout = Layout {
+            nodes: lab.nodes.clone(),
+            links: lab.links.iter().map(|link| (link.a.clone(), link.b.clone(), link.impairment.clone())).collect(),
+            seed: settings.seed,
+        };
+        let network = Arc::new(Network::open(&layout, settings.mode)?);
+        let both = |link: &crate::file::Link| {
+            let (there, back) = ((link.a.clone(), link.b.clone()), (link.b.clone(), link.a.clone()));
+            [(there, link.impairment.clone()), (back, link.impairment.clone())]
+        };
+        let authority = Authority::open_or_create(&dir.path().join("ca"))?;
+        std::fs::write(dir.path().join("testcard.mp4"), settings.testcard).map_err(failed("write the test card"))?;
+        let mut mesh = Self {
+            lab: lab.clone(),
+            settings,
+            network,
+            authority,
+            nodes: BTreeMap::new(),
+            viewers: Vec::new(),
+            cut: BTreeSet::new(),
+            impairments: lab.links.iter().flat_map(both).collect(),
+            began: Instant::now(),
+            dir,
+        };
+        for link in lab.links.iter().filter(|link| link.late) {
+            mesh.apply(&Action::Cut(Name(link.a.clone()), Name(link.b.clone())))?;
+        }
+        let ports = free_ports(lab.nodes.len()).map_err(failed("get ports"))?;
+        for (name, http) in lab.nodes.iter().zip(ports) {
+            mesh.prepare(name)?;
+            mesh.nodes.insert(name.clone(), Node { http, process: None });
+        }
+        for name in lab.nodes.iter().filter(|name| !lab.late.contains(*name)) {
+            mesh.start(name)?;
+        }
+        Ok(mesh)
+    }
+
+    /// Opens every viewer that is not the script's to open. A leaf that begins before the mesh is whole would make links
+    /// of its own with whom it can reach.
+    pub fn watch_all(&mut self) -> Result<(), MeshError> {
+        let viewers = self.lab.viewers.clone();
+        viewers.iter().try_for_each(|(node, stream)| self.watch(node, stream))
+    }
+
+    /// Waits until all that runs knows all links; says who lacks what if that takes too long.
+    pub fn await_ready(&mut self) -> Result<(), MeshError> {
+        let verdict = crate::run::await_ready(self);
+        verdict.map_err(|seen| MeshError::NotReady(READY.as_secs(), seen))
+    }
+
+    /// The lab that this is.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// When it was opened.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Shows a node's page where `listener` listens, which may be in another network than the lab's.
+    pub fn expose(&self, listener: TcpListener, node: &str) -> Result<Forwarder, MeshError> {
+        let port = self.nodes.get(node).map_or(0, |node| node.http);
+        Ok(self.network.expose(listener, node, port)?)
+    }
+
+    /// Does what a line of a script says.
+    pub fn apply(&mut self, action: &Action<Name>) -> Result<(), MeshError> {
+        let doing = || action.to_string();
+        match action {
+            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+                viewer.end();
+                Ok(())
+            }),
+            Action::Crash(node) => self.kill(node),
+            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+                if let Some((process, _)) = &viewer.leaf {
+                    process.stop()?;
+                }
+                Ok(())
+            }),
+            Action::Stop(node) => {
+                let stopped = self.process(node, &doing())?.stop();
+                stopped.map_err(failed(&doing()))?;
+                self.await_end(node)
+            }
+            Action::Drain(node) => {
+                let Some(port) = self.nodes.get(&node.0).map(|node| node.http) else { return Ok(()) };
+                let connection = self.network.connect(&node.0, port).map_err(failed(&doing()))?;
+                http::act(connection, "/api/v1/drain", DRAIN).map_err(failed(&doing()))?;
+                self.await_end(node)
+            }
+            Action::Start(node) if self.is_leaf(node) => {
+                let watched: Vec<ViewerId> = self.lab.viewers.iter().filter(|id| id.0 == node.0).cloned().collect();
+                watched.iter().try_for_each(|(node, stream)| self.watch(node, stream))
+            }
+            Action::Start(node) => self.start(&node.0),
+            Action::Restart(node) => {
+                self.kill(node)?;
+                self.start(&node.0)
+            }
+            Action::Stall(node) if self.is_leaf(node) => {
+                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall()))
+            }
+            Action::Stall(node) => self.process(node, &doing())?.stall().map_err(failed(&doing())),
+            Action::Resume(node) if self.is_leaf(node) => {
+                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume()))
+            }
+            Action::Resume(node) => self.process(node, &doing())?.resume().map_err(failed(&doing())),
+            Action::Cut(a, b) => self.cut(a, b).and_then(|()| self.cut(b, a)),
+            Action::CutOneWay(a, b) => self.cut(a, b),
+            Action::Heal(a, b) => {
+                for (from, to) in [(a, b), (b, a)] {
+                    if self.cut.remove(&(from.0.clone(), to.0.clone())) {
+                        self.network.change(&from.0, &to.0, Change::Heal)?;
+                    }
+                }
+                Ok(())
+            }
+            Action::Link(a, b, change) => {
+                self.impair(a, b, change, &doing())?;
+                self.impair(b, a, change, &doing())
+            }
+            Action::LinkOneWay(a, b, change) => self.impair(a, b, change, &doing()),
+            Action::Subscribe(node, stream) => self.watch(&node.0, stream),
+            Action::Unsubscribe(node, stream) => {
+                let id = (node.0.clone(), stream.clone());
+                self.viewers.iter_mut().filter(|(known, _)| *known == id).for_each(|(_, viewer)| viewer.end());
+                Ok(())
+            }
+            Action::Publish(node, stream) => self.publish(&node.0, stream),
+            Action::Withdraw(node, stream) => {
+                let path = self.videos(&node.0).join(format!("{stream}.mp4"));
+                std::fs::remove_file(path).map_err(failed(&doing()))
+            }
+            Action::Pause(..) => Err(failed(&doing())(io::Error::from(io::ErrorKind::Unsupported))),
+        }
+    }
+
+    /// Asks every node that runs.
+    pub(crate) fn look(&mut self) -> Snapshot {
+        let names: Vec<(String, u16)> = self.running().map(|(name, node)| (name.clone(), node.http)).collect();
+        let ask = |name: &str, port| -> io::Result<NodeState> {
+            let map: Map = http::get(self.network.connect(name, port)?, "/api/v1/map")?;
+            let status = http::get(self.network.connect(name, port)?, "/api/v1/status")?;
+            Ok(NodeState { map, status })
+        };
+        let mut nodes = BTreeMap::new();
+        for (name, port) in names {
+            // Who does not answer is not there yet, or not any more.
+            if let Ok(state) = ask(&name, port) {
+                nodes.insert(name, state);
+            }
+        }
+        let mut sent = BTreeMap::new();
+        for link in &self.lab.links {
+            for (from, to) in [(&link.a, &link.b), (&link.b, &link.a)] {
+                if let Ok(counters) = self.network.counters(from, to) {
+                    sent.insert((from.clone(), to.clone()), counters.bytes);
+                }
+            }
+        }
+        Snapshot { at: Instant::now(), nodes, sent }
+    }
+
+    /// Why a node gets a stream the way it does: the last changes, in a line.
+    pub(crate) fn changes(&self, node: &str, stream: &StreamName) -> Option<String> {
+        let port = self.nodes.get(node)?.http;
+        let path = format!("/api/v1/why/{stream}");
+        let why: Why = http::get(self.network.connect(node, port).ok()?, &path).ok()?;
+        let change = |change: &Switch| {
+            let from = change.from.as_deref().unwrap_or("nobody");
+            format!("{:.1} s ago from {from} to {}: {}", change.ago_s, change.to, change.cause)
+        };
+        let changes: Vec<String> = why.switches.iter().take(CHANGES_SHOWN).map(change).collect();
+        Some(changes.join("; ")).filter(|changes| !changes.is_empty())
+    }
+
+    /// Whether a node's process is there and does not stand still.
+    pub(crate) fn runs(&self, node: &str) -> bool {
+        self.running().any(|(name, _)| name == node)
+    }
+
+    /// Whether packets pass between two linked nodes, in both directions.
+    pub(crate) fn passes(&self, a: &str, b: &str) -> bool {
+        let cut = |from: &str, to: &str| self.cut.contains(&(from.to_owned(), to.to_owned()));
+        !cut(a, b) && !cut(b, a)
+    }
+
+    /// What the file lets a link do, as a script would say it.
+    pub(crate) fn usual(&self, a: &str, b: &str) -> String {
+        let link = self.lab.links.iter().find(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a));
+        link.map_or_else(String::new, |link| {
+            let (delay_us, loss) = (link.impairment.delay.as_micros(), link.impairment.loss);
+            format!("delay={delay_us}us loss={loss}")
+        })
+    }
+
+    /// The name that a viewer has in the mesh: its node's, or its own if it is the second of a leaf.
+    pub(crate) fn identity(&self, node: &str, stream: &StreamName) -> String {
+        let leaf = self.viewers.iter().rfind(|(id, viewer)| id.0 == node && id.1 == *stream && viewer.leaf.is_some());
+        let name = leaf.and_then(|(_, viewer)| viewer.leaf.as_ref().map(|(_, name)| name.clone()));
+        name.unwrap_or_else(|| node.to_owned())
+    }
+
+    /// Processes that ended though nobody ended them, and errors and panics that were logged.
+    pub(crate) fn troubles(&mut self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for (name, node) in &mut self.nodes {
+            if node.process.as_mut().is_some_and(Process::has_ended) {
+                troubles.push(format!("{name} ended by itself"));
+            }
+        }
+        let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().filter_map(Result::ok);
+        for path in logs.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log")) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let errors = text.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked at"));
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            troubles.extend(errors.map(|line| format!("{name}: {line}")));
+        }
+        troubles.truncate(ERRORS_MAX);
+        troubles
+    }
+
+    fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
+        self.nodes.iter().filter(|(_, node)| node.process.as_ref().is_some_and(|process| !process.is_stalled()))
+    }
+
+    fn is_leaf(&self, node: &Name) -> bool {
+        self.lab.leaves.contains(&node.0)
+    }
+
+    fn each_leaf(&mut self, node: &Name, mut what: impl FnMut(&mut Viewer) -> io::Result<()>) -> Result<(), MeshError> {
+        let mut viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
+        viewers.try_for_each(|(_, viewer)| what(viewer)).map_err(failed(&format!("reach leaf {node}")))
+    }
+
+    fn process(&mut self, node: &Name, doing: &str) -> Result<&mut Process, MeshError> {
+        let process = self.nodes.get_mut(&node.0).and_then(|node| node.process.as_mut());
+        process.ok_or_else(|| MeshError::Senseless(doing.to_owned(), format!("{node} does not run")))
+    }
+
+    /// Writes what a node is to know before it starts: who it is, and who its neighbours are. No bootstrapper: each link
+    /// has its own address, which a topology file cannot say.
+    fn prepare(&self, name: &str) -> Result<(), MeshError> {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(dir.join("videos")).map_err(failed("make a node's directory"))?;
+        for stream in self.lab.streams.iter().filter(|stream| stream.at.iter().any(|at| at == name)) {
+            self.publish(name, &stream.name)?;
+        }
+        self.enrol(name, name)
+    }
+
+    fn enrol(&self, identity: &str, node: &str) -> Result<(), MeshError> {
+        let dir = self.dir.path().join(identity);
+        std::fs::create_dir_all(&dir).map_err(failed("make a node's directory"))?;
+        self.authority.enrol(identity, &dir)?;
+        let neighbour = |name: &str| {
+            // A leaf dials and is not dialled.
+            let is_leaf = self.lab.leaves.contains(name);
+            let addresses = if is_leaf { Vec::new() } else { vec![self.network.address(node, name)?.to_string()] };
+            Ok(Neighbour { name: name.to_owned(), addresses })
+        };
+        let neighbours: Vec<Neighbour> = self.lab.neighbours(node).map(neighbour).collect::<Result<_, NetError>>()?;
+        save_neighbours(&dir, &neighbours);
+        Ok(())
+    }
+
+    fn start(&mut self, name: &str) -> Result<(), MeshError> {
+        if self.lab.leaves.contains(name) {
+            return Ok(());
+        }
+        let doing = format!("start {name}");
+        let videos = self.videos(name);
+        let mut command = self.command(name)?;
+        let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
+        if node.process.as_mut().is_some_and(|process| !process.has_ended()) {
+            return Err(MeshError::Senseless(doing, format!("{name} runs")));
+        }
+        command.arg("node").args(["--name", name, "--until-stdin-closes"]);
+        command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
+        command.args(["--listen", &self.network.bind(name)?.to_string()]);
+        command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
+        node.process = Some(Process::new(self.network.spawn(name, command)?));
+        Ok(())
+    }
+
+    fn watch(&mut self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
+        let id = (node.to_owned(), stream.clone());
+        let is_leaf = self.lab.leaves.contains(node);
+        if is_leaf && self.viewers.iter().any(|(known, viewer)| *known == id && viewer.since.is_some()) {
+            return Err(MeshError::Senseless(format!("watch {node} {stream}"), "it is watched already".to_owned()));
+        }
+        let viewer = if is_leaf {
+            let taken = self.viewers.iter().any(|(id, viewer)| id.0 == node && viewer.since.is_some());
+            let name = if taken { format!("{node}-{stream}") } else { node.to_owned() };
+            self.enrol(&name, node)?;
+            let mut command = self.command(&name)?;
+            command.args(["watch", stream.as_str(), "--to", "-", "--name", &name, "--until-stdin-closes"]);
+            command.arg("--dir").arg(self.dir.path().join(&name)).stdout(Stdio::piped());
+            Viewer::leaf(Process::new(self.network.spawn(node, command)?), name)
+        } else {
+            let port = self.nodes.get(node).map_or(0, |node| node.http);
+            Viewer::player(self.network.clone(), node.to_owned(), port, stream)
+        };
+        self.viewers.push((id, viewer));
+        Ok(())
+    }
+
+    /// Puts a video into the folder that a node publishes.
+    fn publish(&self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
+        let doing = format!("publish {stream} at {node}");
+        let Some(known) = self.lab.streams.iter().find(|known| known.name == *stream) else { return Ok(()) };
+        let source = match known.source.as_str() {
+            TESTCARD => self.dir.path().join("testcard.mp4"),
+            path => PathBuf::from(path),
+        };
+        let videos = self.videos(node);
+        let whole = self.dir.path().join(format!("{node}-{stream}.part"));
+        std::fs::copy(&source, &whole).map_err(failed(&doing))?;
+        std::fs::rename(&whole, videos.join(format!("{stream}.mp4"))).map_err(failed(&doing))
+    }
+
+    fn videos(&self, node: &str) -> PathBuf {
+        self.dir.path().join(node).join("videos")
+    }
+
+    fn command(&self, name: &str) -> Result<std::process::Command, MeshError> {
+        let log = self.dir.path().join(format!("{name}.log"));
+        command(&self.settings.program, &log).map_err(failed("write a log"))
+    }
+
+    fn kill(&mut self, node: &Name) -> Result<(), MeshError> {
+        self.process(node, &format!("kill {node}"))?.kill();
+        if let Some(node) = self.nodes.get_mut(&node.0) {
+            node.process = None;
+        }
+        Ok(())
+    }
+
+    fn await_end(&mut self, node: &Name) -> Result<(), MeshError> {
+        let deadline = Instant::now() + DRAIN;
+        let doing = format!("stop {node}");
+        while !self.process(node, &doing)?.has_ended() {
+            if Instant::now() > deadline {
+                return Err(MeshError::Senseless(doing, format!("it runs on after {} s", DRAIN.as_secs())));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill(node)
+    }
+
+    fn cut(&mut self, from: &Name, to: &Name) -> Result<(), MeshError> {
+        if self.cut.insert((from.0.clone(), to.0.clone())) {
+            self.network.change(&from.0, &to.0, Change::Cut)?;
+        }
+        Ok(())
+    }
+
+    fn impair(&mut self, from: &Name, to: &Name, change: &str, doing: &str) -> Result<(), MeshError> {
+        let Some(impairment) = self.impairments.get_mut(&(from.0.clone(), to.0.clone())) else { return Ok(()) };
+        impairment.change(change).map_err(|what| MeshError::Senseless(doing.to_owned(), what))?;
+        Ok(self.network.change(&from.0, &to.0, Change::Impair(impairment.clone()))?)
+    }
+
+    fn keep(&self, to: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(self.dir.path())? {
+            let path = entry?.path();
+            if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|end| end == "log")) {
+                std::fs::copy(&path, to.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.viewers.clear();
+        self.nodes.clear();
+        if let Some(to) = &self.settings.keep
+            && let Err(error) = self.keep(to)
+        {
+            eprintln!("levada: no logs are kept in {}: {error}", to.display());
+        }
+    }
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> MeshError + '_ {
+    move |error| MeshError::Io(what.to_owned(), error)
+}
+
+/// Ports for HTTP that are free now. All are held until all are chosen, so that none is chosen twice.
+fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}

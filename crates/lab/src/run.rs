@@ -1,0 +1,170 @@
+//! Runs a script: each step waits, acts, and looks until all that it expects is seen at one time.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::check::Check;
+use crate::file::Step;
+use crate::judge::Observed;
+use crate::mesh::{Mesh, MeshError, READY};
+use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
+use crate::state::Snapshot;
+
+/// Pause between two looks at all nodes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Time for what a step waits for.
+const WHEN: Duration = Duration::from_secs(60);
+/// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
+const WATCH: Duration = Duration::from_millis(1_500);
+
+/// Runs the script of an open lab to its end, or to the first step that fails. `tell` hears of every step.
+pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Outcome, MeshError> {
+    let began = mesh.began();
+    let mut outcome = Outcome { about: mesh.lab().about.clone(), mode: mode.to_owned(), ..Outcome::default() };
+    tell("waiting until all links are known");
+    mesh.await_ready()?;
+    mesh.watch_all()?;
+    // The script's time, and what must always hold, begin here.
+    let whole = Observation::begin(mesh.look());
+    let steps = mesh.lab().steps.clone();
+    for (n, planned) in steps.iter().enumerate() {
+        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
+        let passed = done.verdicts.iter().all(|verdict| verdict.passed);
+        outcome.steps.push(done);
+        if !passed {
+            break;
+        }
+    }
+    let last = mesh.look();
+    let whole = Observation { history: vec![last], ..whole };
+    let always = mesh.lab().always.clone();
+    outcome.always = whole.judge(mesh, &always);
+    let now = Instant::now();
+    outcome.viewers = mesh
+        .viewers
+        .iter()
+        .map(|((node, stream), viewer)| {
+            let faults = viewer.faults(began, now);
+            ViewerOutcome {
+                node: node.clone(),
+                stream: stream.to_string(),
+                connections: viewer.sittings(),
+                lost: faults.lost,
+                doubled: faults.doubled,
+                gap_ms: viewer.gap_ms(began, now),
+                moments: viewer.moments(began),
+            }
+        })
+        .collect();
+    outcome.troubles = mesh.troubles();
+    outcome.took_s = began.elapsed().as_secs_f64();
+    outcome.passed = outcome.failures().is_empty();
+    Ok(outcome)
+}
+
+/// Looks until all links are known to all; otherwise says what is missing.
+pub(crate) fn await_ready(mesh: &mut Mesh) -> Result<(), String> {
+    let ready = [crate::check::ready()];
+    let verdicts = Observation::begin(mesh.look()).until(mesh, &ready, READY, Duration::ZERO);
+    verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))
+}
+
+fn play(
+    mesh: &mut Mesh,
+    step: &Step,
+    script_began: Instant,
+    number: &str,
+    tell: &mut dyn FnMut(&str),
+) -> Result<StepOutcome, MeshError> {
+    let mut done = StepOutcome { about: step.about.clone(), ..StepOutcome::default() };
+    if !step.when.is_empty() {
+        let waited = Observation::begin(mesh.look()).until(mesh, &step.when, WHEN, Duration::ZERO);
+        if waited.iter().any(|verdict| !verdict.passed) {
+            done.at_s = mesh.began().elapsed().as_secs_f64();
+            done.verdicts = waited;
+            return Ok(done);
+        }
+    }
+    let due =
+        step.at.map(|at| script_began + at).into_iter().chain(step.after.map(|after| Instant::now() + after)).max();
+    std::thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
+    let mut observation = Observation::begin(mesh.look());
+    done.at_s = mesh.began().elapsed().as_secs_f64();
+    done.did = step.actions.iter().map(ToString::to_string).collect();
+    let about = if step.about.is_empty() { done.did.join(", ") } else { step.about.clone() };
+    tell(&format!("step {number}: {about}"));
+    done.before = Picture::of(mesh, observation.newest());
+    for action in &step.actions {
+        mesh.apply(action)?;
+    }
+    let watch = match step.watch {
+        Some(watch) => watch,
+        None if step.expect.iter().any(Check::is_bound) => WATCH,
+        None => Duration::ZERO,
+    };
+    done.verdicts = observation.until(mesh, &step.expect, step.within, watch);
+    Observation::explain(mesh, &step.expect, &mut done.verdicts);
+    done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
+    done.after = Picture::of(mesh, observation.newest());
+    Ok(done)
+}
+
+/// Everything seen since something was done.
+pub(crate) struct Observation {
+    since: Instant,
+    before: Snapshot,
+    history: Vec<Snapshot>,
+}
+
+impl Observation {
+    pub(crate) fn begin(before: Snapshot) -> Self {
+        Self { since: Instant::now(), before, history: Vec::new() }
+    }
+
+    fn newest(&self) -> &Snapshot {
+        self.history.last().unwrap_or(&self.before)
+    }
+
+    /// Looks until all states hold at one time, and then at the bounds; gives up on the states after `within`.
+    pub(crate) fn until(
+        &mut self,
+        mesh: &mut Mesh,
+        checks: &[Check],
+        within: Duration,
+        watch: Duration,
+    ) -> Vec<Verdict> {
+        loop {
+            self.history.push(mesh.look());
+            let verdicts = self.judge(mesh, checks);
+            let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
+            let all_hold = checks.iter().zip(&verdicts).all(holds);
+            let elapsed = self.since.elapsed();
+            if (all_hold && elapsed >= watch) || elapsed >= within.max(watch) {
+                return verdicts;
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn judge(&self, mesh: &Mesh, checks: &[Check]) -> Vec<Verdict> {
+        let (since, before, history) = (self.since, &self.before, self.history.as_slice());
+        let observed = Observed { mesh, since, before, history, now: Instant::now() };
+        let verdict = |check: &Check| {
+            let judged = observed.judge(check);
+            let passed = judged.is_ok();
+            Verdict { expected: check.to_string(), seen: judged.unwrap_or_else(|seen| seen), passed }
+        };
+        checks.iter().map(verdict).collect()
+    }
+
+    /// Adds to each way that is not the expected one how it came about.
+    fn explain(mesh: &Mesh, checks: &[Check], verdicts: &mut [Verdict]) {
+        for (check, verdict) in checks.iter().zip(verdicts).filter(|(_, verdict)| !verdict.passed) {
+            if let Some((node, stream)) = check.way_of()
+                && let Some(changes) = mesh.changes(node, stream)
+            {
+                let _ = write!(verdict.seen, " ({node}: {changes})");
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Viewers that record when each frame came: players at a PoP, which come back when it is lost, and leaves of the mesh.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use levada_overlay::StreamName;
+
+use crate::http;
+use crate::net::Network;
+use crate::nodes::Process;
+use crate::tape::{Faults, Tape};
+
+/// Pause before a lost PoP is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Bytes read at once.
+const READ_LEN: usize = 64 * 1024;
+/// A player that hears nothing looks, so often, whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(500);
+/// Interval of frames, ms: sources have 25 a second.
+const FRAME_MS: f64 = 40.0;
+/// A pause between pictures that is longer than this is one that a player with a small buffer would show, ms: five frames.
+const IN_TIME_MS: f64 = 200.0;
+
+/// One watching node and stream.
+pub(crate) type ViewerId = (String, StreamName);
+
+/// Somebody who watches, or did.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    recording: Arc<Mutex<Recording>>,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+    /// A leaf's process and the name that it has in the mesh.
+    pub(crate) leaf: Option<(Process, String)>,
+    /// When it was told to watch; `None` when it no longer is to.
+    pub(crate) since: Option<Instant>,
+}
+
+/// Everything that a viewer got, a tape for each time that it was connected.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    tapes: Vec<Tape>,
+    /// Bytes by second since the viewer began.
+    bytes: BTreeMap<u64, u64>,
+}
+
+/// A point of a viewer's timeline.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Moment {
+    /// Seconds since the lab began.
+    pub at_s: f64,
+    /// Longest pause between pictures that ended in this moment, less the frame interval.
+    pub gap_ms: f64,
+    /// How far behind the quickest frame of its clock the latest one was.
+    pub late_ms: f64,
+    /// Bits a second.
+    pub bitrate_bps: f64,
+}
+
+impl Viewer {
+    /// A player at a PoP, over HTTP.
+    pub(crate) fn player(network: Arc<Network>, node: String, port: u16, stream: &StreamName) -> Self {
+        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+        let (to, stopping, path) = (recording.clone(), stop.clone(), format!("/live/{stream}.ts?wait=1"));
+        let began = Instant::now();
+        let reader = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                let opened = network.connect(&node, port).and_then(|connection| {
+                    connection.set_read_timeout(Some(LOOK))?;
+                    http::stream(connection, &path)
+                });
+                if let Ok(answer) = opened {
+                    record(answer, &to, began, &stopping);
+                }
+                std::thread::sleep(RETRY);
+            }
+        });
+        Self { recording, stop, reader: Some(reader), leaf: None, since: Some(began) }
+    }
+
+    /// A process that writes the stream to its standard output.
+    pub(crate) fn leaf(mut process: Process, name: String) -> Self {
+        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+        let (to, stopping, began) = (recording.clone(), stop.clone(), Instant::now());
+        let stdout = process.child.stdout.take();
+        // Ends with the process.
+        let reader = std::thread::spawn(move || {
+            if let Some(stdout) = stdout {
+                record(stdout, &to, began, &stopping);
+            }
+        });
+        Self { recording, stop, reader: Some(reader), leaf: Some((process, name)), since: Some(began) }
+    }
+
+    /// Stops watching; what was recorded stays.
+    pub(crate) fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.leaf = None;
+        let _ = self.reader.take().map(JoinHandle::join);
+        self.since = None;
+    }
+
+    /// When the first picture came.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.lock().tapes.iter().find_map(|tape| tape.arrivals().next())
+    }
+
+    /// How long ago the newest picture came.
+    pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
+        let newest = self.lock().tapes.iter().rev().find_map(Tape::newest)?;
+        Some(now.saturating_duration_since(newest))
+    }
+
+    /// What was lost, doubled or broken between two instants.
+    pub(crate) fn faults(&self, since: Instant, until: Instant) -> Faults {
+        let all = self.lock().tapes.iter().map(|tape| tape.faults(since, until)).collect::<Vec<_>>();
+        all.iter().fold(Faults::default(), |sum, one| Faults {
+            lost: sum.lost + one.lost,
+            doubled: sum.doubled + one.doubled,
+            broken: sum.broken + one.broken,
+        })
+    }
+
+    /// The longest pause that ended within, or was open at the end, less the frame interval; milliseconds.
+    pub(crate) fn gap_ms(&self, since: Instant, until: Instant) -> f64 {
+        self.pauses(since, until).iter().map(|(_, pause)| *pause).fold(0.0, f64::max)
+    }
+
+    /// From `since` to the end of the last pause that a player would have shown; milliseconds.
+    pub(crate) fn recovery_ms(&self, since: Instant, until: Instant) -> f64 {
+        let shown = self.pauses(since, until).into_iter().rfind(|(_, pause)| *pause > IN_TIME_MS);
+        shown.map_or(0.0, |(end, _)| end.saturating_duration_since(since).as_secs_f64() * 1e3)
+    }
+
+    /// Times that it was connected.
+    pub(crate) fn sittings(&self) -> usize {
+        self.lock().tapes.iter().filter(|tape| tape.newest().is_some()).count()
+    }
+
+    /// What happened, second by second.
+    pub(crate) fn moments(&self, lab_began: Instant) -> Vec<Moment> {
+        let Some(since) = self.lock().tapes.first().map(Tape::began) else { return Vec::new() };
+        let offset_s = since.saturating_duration_since(lab_began).as_secs_f64();
+        let mut seconds: BTreeMap<u64, Moment> = BTreeMap::new();
+        let recording = self.lock();
+        for (second, bytes) in &recording.bytes {
+            let at_s = offset_s + *second as f64;
+            let bitrate_bps = *bytes as f64 * 8.0;
+            seconds.insert(*second, Moment { at_s, gap_ms: 0.0, late_ms: 0.0, bitrate_bps });
+        }
+        let mut before = None;
+        for (at, late_ms) in recording.tapes.iter().flat_map(Tape::video_times) {
+            let second = at.saturating_duration_since(since).as_secs();
+            let moment = seconds.entry(second).or_insert(Moment {
+                at_s: offset_s + second as f64,
+                gap_ms: 0.0,
+                late_ms: 0.0,
+                bitrate_bps: 0.0,
+            });
+            let pause = before.replace(at).map_or(0.0, |before: Instant| pause_ms(before, at));
+            moment.gap_ms = moment.gap_ms.max(pause);
+            moment.late_ms = moment.late_ms.max(late_ms);
+        }
+        seconds.into_values().collect()
+    }
+
+    /// Ends and lengths of all pauses between pictures, the one that is open at the end too.
+    fn pauses(&self, since: Instant, until: Instant) -> Vec<(Instant, f64)> {
+        let until = self.since.map_or_else(|| self.last().unwrap_or(until), |_| until);
+        let mut at: Vec<Instant> =
+            self.lock().tapes.iter().flat_map(Tape::arrivals).filter(|at| *at <= until).collect();
+        if at.is_empty() {
+            return Vec::new();
+        }
+        at.push(until);
+        let pairs = at.windows(2).filter(|pair| pair[1] > since);
+        pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1]))).collect()
+    }
+
+    fn last(&self) -> Option<Instant> {
+        self.lock().tapes.iter().rev().find_map(Tape::newest)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recording> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn pause_ms(from: Instant, to: Instant) -> f64 {
+    (to.saturating_duration_since(from).as_secs_f64() * 1e3 - FRAME_MS).max(0.0)
+}
+
+fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &AtomicBool) {
+    let lock = || to.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut bytes = vec![0; READ_LEN];
+    let mut first = true;
+    while !stop.load(Ordering::Relaxed) {
+        match from.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(len) => {
+                let now = Instant::now();
+                let mut recording = lock();
+                if std::mem::take(&mut first) {
+                    recording.tapes.push(Tape::of_times(now));
+                }
+                *recording.bytes.entry(now.saturating_duration_since(began).as_secs()).or_default() += len as u64;
+                if let Some(tape) = recording.tapes.last_mut() {
+                    tape.push(&bytes[..len], now);
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

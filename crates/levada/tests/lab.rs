@@ -1,0 +1,137 @@
+//! The scenarios of examples/lab/, each with real processes on bad links, and what the lab says when one fails.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/lab");
+/// Tests share a machine: a gap that the machine makes is no failure of the mesh. What is lost is.
+const SLACK: &str = "10";
+/// Labs that run side by side: a mesh of debug builds takes about a core.
+const SIDE_BY_SIDE: usize = 2;
+
+fn lab(args: &[&str]) -> Output {
+    Command::new(LEVADA).args(["-q", "lab"]).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_scenario_holds() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(EXAMPLES).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    files.sort();
+    assert!(files.len() >= 12, "{files:?}");
+    let (waiting, failed) = (Mutex::new(files), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let Some(file) = waiting.lock().unwrap().pop() else { return };
+                    let output = lab(&["run", file.to_str().unwrap(), "--slack", SLACK]);
+                    if !output.status.success() {
+                        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+                        failed.lock().unwrap().push(format!("{}\n{shown}{}", file.display(), said(&output)));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} scenarios failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Everything that can be expected is expected in vain here, so that no check passes whatever is seen.
+const IN_VAIN: &str = r#"
+about = "nothing of this is so"
+links = ["s1-n1", "n1-n2", "n1-n3"]
+viewers = "n2 cam"
+always = ["switches n2 > 9"]
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+within = "3s"
+expect = [
+  "path cam n2 = s1 n3 n2",
+  "path cam n2 != * n1 *",
+  "backup cam n2 = n3",
+  "idle n1",
+  "idle s1-n1",
+  "copies out n1 = 2",
+  "copies in n1 = 3",
+  "unlinked s1-n1",
+  "linked s1-n3",
+  "misses n2 s1",
+  "streams n2 =",
+  "origins cam n2 = n1",
+  "waits n2 cam",
+  "traffic n1-n3 > 10Mbit/s",
+  "flows n3",
+  "lost > 0",
+  "doubled > 0",
+  "gap > 1h",
+  "recovery > 1h",
+  "switches n2 > 9",
+  "missed > 9",
+]
+"#;
+
+#[test]
+fn what_is_not_so_is_told_with_what_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let report = dir.path().join("report.html");
+    let output = lab(&["run", &write("in-vain.toml", IN_VAIN), "--json", "--report", report.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
+    let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
+    assert_eq!(verdicts.len(), 22);
+    for verdict in verdicts {
+        assert_eq!(verdict["passed"], false, "{verdict}");
+        assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
+    }
+    let told = said(&output);
+    assert!(told.contains("expected path cam n2 = s1 n3 n2; seen: s1 n1 n2"), "{told}");
+    let page = std::fs::read_to_string(report).unwrap();
+    assert!(page.contains("<svg") && page.contains("s1 n1 n2"), "the report shows what was seen");
+
+    let output = lab(&["run", &write("typo.toml", &IN_VAIN.replace("idle n1\"", "idel n1\""))]);
+    let told = said(&output);
+    assert!(!output.status.success() && told.contains("idel") && told.contains("line 18"), "{told}");
+    let output = lab(&["run", &write("nobody.toml", &IN_VAIN.replace("idle n1\"", "idle n7\""))]);
+    assert!(said(&output).contains("there is no node n7"), "{}", said(&output));
+}
+
+#[test]
+fn an_imported_topology_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let gml = dir.path().join("two.gml");
+    let node =
+        |id: u8, longitude: f64| format!("node [\nid {id}\nlabel \"N{id}\"\nLongitude {longitude}\nLatitude 40.0\n]\n");
+    std::fs::write(&gml, format!("graph [\n{}{}edge [\nsource 0\ntarget 1\n]\n]\n", node(0, -74.0), node(1, -87.0)))
+        .unwrap();
+    let output = lab(&["import", gml.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success() && text.contains("n0-n1 delay="), "{text}{}", said(&output));
+    let file = dir.path().join("two.toml");
+    std::fs::write(&file, text).unwrap();
+    // It is understood; it has no script.
+    let output = lab(&["run", file.to_str().unwrap()]);
+    assert!(said(&output).contains("no [[step]]"), "{}", said(&output));
+}
