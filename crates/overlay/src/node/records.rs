@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use crate::graph::{Distances, Graph};
+use crate::graph::{Distances, Graph, Micros};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
@@ -429,7 +429,12 @@ impl Node {
             let graph = &self.graph;
             let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
             distances = self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone();
-            if self.links.values().any(|link| distances.get(link.peer).is_some()) {
+            // An origin that is about to stop leads nowhere.
+            let leads_here = |link: &super::Link| {
+                let reached = distances.get(link.peer);
+                reached.is_some_and(|peer| peer.metric + Micros::from(self.cost_from(link)) < LEAVING.in_us.into())
+            };
+            if self.links.values().any(leads_here) {
                 break;
             }
         }
