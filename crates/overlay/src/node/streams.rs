@@ -87,6 +87,8 @@ pub(super) struct Stream {
     unfit: BTreeMap<LinkId, Time>,
     /// From where the log is to be filled, for a child that wants more than it holds.
     backfill: Option<Resume>,
+    /// The parent is about to stop, and nobody else is to be had: those who are fed here may be the only ones who know another way.
+    stranded: bool,
     /// The parent that was lost, while there is no other one.
     lost: Option<Lost>,
     /// The nodes above this one, from the origin down, as the last parent told.
@@ -231,6 +233,7 @@ impl Stream {
                     Supply::Waiting
                 }
             }
+            (Some(_), None) if self.stranded => Supply::Waiting,
             (Some(main), _) if self.is_suspect() && self.former.is_none() => main.supply().max(Supply::Repairing),
             (Some(main), _) => main.supply(),
             (None, Some(_)) => Supply::Repairing,

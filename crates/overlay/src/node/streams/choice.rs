@@ -197,7 +197,8 @@ impl Node {
 
     /// Keeps or changes the parent.
     pub(super) fn choose(&mut self, name: &StreamName, now: Time) {
-        let Some(stream) = self.streams.get(name) else { return };
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        stream.stranded = false;
         if stream.former.is_some() {
             return;
         }
@@ -221,7 +222,10 @@ impl Node {
             let cause = if leaving { Cause::Leaving } else { Cause::Dry };
             match self.replacement(name, Some(main.link), now) {
                 Some(link) => self.join(name, link, cause, now),
-                None => self.adopt(name, now),
+                None => {
+                    self.streams.get_mut(name).into_iter().for_each(|stream| stream.stranded = leaving);
+                    self.adopt(name, now);
+                }
             }
             return self.look_again(name, now);
         }
