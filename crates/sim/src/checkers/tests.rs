@@ -172,6 +172,7 @@ fn records_are_counted_and_media_are_not() {
     traffic.sent(1, &Message::Digest(vec![0; 64]), 600);
     traffic.sent(1, &Message::Goodbye, 48);
     assert_eq!(traffic.per_second(2, Duration::from_secs(10)), (30.0, 60.0));
+    assert_eq!(traffic.kinds_per_second(2, Duration::from_secs(10)), [("digests", 30.0)].into());
 }
 
 #[test]
