@@ -12,7 +12,7 @@ mod tape;
 
 use std::time::{Duration, Instant};
 
-use deaths::{GROUP_END, Kind, Report, run};
+use deaths::{GROUP_END, Kind, run};
 use tape::{Round, Seen, Tape};
 use tokio::sync::Mutex;
 

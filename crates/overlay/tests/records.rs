@@ -130,6 +130,35 @@ fn an_own_record_of_no_possible_life_is_refused_whoever_signed_it() {
     assert_eq!((own_versions(&outputs), refusals(&outputs)), (Vec::new(), 1));
 }
 
+/// Listings that a node sends: the buckets.
+fn listings(outputs: &[Output]) -> Vec<u32> {
+    let listed = outputs.iter().filter_map(|output| match output {
+        Output::Send { message: Message::Listing { bucket, .. }, .. } => Some(*bucket),
+        _ => None,
+    });
+    listed.collect()
+}
+
+/// Records of one author may take different ways: one that overtakes that of its node is fetched again with it.
+#[test]
+fn who_speaks_of_a_stranger_is_asked_for_all_of_it_once() {
+    let mut node = node();
+    let (author, other) = (NodeId([7; 32]), NodeId([8; 32]));
+    let early = || record(author, 1, 2, Facts::Links(vec![link_to(other)]));
+    hand_in(&mut node, early());
+    let first = outputs(&mut node);
+    assert_eq!((listings(&first), refusals(&first)), (vec![7], 0));
+    hand_in(&mut node, early());
+    let again = outputs(&mut node);
+    assert_eq!((listings(&again), refusals(&again)), (vec![], 1), "nothing came of it");
+    hand_in(&mut node, record(author, 1, 1, node_facts("late")));
+    hand_in(&mut node, early());
+    assert_eq!(refusals(&outputs(&mut node)), 0);
+    let (next, unknown) = (NodeId([71; 32]), record(NodeId([71; 32]), 1, 1, Facts::Streams(Vec::new())));
+    hand_in(&mut node, unknown);
+    assert_eq!(listings(&outputs(&mut node)), [7], "{next} is of the same bucket");
+}
+
 fn id(number: u32) -> NodeId {
     let mut id = [9; 32];
     id[..4].copy_from_slice(&number.to_be_bytes());

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
@@ -46,8 +46,8 @@ struct Script {
     /// Links whose other end answers.
     alive: BTreeSet<LinkId>,
     echoes: Vec<(Time, LinkId, u64)>,
-    /// The newest probe over a link whose other end is silent.
-    unanswered: Option<(LinkId, u64)>,
+    /// The newest probe over each link whose other end is silent.
+    unanswered: BTreeMap<LinkId, u64>,
     asked: Vec<Asked>,
     /// What neighbours were told last of whether the stream is to be had here.
     carries: bool,
@@ -81,7 +81,7 @@ impl Script {
             now: Time::ZERO,
             alive: BTreeSet::from([A, B, CHILD]),
             echoes: Vec::new(),
-            unanswered: None,
+            unanswered: BTreeMap::new(),
             asked: Vec::new(),
             carries: false,
         };
@@ -104,7 +104,9 @@ impl Script {
                 Output::Probe { link, nonce } if self.alive.contains(&link) => {
                     self.echoes.push((self.now + RTT, link, nonce));
                 }
-                Output::Probe { link, nonce } => self.unanswered = Some((link, nonce)),
+                Output::Probe { link, nonce } => {
+                    self.unanswered.insert(link, nonce);
+                }
                 Output::Join { link, join, .. } => self.asked.push(Asked::Join(link, join.feed, join.mode)),
                 Output::Send { link, message: Message::Leave(feed) } => self.asked.push(Asked::Leave(link, feed)),
                 Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
@@ -256,9 +258,8 @@ fn every_verdict_comes() {
     script.behind(feed, false);
     script.run(PATIENCE * 2);
     let hedge = script.feed(B, Mode::Full).expect("the backup is asked");
-    let (link, nonce) = script.unanswered.unwrap();
-    assert_eq!(link, A);
-    script.input(Input::Echo { link, nonce });
+    let nonce = script.unanswered[&A];
+    script.input(Input::Echo { link: A, nonce });
     script.flows(B, hedge);
     script.newer(hedge);
     script.run(Duration::from_secs(2));

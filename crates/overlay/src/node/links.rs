@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub(super) digest: Option<Vec<u64>>,
     /// Hashes of records still to be announced.
     pub(super) announce: Vec<u64>,
+    /// Buckets of which this end sent its listing, and no node of which it has met since, one bit each.
+    pub(super) listed: u64,
 }
 
 impl Link {
@@ -100,6 +102,7 @@ impl Node {
             eager: true,
             digest: None,
             announce: Vec::new(),
+            listed: 0,
         };
         self.links.insert(link, entry);
         self.contact_up(&name, link);
@@ -108,7 +111,7 @@ impl Node {
         self.send(link, Message::Hello(hello));
         self.send(link, Message::Digest(self.table.digest()));
         self.tell_carried(link);
-        // The mesh is told once the first echo is here.
+        // The mesh is told once the link has settled.
         self.graph_changed(now);
     }
 
@@ -199,20 +202,27 @@ impl Node {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        // A link that is measured for the first time is good news, whatever its handshake took.
-        let before = entry.estimator.told().filter(|_| !entry.estimator.is_provisional());
+        let before = entry.estimator.told().filter(|_| entry.estimator.is_settled());
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
+            if !entry.estimator.is_settled() {
+                entry.next_probe = now;
+            }
             self.tell_cost(link, before, now);
         }
     }
 
-    /// Tells the mesh what a link costs, if that has changed enough.
+    /// Tells the mesh what a link costs, if that has changed enough. One that has just settled is good news.
     fn tell_cost(&mut self, link: LinkId, before: Option<Told>, now: Time) {
         let Some(entry) = self.links.get_mut(&link) else { return };
-        if entry.estimator.tell(now) {
-            let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
-            if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
+        if !entry.estimator.tell(now) {
+            return;
+        }
+        let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
+        match entry.estimator.is_settled() {
+            false => self.graph_changed(now),
+            true if worse => self.own_links_worse(now),
+            true => self.own_links_changed(now),
         }
     }
 
@@ -236,7 +246,8 @@ impl Node {
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
-                link.next_probe = now + if link.in_use { PROBE_IN_USE } else { PROBE_IDLE };
+                let often = link.in_use || !link.estimator.is_settled();
+                link.next_probe = now + if often { PROBE_IN_USE } else { PROBE_IDLE };
                 self.outputs.push_back(Output::Probe { link: id, nonce });
             }
         }

@@ -14,7 +14,7 @@ use crate::graph::{Distances, Graph, Micros};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
-use crate::message::{Aged, HASHES_MAX, Message};
+use crate::message::{Aged, BUCKETS, HASHES_MAX, Message};
 use crate::record::{Facts, LINKS_MAX, LinkFacts, NodeFacts, Record, RecordKind, STREAMS_MAX, StreamFacts, Version};
 use crate::table::{Offer, RECORD_REFRESH, Table, bucket_of};
 use crate::time::Time;
@@ -44,6 +44,9 @@ const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
 /// Furthest that the epoch of an earlier life may lie ahead of this one's, in microseconds, which epochs are: a hundred
 /// years. A clock that was wrong by more is none.
 const EPOCH_AHEAD_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
+/// Sets of distances that are kept until the graph changes: one for the origins of each stream, and those of its detours. At
+/// [`crate::graph::VERTICES_MAX`] nodes each is a quarter of a megabyte. Tuned.
+pub(super) const DISTANCES_MAX: usize = 128;
 /// Records in one message are gathered up to this many bytes.
 const BATCH_LEN: usize = 32 * 1024;
 
@@ -149,8 +152,8 @@ impl Node {
         self.own.links_made = now;
         self.own.good_left = self.own.good_left.saturating_sub(1);
         let facts = |link: &super::Link| {
-            if link.estimator.is_provisional() {
-                // The first echo is under way; telling twice would double what a mesh hears that starts.
+            if !link.estimator.is_settled() {
+                // Telling twice would double what a mesh hears that starts.
                 return None;
             }
             let told = if self.drain_until.is_some() { LEAVING } else { link.estimator.told()? };
@@ -194,6 +197,7 @@ impl Node {
         match kind {
             _ if refreshed => {}
             RecordKind::Node => {
+                self.links.values_mut().for_each(|link| link.listed &= !bit(bucket_of(author)));
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
                 if self.graph.set_transit(author, transit) {
                     // If it started anew, those of its former life went with it.
@@ -305,7 +309,7 @@ impl Node {
                 }
                 Offer::Expired => continue,
                 Offer::Stranger => {
-                    self.record_refused(link, format!("node {} has shown no credential", record.author));
+                    self.stranger(link, record.author);
                     continue;
                 }
                 Offer::Full => {
@@ -323,6 +327,27 @@ impl Node {
                 continue;
             }
             self.accept(record, age_s, Some(link), now);
+        }
+    }
+
+    /// Records of one author may come over different links, and a later one first. The neighbour that holds it holds the
+    /// one that it needs, too.
+    fn stranger(&mut self, link: LinkId, author: NodeId) {
+        let Some(entry) = self.links.get(&link) else { return };
+        let bucket = bucket_of(author);
+        if entry.listed & bit(bucket) != 0 {
+            self.record_refused(link, format!("node {author} has shown no credential"));
+        } else if entry.digest.is_none() {
+            self.send_listing(link, bucket);
+        }
+    }
+
+    /// Tells a neighbour what is held of a bucket, for it to send what it holds besides.
+    fn send_listing(&mut self, link: LinkId, bucket: usize) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.listed |= bit(bucket);
+            let entries = self.table.listing(bucket);
+            self.send(link, Message::Listing { bucket: bucket as u32, entries });
         }
     }
 
@@ -379,8 +404,7 @@ impl Node {
             self.sync_until = now + SYNC_HOLD;
         }
         for (bucket, _) in ours.iter().zip(&theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
-            let entries = self.table.listing(bucket);
-            self.send(link, Message::Listing { bucket: bucket as u32, entries });
+            self.send_listing(link, bucket);
         }
     }
 
@@ -427,8 +451,12 @@ impl Node {
             let origins: Vec<NodeId> = same.iter().map(|(_, author)| *author).collect();
             priority = same.first().map_or(0, |(priority, _)| *priority);
             let graph = &self.graph;
+            let key = (origins, without.to_vec());
+            if self.distances.len() >= DISTANCES_MAX && !self.distances.contains_key(&key) {
+                self.distances.clear();
+            }
             let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
-            distances = self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone();
+            distances = self.distances.entry(key).or_insert_with_key(made).clone();
             // An origin that is about to stop leads nowhere.
             let leads_here = |link: &super::Link| {
                 let reached = distances.get(link.peer);
@@ -449,6 +477,12 @@ impl Node {
             self.emit(Output::Send { link, message: Message::Carries { stream, yes: true } });
         }
     }
+}
+
+/// The bit of a bucket among [`BUCKETS`].
+fn bit(bucket: usize) -> u64 {
+    const { assert!(BUCKETS <= u64::BITS as usize) };
+    1 << bucket
 }
 
 /// The mesh as all records tell it. Authors get their places before those they speak of.

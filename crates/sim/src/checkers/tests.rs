@@ -96,6 +96,7 @@ fn empty() -> Sizes {
         traces: none,
         records: none,
         vertices: none,
+        distances: none,
     }
 }
 

@@ -75,18 +75,20 @@ pub(super) enum Lack {
 
 impl Node {
     /// Every neighbour with what it would cost, and what it lacks. A neighbour qualifies if it is strictly nearer to an
-    /// origin than this node is (the loop-free condition of RFC 5286, section 1.1).
+    /// origin than this node is (the loop-free condition of RFC 5286, section 1.1). As long as this node was never fed,
+    /// nobody can have the stream from here, so whoever carries it qualifies: often one next door.
     pub(super) fn candidates(&mut self, name: &StreamName, now: Time) -> Vec<(LinkId, Result<Choice, Lack>)> {
         let distances = self.distances(name, &[]);
         let here = self.nearest(&distances);
         let Some(stream) = self.streams.get(name) else { return Vec::new() };
+        let never_fed = stream.history.is_empty();
         let judged = self.links.keys().map(|&link| {
             let choice = self.weigh(stream, name, link, &distances, now);
-            let nearer = |choice: Choice| {
+            let qualifies = |choice: Choice| {
                 let is_nearer = here.is_some_and(|here| choice.metric - choice.cost < here);
-                if is_nearer { Ok(choice) } else { Err(Lack::Farther) }
+                if is_nearer || choice.carries && never_fed { Ok(choice) } else { Err(Lack::Farther) }
             };
-            (link, choice.and_then(nearer))
+            (link, choice.and_then(qualifies))
         });
         judged.collect()
     }
