@@ -379,9 +379,12 @@ fn report(event: &Event) {
     match event {
         Event::LinkUp { peer } => tracing::info!(peer, "link up"),
         Event::LinkDown { peer, reason } => tracing::info!(peer, reason, "link down"),
-        Event::Committed { stream, parent, before, cause, position } => {
+        Event::Committed { stream, parent, before, cause, position, mode: Mode::Full } => {
             let before = before.as_deref().unwrap_or("none");
             tracing::info!(%stream, parent, before, %cause, %position, "new parent");
+        }
+        Event::Committed { stream, parent, mode: Mode::Shadow, .. } => {
+            tracing::debug!(%stream, parent, "it tells how far the stream is");
         }
         Event::Suspected { stream, parent } => {
             tracing::info!(%stream, parent, "the parent does not keep up; asking elsewhere");

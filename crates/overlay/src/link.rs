@@ -48,12 +48,14 @@ pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
 /// Least lateness that is suspicious (DESIGN 3).
 const PATIENCE_MIN: Duration = Duration::from_millis(60);
 /// Lateness that is suspicious in any case (DESIGN 3).
-const PATIENCE_MAX: Duration = Duration::from_millis(250);
+const PATIENCE_MAX: Duration = Duration::from_millis(200);
 /// Steps of patience. Tuned.
 const PATIENCE_STEP_US: u64 = 10_000;
-/// Echoes by which a new link is known well enough to tell of it. Until then each is followed by the next probe at once.
-/// Tuned: with fewer, most links are told of once more when their jitter is known.
-const SETTLED_ECHOES: u32 = 8;
+/// Probe interval on a new link. Tuned: all links of a node that starts settle within the longest of their round trips.
+pub const PROBE_NEW: Duration = Duration::from_millis(25);
+/// Echoes by which a new link is known well enough to tell of it. Tuned: with half of them some links in a thousand are told of
+/// again when their jitter is known better.
+const SETTLED_ECHOES: u32 = 16;
 /// Probes remembered while no echo has come.
 const PROBES_OPEN_MAX: usize = 64;
 
@@ -273,7 +275,8 @@ mod tests {
         let jitter = |n: u64| n * 7_919 % 10_000;
         let told = (0..SETTLED_ECHOES.into()).map(|n| feed(&mut link, &mut now, 40_000 + jitter(n), 1)).sum::<usize>();
         assert!(told >= 2 && link.is_settled());
-        let later = (8..1_000).map(|n| feed(&mut link, &mut now, 40_000 + jitter(n), 1)).sum::<usize>();
+        let later =
+            (SETTLED_ECHOES.into()..1_000).map(|n| feed(&mut link, &mut now, 40_000 + jitter(n), 1)).sum::<usize>();
         assert_eq!(later, 0);
     }
 

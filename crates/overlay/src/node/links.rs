@@ -8,7 +8,7 @@ use rand::Rng as _;
 use super::Node;
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, HangUp, LinkId, Output};
-use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, SILENCE_IDLE, SILENCE_IN_USE, Told};
+use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, PROBE_NEW, SILENCE_IDLE, SILENCE_IN_USE, Told};
 use crate::message::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::time::Time;
 
@@ -205,9 +205,6 @@ impl Node {
         let before = entry.estimator.told().filter(|_| entry.estimator.is_settled());
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
-            if !entry.estimator.is_settled() {
-                entry.next_probe = now;
-            }
             self.tell_cost(link, before, now);
         }
     }
@@ -246,8 +243,12 @@ impl Node {
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
-                let often = link.in_use || !link.estimator.is_settled();
-                link.next_probe = now + if often { PROBE_IN_USE } else { PROBE_IDLE };
+                link.next_probe = now
+                    + match link.in_use {
+                        _ if !link.estimator.is_settled() => PROBE_NEW,
+                        true => PROBE_IN_USE,
+                        false => PROBE_IDLE,
+                    };
                 self.outputs.push_back(Output::Probe { link: id, nonce });
             }
         }

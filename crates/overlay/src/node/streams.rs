@@ -19,7 +19,7 @@
 
 mod admission;
 mod adopt;
-mod choice;
+pub(super) mod choice;
 mod repair;
 mod sizes;
 mod why;
@@ -97,6 +97,8 @@ pub(super) struct Stream {
     refused: BTreeMap<LinkId, Refused>,
     /// By what factor the way over the parent exceeded the shortest one when it was chosen.
     accepted: f64,
+    /// Its objects came here once; fronts alone are none.
+    carried: bool,
     better_since: Option<Time>,
     moved_at: Option<Time>,
     backup_since: Time,
@@ -197,6 +199,12 @@ impl Stream {
     pub(super) fn carries(&self) -> bool {
         let fed = self.main.as_ref().is_some_and(|main| main.mode == Mode::Full);
         self.published.as_ref().map_or(fed, |published| !published.facts.preparing)
+    }
+
+    /// Whether its objects are wanted and never came here, so that nobody can have them from here. Where only fronts are
+    /// wanted there is no long way to be saved.
+    pub(super) fn is_newcomer(&self) -> bool {
+        !self.carried && self.wanted() == Some(Mode::Full)
     }
 
     /// Whether it is wanted here and nobody feeds it.
@@ -399,12 +407,12 @@ impl Node {
     fn leave_rings(&mut self, name: &StreamName, now: Time) {
         let here = self.config.id;
         let Some(stream) = self.streams.get_mut(name) else { return };
-        let never_fed = stream.history.is_empty();
+        let carried = stream.carried;
         let rings = |upstream: &mut Upstream, full: bool| {
             (full || upstream.mode == Mode::Shadow) && upstream.path().contains(&here)
         };
         let main = stream.main.take_if(|main| rings(main, false));
-        let candidate = stream.candidate.take_if(|candidate| rings(candidate, never_fed));
+        let candidate = stream.candidate.take_if(|candidate| rings(candidate, !carried));
         for gone in main.into_iter().chain(candidate) {
             stream.avoid.insert(gone.link, now + RETRY);
             self.feeds.remove(&gone.feed);
@@ -440,6 +448,7 @@ impl Node {
     fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let before = stream.main.replace(candidate.clone());
+        stream.carried |= candidate.mode == Mode::Full;
         stream.refused.remove(&candidate.link);
         if let Some(before) = &before
             && before.link == candidate.link
@@ -496,7 +505,8 @@ impl Node {
             self.counters.switches += 1;
         }
         let position = position.unwrap_or_default();
-        self.event(Event::Committed { stream: name.clone(), parent, before, cause, position });
+        let mode = stream.main.as_ref().map_or_else(Mode::default, |main| main.mode);
+        self.event(Event::Committed { stream: name.clone(), parent, before, cause, position, mode });
     }
 
     pub(super) fn peer_name(&self, link: LinkId) -> String {

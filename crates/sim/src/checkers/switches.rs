@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use levada_overlay::Time;
+use levada_overlay::{Mode, Time};
 
 use super::{NodeIndex, PerNode, StreamIndex};
 
@@ -51,14 +51,16 @@ pub(crate) struct Consequences {
 
 impl Switches {
     /// A node committed to a parent.
-    pub(crate) fn committed(&mut self, node: NodeIndex, stream: StreamIndex, parent: NodeIndex, now: Time) {
+    pub(crate) fn committed(&mut self, node: NodeIndex, stream: StreamIndex, parent: NodeIndex, mode: Mode, now: Time) {
         let place = self.fed.place(node, stream);
         let Some(fed) = place else {
             *place = Some(Fed { parent, failure: None });
             return;
         };
         // A new link to the same parent is no switch.
-        if std::mem::replace(&mut fed.parent, parent) == parent {
+        let same = std::mem::replace(&mut fed.parent, parent) == parent;
+        // Where no objects come nobody is interrupted.
+        if same || mode == Mode::Shadow {
             return;
         }
         match fed.failure {

@@ -78,13 +78,13 @@ impl World {
                 self.local(node, index).water = None;
                 self.switches.forget(node, Some(index));
             }
-            Output::Event(Event::Committed { stream, parent, before, cause, position }) => {
+            Output::Event(Event::Committed { stream, parent, before, cause, position, mode }) => {
                 self.write_down(&format_args!(
-                    "n{node} takes {stream} from {parent}, {before:?} before, at {position}: {cause}"
+                    "n{node} takes {stream} from {parent} ({mode:?}), {before:?} before, at {position}: {cause}"
                 ));
                 let index = self.intern(&stream);
                 if let Some(parent) = named(&parent) {
-                    self.switches.committed(node, index, parent, self.now);
+                    self.switches.committed(node, index, parent, mode, self.now);
                 }
             }
             Output::Event(event @ (Event::Suspected { .. } | Event::Cleared { .. } | Event::Adopting { .. })) => {

@@ -148,6 +148,7 @@ impl Node {
         if let Some(stream) = self.streams.get_mut(&name) {
             stream.refused.insert(link, Refused { at: now, reason, alternates });
         }
+        self.adopt_named(&name, now);
         self.reconsider(&name, now);
     }
 }

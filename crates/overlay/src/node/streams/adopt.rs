@@ -31,11 +31,27 @@ impl Node {
             return;
         }
         stream.adopted_at = Some(now);
-        let gone = stream.lost.as_ref().map(|lost| lost.peer);
-        let suspected = stream.main.as_ref().and_then(|main| self.links.get(&main.link)).map(|link| link.peer);
         let above = stream.ancestors.iter().rev().copied();
         let mut wanted: Vec<NodeId> = named.into_iter().chain(above).collect();
         wanted.extend(self.table.origins_of(name).map(|(author, _)| author));
+        self.dial_for(name, wanted, now);
+    }
+
+    /// Dials those whom a busy parent has just named, while the other neighbours are asked: these may all be as busy, and
+    /// their turn comes again before all have answered.
+    pub(super) fn adopt_named(&mut self, name: &StreamName, now: Time) {
+        let hungry = self.streams.get(name).filter(|stream| stream.is_hungry());
+        if let Some(named) = hungry.map(|stream| stream.named_by_busy(now)).filter(|named| !named.is_empty()) {
+            self.dial_for(name, named, now);
+        }
+    }
+
+    /// Dials the first of these that may help and are no neighbours yet. The parent that was lost comes last: it may be
+    /// back.
+    fn dial_for(&mut self, name: &StreamName, mut wanted: Vec<NodeId>, now: Time) {
+        let Some(stream) = self.streams.get(name) else { return };
+        let gone = stream.lost.as_ref().map(|lost| lost.peer);
+        wanted.sort_by_key(|id| Some(*id) == gone);
         let mut dialled = 0;
         let mut seen = Vec::new();
         for id in wanted {
@@ -44,7 +60,7 @@ impl Node {
             }
             seen.push(id);
             let linked = self.links.values().any(|link| link.peer == id);
-            if id == self.config.id || linked || Some(id) == gone || Some(id) == suspected {
+            if id == self.config.id || linked {
                 continue;
             }
             let Some(facts) = self.table.node(id).filter(|facts| !facts.addresses.is_empty()) else { continue };
