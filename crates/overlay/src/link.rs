@@ -47,11 +47,11 @@ pub const SILENCE_IN_USE: Duration = Duration::from_secs(1);
 pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
 /// Least lateness that is suspicious (DESIGN 3).
 const PATIENCE_MIN: Duration = Duration::from_millis(60);
-/// Lateness that is suspicious in any case (DESIGN 3).
+/// Lateness that is suspicious in any case. Tuned (docs/decisions.md; DESIGN 3 says 250 ms).
 const PATIENCE_MAX: Duration = Duration::from_millis(200);
 /// Steps of patience. Tuned.
 const PATIENCE_STEP_US: u64 = 10_000;
-/// Probe interval on a new link. Tuned: all links of a node that starts settle within the longest of their round trips.
+/// Probe interval on a new link. Tuned: it settles within 400 ms and a round trip.
 pub const PROBE_NEW: Duration = Duration::from_millis(25);
 /// Echoes by which a new link is known well enough to tell of it. Tuned: with half of them some links in a thousand are told of
 /// again when their jitter is known better.
@@ -181,7 +181,7 @@ impl Estimator {
     }
 
     /// How late something may be on this link before the other end is suspected: two round trips and four times their
-    /// jitter, 60 to 250 ms (DESIGN 3), in steps that small changes do not cross.
+    /// jitter, 60 to 200 ms (DESIGN 3 says 250; docs/decisions.md), in steps that small changes do not cross.
     pub fn patience(&self) -> Duration {
         let us = (2.0 * self.rtt_us.unwrap_or(0.0) + 4.0 * self.jitter_us) as u64;
         let stepped = us.div_ceil(PATIENCE_STEP_US) * PATIENCE_STEP_US;

@@ -326,6 +326,21 @@ fn a_newcomer_joins_next_door() {
     }
 }
 
+/// More probes are under way on such a link than are remembered, if they are sent as often as on a new one.
+#[test]
+fn a_link_by_two_satellites_is_told_of() {
+    let far = [(); 2].map(|()| Impairment::new(SECOND, Duration::ZERO));
+    let near = [(); 2].map(|()| Impairment::new(Duration::from_millis(5), Duration::ZERO));
+    let mut world = World::new(Settings { impairments: vec![far, near], ..Settings::new(2, 3, vec![(0, 1), (1, 2)]) });
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(30 * SECOND);
+    world.subscribe(2, &cam);
+    world.run_for(10 * SECOND);
+    assert_eq!((world.parent(2, &cam), world.parent(1, &cam)), (Some(1), Some(0)), "{}", world.explain(2, &cam));
+    assert_clean(&world, 2);
+}
+
 /// Nodes that hold nothing ask each other, and their records differ while costs still change: none may wait in a ring.
 #[test]
 fn all_who_come_at_once_are_fed() {

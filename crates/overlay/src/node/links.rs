@@ -15,6 +15,9 @@ use crate::time::Time;
 /// Two links to one neighbour that come up within this time were dialled by both ends; a later one means that the
 /// neighbour lost the first. Tuned.
 const BOTH_DIALED_WINDOW: Duration = Duration::from_secs(2);
+/// New links are probed often for at most this long. More probes are not remembered than 1.6 s hold: a slower link settles at the
+/// usual pace.
+const SETTLING: Duration = Duration::from_secs(5);
 /// Children of a node that is to stop get this long to find another parent. Tuned: a join around the world, twice.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Most links.
@@ -45,7 +48,7 @@ pub(super) struct Link {
     pub(super) digest: Option<Vec<u64>>,
     /// Hashes of records still to be announced.
     pub(super) announce: Vec<u64>,
-    /// Buckets of which this end sent its listing, and no node of which it has met since, one bit each.
+    /// Buckets of which this end sent its listing for the sake of a stranger, and met no new node of them since, one bit each.
     pub(super) listed: u64,
 }
 
@@ -123,7 +126,12 @@ impl Node {
         self.contact_down(link, &reason, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces_lose_link(link);
-        self.own_links_worse(now);
+        if gone.estimator.is_settled() {
+            self.own_links_worse(now);
+        } else {
+            // Nobody was told of it.
+            self.graph_changed(now);
+        }
         self.streams_lose_link(link, gone.peer, &gone.name, now);
     }
 
@@ -243,9 +251,10 @@ impl Node {
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
+                let is_new = !link.estimator.is_settled() && now.since(link.up_since) < SETTLING;
                 link.next_probe = now
                     + match link.in_use {
-                        _ if !link.estimator.is_settled() => PROBE_NEW,
+                        _ if is_new => PROBE_NEW,
                         true => PROBE_IN_USE,
                         false => PROBE_IDLE,
                     };

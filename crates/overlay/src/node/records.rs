@@ -342,22 +342,20 @@ impl Node {
     /// Records of one author may come over different links, and a later one first. The neighbour that holds it holds the
     /// one that it needs, too.
     fn stranger(&mut self, link: LinkId, author: NodeId) {
-        let Some(entry) = self.links.get(&link) else { return };
+        let Some(entry) = self.links.get_mut(&link) else { return };
         let bucket = bucket_of(author);
         if entry.listed & bit(bucket) != 0 {
             self.record_refused(link, format!("node {author} has shown no credential"));
         } else if entry.digest.is_none() {
+            entry.listed |= bit(bucket);
             self.send_listing(link, bucket);
         }
     }
 
     /// Tells a neighbour what is held of a bucket, for it to send what it holds besides.
     fn send_listing(&mut self, link: LinkId, bucket: usize) {
-        if let Some(entry) = self.links.get_mut(&link) {
-            entry.listed |= bit(bucket);
-            let entries = self.table.listing(bucket);
-            self.send(link, Message::Listing { bucket: bucket as u32, entries });
-        }
+        let entries = self.table.listing(bucket);
+        self.send(link, Message::Listing { bucket: bucket as u32, entries });
     }
 
     /// Whether a record is by its author; tells of it if not.

@@ -97,7 +97,7 @@ pub(super) struct Stream {
     refused: BTreeMap<LinkId, Refused>,
     /// By what factor the way over the parent exceeded the shortest one when it was chosen.
     accepted: f64,
-    /// Its objects came here once; fronts alone are none.
+    /// Its objects were here once, fed or published; fronts alone are none.
     carried: bool,
     better_since: Option<Time>,
     moved_at: Option<Time>,
@@ -201,10 +201,10 @@ impl Stream {
         self.published.as_ref().map_or(fed, |published| !published.facts.preparing)
     }
 
-    /// Whether its objects are wanted and never came here, so that nobody can have them from here. Where only fronts are
-    /// wanted there is no long way to be saved.
+    /// Whether its objects are wanted and never came here, so that nobody can have them from here; nor from who asks here, since
+    /// none of these holds any either. Where only fronts are wanted there is no long way to be saved.
     pub(super) fn is_newcomer(&self) -> bool {
-        !self.carried && self.wanted() == Some(Mode::Full)
+        !self.carried && self.wanted() == Some(Mode::Full) && self.earliest_resume().is_none()
     }
 
     /// Whether it is wanted here and nobody feeds it.
@@ -315,6 +315,7 @@ impl Node {
             return;
         };
         if entry.published.take().is_some() {
+            entry.carried = true;
             self.own_streams_changed(now);
             self.reconsider(stream, now);
         }
@@ -395,6 +396,7 @@ impl Node {
             let before = std::mem::replace(&mut stream.main, candidate);
             // What was suspected was the feed before; this one is watched anew.
             stream.suspicion = None;
+            stream.carried |= stream.main.as_ref().is_some_and(|main| main.mode == Mode::Full);
             before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
         }
         self.leave_rings(&name, now);
@@ -465,7 +467,7 @@ impl Node {
             stream.verdict_at = suspicion.dead_at.min(now + patience * DEAD_PATIENCES).max(now);
             stream.former = Some(before);
         } else {
-            let from = before.as_ref().map(|before| before.link);
+            let from = before.as_ref().filter(|before| before.mode == Mode::Full).map(|before| before.link);
             self.switched(name, from, candidate.link, candidate.cause, Some(position), now);
             before.iter().for_each(|before| self.leave(before));
         }
@@ -703,8 +705,9 @@ impl Node {
         // While a verdict is out nothing has changed for those below.
         let parent = stream.and_then(|stream| stream.former.as_ref().or(stream.main.as_ref()));
         let asked = stream.and_then(|stream| stream.candidate.as_ref());
-        // A node that waits tells whom it asks, so that rings show.
-        let above = parent.or(asked).map_or(&[][..], Upstream::path);
+        // A node that waits for objects tells whom it asks for them, so that rings show.
+        let gives_less = |parent: &&Upstream| asked.is_some_and(|asked| parent.mode < asked.mode);
+        let above = parent.filter(|parent| !gives_less(parent)).or(asked).map_or(&[][..], Upstream::path);
         let known = above.len() < TRACE_HOPS_MAX;
         let path = if known { above.iter().copied().chain([self.config.id]).collect() } else { Arc::default() };
         let own = parent.filter(|_| !published).and_then(|parent| self.links.get(&parent.link));

@@ -133,6 +133,11 @@ fn switches_are_laid_at_the_door_of_failures() {
     assert_eq!(switches.optimising, 1, "long after the failure");
     switches.committed(3, 0, 1, Mode::Shadow, at(61_000_000));
     assert_eq!((switches.optimising, switches.parent(3, 0)), (1, Some(1)), "no objects are moved");
+    switches.committed(3, 0, 2, Mode::Full, at(62_000_000));
+    assert_eq!(switches.optimising, 1, "the first objects interrupt nobody");
+    switches.asked_again(3, 0, Mode::Full);
+    switches.committed(3, 0, 1, Mode::Full, at(63_000_000));
+    assert_eq!(switches.optimising, 2);
 }
 
 /// A steady stream with a hole of 700 ms, after which everything comes at once.

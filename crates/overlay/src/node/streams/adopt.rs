@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Node, RETRY};
+use super::{Node, RETRY, Stream};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, Neighbour};
 use crate::time::Time;
@@ -39,9 +39,8 @@ impl Node {
 
     /// Dials those whom a busy parent has just named, while the other neighbours are asked: these may all be as busy, and
     /// their turn comes again before all have answered.
-    pub(super) fn adopt_named(&mut self, name: &StreamName, now: Time) {
-        let hungry = self.streams.get(name).filter(|stream| stream.is_hungry());
-        if let Some(named) = hungry.map(|stream| stream.named_by_busy(now)).filter(|named| !named.is_empty()) {
+    pub(super) fn adopt_named(&mut self, name: &StreamName, named: Vec<NodeId>, now: Time) {
+        if self.streams.get(name).is_some_and(Stream::is_hungry) {
             self.dial_for(name, named, now);
         }
     }
