@@ -326,19 +326,32 @@ fn a_newcomer_joins_next_door() {
     }
 }
 
-/// More probes are under way on such a link than are remembered, if they are sent as often as on a new one.
-#[test]
-fn a_link_by_two_satellites_is_told_of() {
-    let far = [(); 2].map(|()| Impairment::new(SECOND, Duration::ZERO));
+/// A way of 0 - 1 - 2 with a long first link.
+fn over_satellite(one_way: Duration) -> (World, StreamName) {
+    let far = [(); 2].map(|()| Impairment::new(one_way, Duration::ZERO));
     let near = [(); 2].map(|()| Impairment::new(Duration::from_millis(5), Duration::ZERO));
     let mut world = World::new(Settings { impairments: vec![far, near], ..Settings::new(2, 3, vec![(0, 1), (1, 2)]) });
     let cam = stream("cam");
     world.publish(0, &cam);
     world.run_for(30 * SECOND);
+    (world, cam)
+}
+
+#[test]
+fn a_stream_comes_over_a_satellite() {
+    let (mut world, cam) = over_satellite(Duration::from_millis(300));
     world.subscribe(2, &cam);
     world.run_for(10 * SECOND);
     assert_eq!((world.parent(2, &cam), world.parent(1, &cam)), (Some(1), Some(0)), "{}", world.explain(2, &cam));
     assert_clean(&world, 2);
+}
+
+/// More probes are under way on such a link than are remembered, if they are sent as often as on a new one.
+#[test]
+fn a_link_that_is_too_slow_to_settle_at_once_is_told_of_later() {
+    let (mut world, _) = over_satellite(SECOND);
+    let view = world.brain(2).unwrap().view();
+    assert!(view.links.iter().any(|link| link.from == "n0" && link.to == "n1"), "{:?}", view.links);
 }
 
 /// Nodes that hold nothing ask each other, and their records differ while costs still change: none may wait in a ring.

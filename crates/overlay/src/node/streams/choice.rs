@@ -25,6 +25,8 @@ pub(in crate::node) const WAY_PERCENT: Micros = 60;
 const CARRIES_PERCENT: Micros = 90;
 /// Patiences that a candidate gets to answer.
 const ANSWER_PATIENCES: u32 = 2;
+/// ... and round trips, over a satellite.
+const ANSWER_RTTS: u32 = 2;
 /// Patiences for which one that takes over from a parent that lives must have flowed before that one is left. Tuned: its own
 /// join further up is over by then.
 const PART_PATIENCES: u32 = 4;
@@ -300,7 +302,10 @@ impl Node {
         let Some(candidate) = stream.candidate.clone() else { return false };
         let same = stream.main.as_ref().is_some_and(|main| main.link == candidate.link);
         let link = self.links.get(&candidate.link);
-        let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() * ANSWER_PATIENCES);
+        let answer = |link: &super::super::Link| {
+            (link.estimator.patience() * ANSWER_PATIENCES).max(link.estimator.rtt().unwrap_or_default() * ANSWER_RTTS)
+        };
+        let silent = link.map_or(Duration::ZERO, answer);
         let patience = if candidate.report.is_some() || same { JOIN_PATIENCE } else { silent.min(JOIN_PATIENCE) };
         let until = candidate.since + patience;
         // Whoever takes over for a dead parent must have a supply of his own; one that is repairing may wait for this node.
