@@ -30,14 +30,11 @@ const IN_TIME: Duration = Duration::from_millis(200);
 const GROUP: Duration = Duration::from_secs(1);
 /// Just before the end of a group: viewers have all of it, and nothing of the next one.
 pub const GROUP_END: Duration = Duration::from_millis(990);
-/// An origin that joins a running encoder gets at once what its pipe held, and is late by that until its pace forgets it (twice
-/// the window of `node::ingest::pace`). Whoever stands in for another one has been there for longer.
-const ORIGIN_SETTLES: Duration = Duration::from_secs(7);
 /// A stream that is not back by then is lost to the viewer.
 const GIVEN_UP: Duration = Duration::from_secs(12);
 /// Seconds of a clip, for each round and for the start: long enough that it is not looped. Where a loop begins anew, its
 /// origin itself sends the first picture 48 to 60 ms late (docs/decisions.md). A broken round ends its kind.
-const CLIP_PER_ROUND: usize = 18;
+const CLIP_PER_ROUND: usize = 12;
 const CLIP_EXTRA: usize = 40;
 
 /// How something dies.
@@ -254,9 +251,6 @@ impl Stage {
         let began = Instant::now();
         let (victim, calm, hit) = loop {
             self.make_ready().await;
-            if self.kind == Kind::Origin {
-                tokio::time::sleep(ORIGIN_SETTLES).await;
-            }
             let calm = self.calm().await;
             let victim = self.victim().await.expect("somebody feeds the viewers");
             let hit = [self.feeds(&victim, HTTP).await, self.feeds(&victim, LEAF).await];
