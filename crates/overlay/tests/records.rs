@@ -2,61 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{brain, credential, signed_by};
 use levada_overlay::message::{Aged, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use levada_overlay::node::view::View;
 use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, STREAMS_MAX, Version};
-use levada_overlay::{
-    Config, Credential, Event, Input, Keys, LinkId, Message, Node, NodeId, Output, StreamFacts, StreamName, Time,
-};
+use levada_overlay::{Event, Input, LinkId, Message, Node, NodeId, Output, StreamFacts, StreamName, Time};
 
 const OWN: NodeId = NodeId([1; 32]);
 const OWN_EPOCH: u64 = 1_700_000_000_000_000;
 const LINK: LinkId = LinkId(1);
 
-/// A signature is the author's identity twice.
-struct PlainKeys;
-
-fn signed_by(author: NodeId) -> [u8; 64] {
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&author.0);
-    signature[32..].copy_from_slice(&author.0);
-    signature
-}
-
-impl Keys for PlainKeys {
-    fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        signed_by(OWN)
-    }
-
-    fn verify(&self, author: NodeId, _message: &[u8], signature: &[u8; 64]) -> bool {
-        *signature == signed_by(author)
-    }
-
-    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-        true
-    }
-}
-
-fn credential(name: &str) -> Credential {
-    Credential { name: name.to_owned(), not_after_unix_s: u64::MAX, signature: [0; 64] }
-}
-
 /// A node with one neighbour, which has said hello and all it knows.
 fn node() -> Node {
-    let config = Config {
-        id: OWN,
-        credential: credential("own"),
-        epoch: OWN_EPOCH,
-        seed: 1,
-        addresses: Vec::new(),
-        http: None,
-        transit: true,
-        children_max: 8,
-        egress_max_bps: None,
-    };
-    let mut node = Node::new(config, Box::new(PlainKeys), Time::ZERO);
+    let mut node = brain(OWN, OWN_EPOCH);
     let rtt = Duration::from_millis(1);
     let up = Input::LinkUp { link: LINK, peer: NodeId([2; 32]), name: "two".to_owned(), dialed: false, rtt };
     node.handle_input(up, Time::ZERO);

@@ -2,36 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::brain;
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
-use levada_overlay::{
-    Config, Credential, FeedId, Input, Keys, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time,
-};
+use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time};
 
+const OWN: NodeId = NodeId([9; 32]);
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 const CHILD: LinkId = LinkId(3);
 const RTT: Duration = Duration::from_millis(2);
 /// The least patience of a link; these are shorter than it by far.
 const PATIENCE: Duration = Duration::from_millis(60);
-
-struct NoKeys;
-
-impl Keys for NoKeys {
-    fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-
-    fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
-        true
-    }
-
-    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-        true
-    }
-}
 
 /// What the brain asked of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,20 +50,8 @@ fn cam() -> StreamName {
 impl Script {
     /// Two neighbours that say they carry the stream, and one that may ask for it.
     fn new() -> Self {
-        let credential = Credential { name: "here".into(), not_after_unix_s: u64::MAX, signature: [0; 64] };
-        let config = Config {
-            id: NodeId([9; 32]),
-            credential,
-            epoch: 1,
-            seed: 1,
-            addresses: vec![],
-            http: None,
-            transit: true,
-            children_max: 8,
-            egress_max_bps: None,
-        };
         let mut script = Self {
-            brain: Node::new(config, Box::new(NoKeys), Time::ZERO),
+            brain: brain(OWN, 1),
             now: Time::ZERO,
             alive: BTreeSet::from([A, B, CHILD]),
             echoes: Vec::new(),
