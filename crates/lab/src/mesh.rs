@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Mesh {
         for link in lab.links.iter().filter(|link| link.late) {
             mesh.apply(&Action::Cut(Name(link.a.clone()), Name(link.b.clone())))?;
         }
-        let ports = free_ports(lab.nodes.len()).map_err(failed("get ports"))?;
+        let ports = levada_node::ports::free(lab.nodes.len()).map_err(failed("get ports"))?;
         for (name, http) in lab.nodes.iter().zip(ports) {
             mesh.prepare(name)?;
             mesh.nodes.insert(name.clone(), Node { http, process: None });
@@ -482,11 +482,4 @@ impl Drop for Mesh {
 
 fn failed(what: &str) -> impl Fn(io::Error) -> MeshError + '_ {
     move |error| MeshError::Io(what.to_owned(), error)
-}
-
-/// Ports for HTTP that are free now. All are held until all are chosen, so that none is chosen twice.
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

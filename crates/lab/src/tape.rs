@@ -17,9 +17,9 @@ use serde::Serialize;
 /// Bytes of a transport packet.
 const PACKET: usize = 188;
 /// Ticks of the clock in a millisecond.
-const TICKS_PER_MS: f64 = 90.0;
+pub const TICKS_PER_MS: f64 = 90.0;
 /// Ticks of a video frame: 25 a second.
-const VIDEO_STEP: u64 = 3_600;
+pub const VIDEO_STEP: u64 = 3_600;
 /// Ticks of an audio frame: 1,024 samples of 48,000 a second.
 const AUDIO_STEP: u64 = 1_920;
 /// A step may be off by this many ticks: timescales are rounded into each other.

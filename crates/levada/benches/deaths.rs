@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use deaths::{Kind, Report, ViewerReport};
 use futures_util::FutureExt as _;
+use levada_lab::tape::{TICKS_PER_MS, VIDEO_STEP};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -72,14 +73,15 @@ async fn bench(args: &Args) -> ExitCode {
             results.insert(kind.name().to_owned(), json!({"failed": "it could not go on"}));
             continue;
         };
-        let faults = report.faults();
+        let mut faults = report.faults();
+        faults.extend(too_long(kind, &report));
         failed |= !faults.is_empty();
         if !args.json {
             Report::VIEWERS.iter().for_each(|viewer| println!("{}", row(&report, viewer)));
             println!("{:<10} {}", "", pop(&report));
             faults.iter().for_each(|fault| println!("  fault: {fault}"));
         }
-        results.insert(kind.name().to_owned(), summary(&report));
+        results.insert(kind.name().to_owned(), summary(&report, &faults));
     }
     if args.json {
         println!("{}", Value::Object(results));
@@ -136,7 +138,19 @@ fn pop(report: &Report) -> String {
     )
 }
 
-fn summary(report: &Report) -> Value {
+/// What viewers may see at most: a drain is no gap at all, anything else at the median one of a fifth of a second.
+fn too_long(kind: Kind, report: &Report) -> Vec<String> {
+    let (quantile_name, q, max_ms) = match kind {
+        Kind::Drain => ("longest", 1.0, VIDEO_STEP as f64 / TICKS_PER_MS),
+        _ => ("median", 0.5, 200.0),
+    };
+    let gap = |viewer: &str| quantile(&sorted(&report.hits(viewer), |seen| seen.seen.gap_ms), q);
+    let over = |viewer: &&str| gap(viewer) > max_ms;
+    let told = |viewer: &str| format!("{viewer}: the {quantile_name} gap is {:.1} ms, more than {max_ms}", gap(viewer));
+    Report::VIEWERS.into_iter().filter(over).map(told).collect()
+}
+
+fn summary(report: &Report, faults: &[String]) -> Value {
     let viewers = Report::VIEWERS.map(|viewer| {
         let gaps = sorted(&report.hits(viewer), |seen| seen.seen.gap_ms);
         let figures = json!({
@@ -154,7 +168,7 @@ fn summary(report: &Report) -> Value {
         });
         (viewer.to_owned(), figures)
     });
-    json!({"viewers": serde_json::Map::from_iter(viewers), "faults": report.faults(), "report": report})
+    json!({"viewers": serde_json::Map::from_iter(viewers), "faults": faults, "report": report})
 }
 
 fn sorted(rounds: &[&ViewerReport], of: fn(&ViewerReport) -> f64) -> Vec<f64> {

@@ -1,6 +1,5 @@
 //! `levada demo`: a whole mesh as processes on loopback, which leaves nothing behind.
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,33 +101,33 @@ impl Mesh {
             }
         };
         let names: Vec<&str> = ORIGINS.iter().map(|(name, _)| *name).chain(RELAYS).chain(POPS).collect();
-        let ports = free_ports(names.len() + 1)?;
+        // Each is a node's for both: UDP for links, TCP for the page.
+        let ports = levada_node::ports::free(names.len() + 1)?;
         let topology = dir.join("topology.toml");
         std::fs::write(&topology, topology_text(&names, &ports))?;
         let ca = dir.join("ca");
         let authority = Authority::open_or_create(&ca)?;
-        let boot = format!("127.0.0.1:{}", ports[names.len()].0);
+        let boot = format!("127.0.0.1:{}", ports[names.len()]);
         eprintln!("starting a bootstrapper and {} nodes on loopback …", names.len());
         let mut command = vec!["bootstrap".to_owned(), "--listen".to_owned(), boot.clone()];
         command.extend(["--topology".to_owned(), topology.display().to_string()]);
         command.extend(["--dir".to_owned(), ca.display().to_string()]);
         self.spawn(&command)?;
-        for (name, (link, http)) in names.iter().zip(&ports) {
+        for (name, port) in names.iter().zip(&ports) {
             let token = authority.mint_token(Some(name), Duration::from_secs(3600))?.to_string();
-            let listen = format!("127.0.0.1:{link}");
-            let page = format!("127.0.0.1:{http}");
+            let address = format!("127.0.0.1:{port}");
             let dir = dir.join(name).display().to_string();
             let mut command: Vec<String> =
                 ["node", "--name", name, "--bootstrap", &boot, "--token", &token, "--dir", &dir]
                     .into_iter()
-                    .chain(["--listen", &listen, "--http", &page])
+                    .chain(["--listen", &address, "--http", &address])
                     .map(str::to_owned)
                     .collect();
             if let Some((_, stream)) = ORIGINS.iter().find(|(origin, _)| origin == name) {
                 command.extend(["--publish".to_owned(), format!("{stream}={}", clip.display())]);
             }
             self.spawn(&command)?;
-            self.nodes.push(((*name).to_owned(), format!("http://{page}")));
+            self.nodes.push(((*name).to_owned(), format!("http://{address}")));
         }
         self.ready().await
     }
@@ -264,19 +263,8 @@ async fn view(url: String, joins: Arc<Mutex<Vec<f64>>>) -> Option<()> {
     None
 }
 
-fn topology_text(names: &[&str], ports: &[(u16, u16)]) -> String {
+fn topology_text(names: &[&str], ports: &[u16]) -> String {
     let links: Vec<String> = LINKS.iter().map(|(a, b)| format!("  [\"{a}\", \"{b}\"],\n")).collect();
-    let node = |(name, (link, _)): (&&str, &(u16, u16))| {
-        format!("\n[[node]]\nname = \"{name}\"\naddress = \"127.0.0.1:{link}\"\n")
-    };
+    let node = |(name, port): (&&str, &u16)| format!("\n[[node]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\n");
     format!("links = [\n{}]\n{}", links.concat(), names.iter().zip(ports).map(node).collect::<String>())
-}
-
-/// Ports that are free now, for UDP and TCP each.
-fn free_ports(count: usize) -> anyhow::Result<Vec<(u16, u16)>> {
-    // All are held until all are chosen, so that none is chosen twice.
-    let held: Vec<(UdpSocket, TcpListener)> = (0..count)
-        .map(|_| Ok((UdpSocket::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?)))
-        .collect::<std::io::Result<_>>()?;
-    held.iter().map(|(udp, tcp)| Ok((udp.local_addr()?.port(), tcp.local_addr()?.port()))).collect()
 }

@@ -10,24 +10,20 @@ mod feed;
 
 use std::time::{Duration, Instant};
 
-use deaths::{GROUP_END, Kind, Report, run};
+use deaths::{GROUP_END, Kind, run};
 use levada_lab::tape::{Round, Seen, Tape};
 use tokio::sync::Mutex;
 
 /// Two rounds each, early and late in a group.
 const PHASES: [Duration; 2] = [Duration::from_millis(700), Duration::from_millis(200)];
-/// Longest gap of a death that is told nobody, milliseconds beyond the cadence: a second of silence until it is noticed,
-/// the move, and a busy machine.
-const UNTOLD_MS: f64 = 2_000.0;
-
-/// One at a time: they measure.
+/// One at a time: each is a whole mesh, and what is late counts as lost at the end.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-async fn survive(kind: Kind, gap_ms_max: f64) {
-    survive_at(kind, &PHASES, gap_ms_max).await;
+async fn survive(kind: Kind) {
+    survive_at(kind, &PHASES).await;
 }
 
-async fn survive_at(kind: Kind, phases: &[Duration], gap_ms_max: f64) {
+async fn survive_at(kind: Kind, phases: &[Duration]) {
     let _alone = ALONE.lock().await;
     if let Some(lacks) = kind.lacks() {
         panic!("this binary has no `{lacks}`");
@@ -35,41 +31,37 @@ async fn survive_at(kind: Kind, phases: &[Duration], gap_ms_max: f64) {
     let report = run(kind, phases).await;
     let faults = report.faults();
     assert!(faults.is_empty() && report.rounds.len() == phases.len(), "{}", faults.join("\n"));
-    for viewer in Report::VIEWERS {
-        let gaps: Vec<f64> = report.of(viewer).map(|seen| seen.seen.gap_ms).collect();
-        assert!(gaps.iter().all(|gap| *gap < gap_ms_max), "{viewer} waited for {gaps:?} ms");
-    }
 }
 
 #[tokio::test]
 async fn a_killed_relay() {
-    survive(Kind::Kill, UNTOLD_MS).await;
+    survive(Kind::Kill).await;
 }
 
 /// The next parent has no object of the group that the child has all of.
 #[tokio::test]
 async fn a_relay_killed_at_the_end_of_a_group() {
-    survive_at(Kind::Kill, &[GROUP_END; 3], UNTOLD_MS).await;
+    survive_at(Kind::Kill, &[GROUP_END; 3]).await;
 }
 
 #[tokio::test]
 async fn a_stopped_relay_that_goes_on_later() {
-    survive(Kind::Stop, UNTOLD_MS).await;
+    survive(Kind::Stop).await;
 }
 
 #[tokio::test]
 async fn a_killed_publisher_of_two() {
-    survive(Kind::Origin, UNTOLD_MS).await;
+    survive(Kind::Origin).await;
 }
 
 #[tokio::test]
 async fn a_killed_relay_on_the_only_path() {
-    survive(Kind::LastPath, UNTOLD_MS).await;
+    survive(Kind::LastPath).await;
 }
 
 #[tokio::test]
 async fn a_drained_relay() {
-    survive(Kind::Drain, 100.0).await;
+    survive(Kind::Drain).await;
 }
 
 /// A transport packet that is a whole video frame.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use levada_overlay::message::Hop;
 use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::{
-    Asker, Event, FeedId, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, StreamFacts, StreamName, Time,
+    Asker, Event, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, StreamFacts, StreamName, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -38,44 +38,34 @@ const GOODBYE_GRACE: Duration = Duration::from_millis(200);
 
 /// What happens to a node, as its tasks tell it.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the fields are those of levada_overlay::Input")]
 pub enum ToBrain {
+    /// A link is open.
     LinkUp {
+        /// Its number.
         link: LinkId,
+        /// How to write into it.
         handle: LinkHandle,
+        /// What the other end's certificate says.
         peer: PeerIdentity,
+        /// Whether this node dialled.
         dialed: bool,
+        /// Round-trip time of the handshake.
         rtt: Duration,
     },
-    LinkDown {
-        link: LinkId,
-        reason: String,
-    },
-    DialFailed {
-        name: String,
-        reason: String,
-    },
-    Message {
-        link: LinkId,
-        message: Message,
-    },
+    /// The echo of a probe came.
     Echo {
+        /// From there.
         link: LinkId,
+        /// The nonce of the probe.
         nonce: u64,
+        /// When: it may have waited for the brain.
         at: Instant,
-    },
-    Transport {
-        link: LinkId,
-        sent: u64,
-        lost: u64,
     },
     /// Some feed brought something newer than all that was held: see `Feeds::take_newer`.
     Newer,
-    Behind {
-        feed: FeedId,
-        since: Option<Time>,
-        announced: bool,
-    },
+    /// Anything else that the brain takes as it is.
+    Input(Input),
+    /// A question or a wish of this node's own rooms.
     Ask(Ask),
 }
 
@@ -232,27 +222,29 @@ impl Driver {
                 self.links.insert(link, handle);
                 Input::LinkUp { link, peer: peer.id, name: peer.name, dialed, rtt }
             }
-            ToBrain::LinkDown { link, reason } => {
-                self.links.remove(&link);
-                Input::LinkDown { link, reason }
-            }
-            ToBrain::DialFailed { name, reason } => Input::DialFailed { name, reason },
-            ToBrain::Message { link, message } => {
-                if let Message::Gap(gap) = &message {
-                    self.context.feeds.gap(link, gap);
-                }
-                Input::Message { link, message }
-            }
             ToBrain::Echo { link, nonce, at } => {
                 now = self.time(at);
                 Input::Echo { link, nonce }
             }
-            ToBrain::Transport { link, sent, lost } => Input::Transport { link, sent, lost, load: 0.0 },
             ToBrain::Newer => return,
-            ToBrain::Behind { feed, since, announced } => Input::Behind { feed, since, announced },
+            ToBrain::Input(input) => {
+                self.note(&input);
+                input
+            }
             ToBrain::Ask(ask) => return self.ask(ask, now),
         };
         self.brain.handle_input(input, now);
+    }
+
+    /// What the water has to know of an input.
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::LinkDown { link, .. } => {
+                self.links.remove(link);
+            }
+            Input::Message { link, message: Message::Gap(gap) } => self.context.feeds.gap(*link, gap),
+            _ => {}
+        }
     }
 
     fn drain(&mut self) {
@@ -331,7 +323,8 @@ impl Driver {
                 Ok((connection, peer)) => link::run(link, connection, peer, true, context).await,
                 Err(reason) => {
                     // Fails only when the node is stopping.
-                    let _ = context.brain.send(ToBrain::DialFailed { name: neighbour.name, reason }).await;
+                    let failed = Input::DialFailed { name: neighbour.name, reason };
+                    let _ = context.brain.send(ToBrain::Input(failed)).await;
                 }
             }
         });
@@ -379,9 +372,12 @@ fn report(event: &Event) {
     match event {
         Event::LinkUp { peer } => tracing::info!(peer, "link up"),
         Event::LinkDown { peer, reason } => tracing::info!(peer, reason, "link down"),
-        Event::Committed { stream, parent, before, cause, position } => {
+        Event::Committed { stream, parent, before, cause, position, mode: Mode::Full } => {
             let before = before.as_deref().unwrap_or("none");
             tracing::info!(%stream, parent, before, %cause, %position, "new parent");
+        }
+        Event::Committed { stream, parent, mode: Mode::Shadow, .. } => {
+            tracing::debug!(%stream, parent, "it tells how far the stream is");
         }
         Event::Suspected { stream, parent } => {
             tracing::info!(%stream, parent, "the parent does not keep up; asking elsewhere");

@@ -14,6 +14,7 @@ pub mod link;
 pub mod log;
 pub mod node;
 pub mod playout;
+pub mod ports;
 pub mod quic;
 pub mod stats;
 pub mod topology;

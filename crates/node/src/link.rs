@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use levada_overlay::{HangUp, LinkId, Message};
+use levada_overlay::{HangUp, Input, LinkId, Message};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -112,7 +112,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     let reason = describe(&connection.closed().await);
     drop(tasks);
     // Fails only when the node is stopping.
-    let _ = context.brain.send(ToBrain::LinkDown { link, reason }).await;
+    let _ = context.brain.send(ToBrain::Input(Input::LinkDown { link, reason })).await;
 }
 
 /// Why a connection ended, in words for people.
@@ -141,7 +141,7 @@ async fn read_control(link: LinkId, mut recv: RecvStream, connection: Connection
     loop {
         match read_message(&mut recv).await {
             Ok(Some(message)) => {
-                if brain.send(ToBrain::Message { link, message }).await.is_err() {
+                if brain.send(ToBrain::Input(Input::Message { link, message })).await.is_err() {
                     return;
                 }
             }
@@ -212,7 +212,8 @@ async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Send
         let path = connection.stats().path;
         let (sent, lost) = (path.sent_packets - sent_before, path.lost_packets - lost_before);
         (sent_before, lost_before) = (path.sent_packets, path.lost_packets);
-        if brain.send(ToBrain::Transport { link, sent, lost }).await.is_err() {
+        let counted = Input::Transport { link, sent, lost, load: 0.0 };
+        if brain.send(ToBrain::Input(counted)).await.is_err() {
             return;
         }
     }

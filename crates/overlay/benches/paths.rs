@@ -59,12 +59,22 @@ fn main() {
             start.elapsed()
         });
         let paths = quantiles(paths.collect());
+        let parents = (0..ROUNDS).map(|_| {
+            let (origin, node) = ([id(rng.random_range(0..nodes))], id(rng.random_range(0..nodes)));
+            let start = Instant::now();
+            std::hint::black_box(graph.tree_parent(&origin, node, 50));
+            start.elapsed()
+        });
+        let parents = quantiles(parents.collect());
         let changes = (0..ROUNDS).map(|_| {
             let n = rng.random_range(0..nodes);
             let start = Instant::now();
             graph.set_links(id(n), &lists[n]);
             start.elapsed()
         });
-        println!("{nodes:5} nodes: shortest paths {paths}; a node's links changed {}", quantiles(changes.collect()));
+        let changes = quantiles(changes.collect());
+        println!(
+            "{nodes:5} nodes: shortest paths {paths}; parent in a tree {parents}; a node's links changed {changes}"
+        );
     }
 }

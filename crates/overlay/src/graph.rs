@@ -143,6 +143,38 @@ impl Graph {
         }
         Distances { index: self.index.clone(), reached }
     }
+
+    /// The parent of a node in the tree from `origins` that grows by the link whose length, and `way_percent` of the way
+    /// before it, is least: between the tree of shortest paths (100) and Prim's, whose links are shortest together (0).
+    /// Alpert, Hu, Huang, Kahng and Karger, "Prim-Dijkstra tradeoffs for improved performance-driven routing tree design"
+    /// (1995). Every node that has the same records finds the same tree.
+    pub fn tree_parent(&self, origins: &[NodeId], node: NodeId, way_percent: Micros) -> Option<TreeParent> {
+        let mut grown = vec![false; self.len()];
+        // Price, then way; then identities, which are the same everywhere. What grows, from where.
+        let mut heap = BinaryHeap::new();
+        let mut found = None;
+        let find = |id: &NodeId| self.index.get(id).copied();
+        heap.extend(origins.iter().filter_map(find).map(|at| Reverse((0, 0, self.vertices[at as usize].id, None, at))));
+        while let Some(Reverse((_, way, id, parent, at))) = heap.pop() {
+            let vertex = &self.vertices[at as usize];
+            if std::mem::replace(&mut grown[at as usize], true) {
+                continue;
+            }
+            if id == node {
+                found = parent.map(|parent| TreeParent { parent, metric: way });
+                break;
+            }
+            if !vertex.transit && parent.is_some() {
+                continue;
+            }
+            for edge in vertex.edges.iter().filter(|edge| !grown[edge.to as usize]) {
+                let Some(cost) = edge.cost.map(Micros::from) else { continue };
+                let price = way * way_percent / 100 + cost;
+                heap.push(Reverse((price, way + cost, self.vertices[edge.to as usize].id, Some(id), edge.to)));
+            }
+        }
+        found
+    }
 }
 
 impl Vertex {
@@ -150,6 +182,15 @@ impl Vertex {
         let at = self.edges.binary_search_by_key(&to, |edge| edge.to).ok()?;
         self.edges.get_mut(at)
     }
+}
+
+/// Who is above a node in a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeParent {
+    /// Whom to ask.
+    pub parent: NodeId,
+    /// Microseconds from the origin to the node, along the tree.
+    pub metric: Micros,
 }
 
 /// How far a node is from the nearest origin.

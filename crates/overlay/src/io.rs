@@ -320,6 +320,8 @@ pub enum Event {
         cause: Cause,
         /// First object that was newer.
         position: Position,
+        /// What the parent gives: objects, or only how far it is.
+        mode: Mode,
     },
     /// A feed fell behind and another one was asked for what is missing; the parent stays for now.
     Suspected {

@@ -11,6 +11,12 @@
 //!            └ streams  parent, candidate, backup, children  (node/streams: join, commit, repair, adopt)
 //! ```
 
+#[cfg(test)]
+extern crate self as levada_overlay;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 pub mod anchor;
 pub mod credential;
 pub mod graph;

@@ -19,7 +19,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use crate::credential::Credential;
-use crate::graph::{Distances, Graph};
+use crate::graph::{Distances, Graph, TreeParent};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, Input, LinkId, Output};
 use crate::message::FeedId;
@@ -91,6 +91,8 @@ pub struct Node {
     graph: Graph,
     /// Shortest paths by origins and nodes left out, valid for `graph`.
     distances: BTreeMap<(Vec<NodeId>, Vec<NodeId>), Arc<Distances>>,
+    /// Parents of this node in the trees of those origins.
+    tree_parents: BTreeMap<Vec<NodeId>, Option<TreeParent>>,
     /// When routes are weighed anew.
     reroute_at: Time,
     streams: BTreeMap<StreamName, Stream>,
@@ -141,6 +143,7 @@ impl Node {
             expire_at: now + records::EXPIRE_INTERVAL,
             graph: Graph::default(),
             distances: BTreeMap::new(),
+            tree_parents: BTreeMap::new(),
             reroute_at: Time::NEVER,
             streams: BTreeMap::new(),
             feeds: BTreeMap::new(),
@@ -251,6 +254,7 @@ impl Node {
     /// The graph changed: weigh the routes anew soon.
     fn graph_changed(&mut self, now: Time) {
         self.distances.clear();
+        self.tree_parents.clear();
         let hungry = self.streams.values().any(streams::Stream::is_hungry);
         let hold = if hungry { ROUTE_HOLD } else { ROUTE_HOLD_FED };
         self.reroute_at = self.reroute_at.min(now + hold);

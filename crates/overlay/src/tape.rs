@@ -257,30 +257,17 @@ pub(crate) mod hex_message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::{PlainKeys, signed_by};
 
-    struct NoKeys;
-
-    impl Keys for NoKeys {
-        fn sign(&self, _message: &[u8]) -> [u8; 64] {
-            [0; 64]
-        }
-
-        fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
-            true
-        }
-
-        fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-            true
-        }
-    }
+    const OWN: NodeId = NodeId([7; 32]);
 
     #[test]
     fn answers_are_kept_only_while_there_is_a_recording() {
-        let (keys, answers) = NotedKeys::new(Box::new(NoKeys));
+        let (keys, answers) = NotedKeys::new(Box::new(PlainKeys(OWN)));
         keys.sign(b"recorded");
-        assert_eq!(answers.take(), [Answer::Signed("00".repeat(64))]);
+        assert_eq!(answers.take(), [Answer::Signed("07".repeat(64))]);
         drop(answers);
-        assert_eq!(keys.sign(b"the recording ended"), [0; 64]);
+        assert_eq!(keys.sign(b"the recording ended"), signed_by(OWN));
         assert!(keys.answers.upgrade().is_none(), "nothing is left to keep them in");
     }
 }

@@ -2,61 +2,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+
 use std::time::Duration;
 
+use common::{brain, credential, signed_by};
 use levada_overlay::message::{Aged, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use levada_overlay::node::view::View;
 use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, STREAMS_MAX, Version};
-use levada_overlay::{
-    Config, Credential, Event, Input, Keys, LinkId, Message, Node, NodeId, Output, StreamFacts, StreamName, Time,
-};
+use levada_overlay::{Event, Input, LinkId, Message, Node, NodeId, Output, StreamFacts, StreamName, Time};
 
 const OWN: NodeId = NodeId([1; 32]);
 const OWN_EPOCH: u64 = 1_700_000_000_000_000;
 const LINK: LinkId = LinkId(1);
 
-/// A signature is the author's identity twice.
-struct PlainKeys;
-
-fn signed_by(author: NodeId) -> [u8; 64] {
-    let mut signature = [0; 64];
-    signature[..32].copy_from_slice(&author.0);
-    signature[32..].copy_from_slice(&author.0);
-    signature
-}
-
-impl Keys for PlainKeys {
-    fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        signed_by(OWN)
-    }
-
-    fn verify(&self, author: NodeId, _message: &[u8], signature: &[u8; 64]) -> bool {
-        *signature == signed_by(author)
-    }
-
-    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-        true
-    }
-}
-
-fn credential(name: &str) -> Credential {
-    Credential { name: name.to_owned(), not_after_unix_s: u64::MAX, signature: [0; 64] }
-}
-
 /// A node with one neighbour, which has said hello and all it knows.
 fn node() -> Node {
-    let config = Config {
-        id: OWN,
-        credential: credential("own"),
-        epoch: OWN_EPOCH,
-        seed: 1,
-        addresses: Vec::new(),
-        http: None,
-        transit: true,
-        children_max: 8,
-        egress_max_bps: None,
-    };
-    let mut node = Node::new(config, Box::new(PlainKeys), Time::ZERO);
+    let mut node = brain(OWN, OWN_EPOCH);
     let rtt = Duration::from_millis(1);
     let up = Input::LinkUp { link: LINK, peer: NodeId([2; 32]), name: "two".to_owned(), dialed: false, rtt };
     node.handle_input(up, Time::ZERO);
@@ -128,6 +90,35 @@ fn an_own_record_of_no_possible_life_is_refused_whoever_signed_it() {
     hand_in(&mut node, record(OWN, u64::MAX, u64::MAX, node_facts("own")));
     let outputs = outputs(&mut node);
     assert_eq!((own_versions(&outputs), refusals(&outputs)), (Vec::new(), 1));
+}
+
+/// Listings that a node sends: the buckets.
+fn listings(outputs: &[Output]) -> Vec<u32> {
+    let listed = outputs.iter().filter_map(|output| match output {
+        Output::Send { message: Message::Listing { bucket, .. }, .. } => Some(*bucket),
+        _ => None,
+    });
+    listed.collect()
+}
+
+/// Records of one author may take different ways: one that overtakes that of its node is fetched again with it.
+#[test]
+fn who_speaks_of_a_stranger_is_asked_for_all_of_it_once() {
+    let mut node = node();
+    let (author, other) = (NodeId([7; 32]), NodeId([8; 32]));
+    let early = || record(author, 1, 2, Facts::Links(vec![link_to(other)]));
+    hand_in(&mut node, early());
+    let first = outputs(&mut node);
+    assert_eq!((listings(&first), refusals(&first)), (vec![7], 0));
+    hand_in(&mut node, early());
+    let again = outputs(&mut node);
+    assert_eq!((listings(&again), refusals(&again)), (vec![], 1), "nothing came of it");
+    hand_in(&mut node, record(author, 1, 1, node_facts("late")));
+    hand_in(&mut node, early());
+    assert_eq!(refusals(&outputs(&mut node)), 0);
+    let (next, unknown) = (NodeId([71; 32]), record(NodeId([71; 32]), 1, 1, Facts::Streams(Vec::new())));
+    hand_in(&mut node, unknown);
+    assert_eq!(listings(&outputs(&mut node)), [7], "{next} is of the same bucket");
 }
 
 fn id(number: u32) -> NodeId {

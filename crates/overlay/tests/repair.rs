@@ -2,36 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use common::brain;
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
-use levada_overlay::{
-    Config, Credential, FeedId, Input, Keys, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time,
-};
+use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time};
 
+const OWN: NodeId = NodeId([9; 32]);
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 const CHILD: LinkId = LinkId(3);
 const RTT: Duration = Duration::from_millis(2);
 /// The least patience of a link; these are shorter than it by far.
 const PATIENCE: Duration = Duration::from_millis(60);
-
-struct NoKeys;
-
-impl Keys for NoKeys {
-    fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-
-    fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
-        true
-    }
-
-    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-        true
-    }
-}
 
 /// What the brain asked of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +32,8 @@ struct Script {
     /// Links whose other end answers.
     alive: BTreeSet<LinkId>,
     echoes: Vec<(Time, LinkId, u64)>,
-    /// The newest probe over a link whose other end is silent.
-    unanswered: Option<(LinkId, u64)>,
+    /// The newest probe over each link whose other end is silent.
+    unanswered: BTreeMap<LinkId, u64>,
     asked: Vec<Asked>,
     /// What neighbours were told last of whether the stream is to be had here.
     carries: bool,
@@ -64,24 +50,12 @@ fn cam() -> StreamName {
 impl Script {
     /// Two neighbours that say they carry the stream, and one that may ask for it.
     fn new() -> Self {
-        let credential = Credential { name: "here".into(), not_after_unix_s: u64::MAX, signature: [0; 64] };
-        let config = Config {
-            id: NodeId([9; 32]),
-            credential,
-            epoch: 1,
-            seed: 1,
-            addresses: vec![],
-            http: None,
-            transit: true,
-            children_max: 8,
-            egress_max_bps: None,
-        };
         let mut script = Self {
-            brain: Node::new(config, Box::new(NoKeys), Time::ZERO),
+            brain: brain(OWN, 1),
             now: Time::ZERO,
             alive: BTreeSet::from([A, B, CHILD]),
             echoes: Vec::new(),
-            unanswered: None,
+            unanswered: BTreeMap::new(),
             asked: Vec::new(),
             carries: false,
         };
@@ -104,7 +78,9 @@ impl Script {
                 Output::Probe { link, nonce } if self.alive.contains(&link) => {
                     self.echoes.push((self.now + RTT, link, nonce));
                 }
-                Output::Probe { link, nonce } => self.unanswered = Some((link, nonce)),
+                Output::Probe { link, nonce } => {
+                    self.unanswered.insert(link, nonce);
+                }
                 Output::Join { link, join, .. } => self.asked.push(Asked::Join(link, join.feed, join.mode)),
                 Output::Send { link, message: Message::Leave(feed) } => self.asked.push(Asked::Leave(link, feed)),
                 Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
@@ -256,9 +232,8 @@ fn every_verdict_comes() {
     script.behind(feed, false);
     script.run(PATIENCE * 2);
     let hedge = script.feed(B, Mode::Full).expect("the backup is asked");
-    let (link, nonce) = script.unanswered.unwrap();
-    assert_eq!(link, A);
-    script.input(Input::Echo { link, nonce });
+    let nonce = script.unanswered[&A];
+    script.input(Input::Echo { link: A, nonce });
     script.flows(B, hedge);
     script.newer(hedge);
     script.run(Duration::from_secs(2));

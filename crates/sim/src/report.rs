@@ -70,6 +70,9 @@ pub struct Measures {
     pub record_bytes_per_s: f64,
     /// That of the busiest node.
     pub record_bytes_per_s_busiest: f64,
+    /// The mean by kind of message: single records, those that a neighbour lacked when its link came up (`synced`), listings
+    /// and digests that find these, hashes announced, and what forms the tree of the flood.
+    pub record_bytes_per_s_by_kind: BTreeMap<&'static str, f64>,
     /// Control messages sent.
     pub control_messages: u64,
     /// Most children of one stream at one node.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use levada_overlay::StreamName;
-use levada_sim::{Settings, World, topology};
+use levada_sim::{Impairment, Settings, World, topology};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -301,6 +301,74 @@ fn a_naive_commit_rule_is_caught() {
         !world.violations().is_empty()
     });
     assert!(caught, "the checkers see nothing");
+}
+
+/// 0 - {1, 2}, and a short link between these: whichever has the stream, the other one has it from there, though it is not
+/// nearer to the origin; so a long link carries it once.
+#[test]
+fn a_newcomer_joins_next_door() {
+    for seed in seeds(20) {
+        let long = || [(); 2].map(|()| Impairment::new(Duration::from_millis(20), Duration::ZERO));
+        let short = [(); 2].map(|()| Impairment::new(Duration::from_millis(4), Duration::ZERO));
+        let impairments = vec![long(), long(), short];
+        let mut world = World::new(Settings { impairments, ..Settings::new(seed, 3, vec![(0, 1), (0, 2), (1, 2)]) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(2, &cam);
+        world.run_for(3 * SECOND);
+        world.subscribe(1, &cam);
+        world.run_for(20 * SECOND);
+        let parents = [1, 2].map(|node| world.parent(node, &cam));
+        let mut whys = || [1, 2].map(|node| world.explain(node, &cam));
+        assert!(matches!(parents, [Some(0), Some(1)] | [Some(2), Some(0)]), "seed {seed}: {:?}", whys());
+        assert_clean(&world, seed);
+    }
+}
+
+/// A way of 0 - 1 - 2 with a long first link.
+fn over_satellite(one_way: Duration) -> (World, StreamName) {
+    let far = [(); 2].map(|()| Impairment::new(one_way, Duration::ZERO));
+    let near = [(); 2].map(|()| Impairment::new(Duration::from_millis(5), Duration::ZERO));
+    let mut world = World::new(Settings { impairments: vec![far, near], ..Settings::new(2, 3, vec![(0, 1), (1, 2)]) });
+    let cam = stream("cam");
+    world.publish(0, &cam);
+    world.run_for(30 * SECOND);
+    (world, cam)
+}
+
+#[test]
+fn a_stream_comes_over_a_satellite() {
+    let (mut world, cam) = over_satellite(Duration::from_millis(300));
+    world.subscribe(2, &cam);
+    world.run_for(10 * SECOND);
+    assert_eq!((world.parent(2, &cam), world.parent(1, &cam)), (Some(1), Some(0)), "{}", world.explain(2, &cam));
+    assert_clean(&world, 2);
+}
+
+/// More probes are under way on such a link than are remembered, if they are sent as often as on a new one.
+#[test]
+fn a_link_that_is_too_slow_to_settle_at_once_is_told_of_later() {
+    let (mut world, _) = over_satellite(SECOND);
+    let view = world.brain(2).unwrap().view();
+    assert!(view.links.iter().any(|link| link.from == "n0" && link.to == "n1"), "{:?}", view.links);
+}
+
+/// Nodes that hold nothing ask each other, and their records differ while costs still change: none may wait in a ring.
+#[test]
+fn all_who_come_at_once_are_fed() {
+    for seed in seeds(20) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let links = topology::random(40, 4, &mut rng);
+        let mut world = World::new(Settings { jitter: 0.5, ..Settings::new(seed, 40, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(SECOND / 2 * (1 + seed as u32 % 4));
+        (1..40).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(10 * SECOND);
+        (1..40).for_each(|node| assert_in_time(&mut world, node, &cam, seed));
+        assert_clean(&world, seed);
+    }
 }
 
 /// A real improvement is taken, make before break; nothing is lost over it.

@@ -283,17 +283,7 @@ pub fn end(child: Option<Child>) {
 }
 
 fn free_port() -> u16 {
-    // Never twice in one process, even if the kernel offers it again.
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    loop {
-        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        let mut given = GIVEN.lock().unwrap();
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() && !given.contains(&port) {
-            given.push(port);
-            return port;
-        }
-    }
+    levada_node::ports::free(1).unwrap()[0]
 }
 
 /// Polls until a condition holds.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use levada_overlay::pace::{Pace, Progress};
-use levada_overlay::{FeedId, Resume, Time, Watch};
+use levada_overlay::{FeedId, Input, Resume, Time, Watch};
 use tokio::sync::{Notify, mpsc};
 
 use super::Inlet;
@@ -79,7 +79,7 @@ impl Watched {
     }
 
     /// Looks, and says when to look again.
-    fn look(&self) -> (Option<ToBrain>, Duration) {
+    fn look(&self) -> (Option<Input>, Duration) {
         const IDLE: Duration = Duration::from_secs(1);
         let mut state = self.state();
         let State { pace, target, since } = &mut *state;
@@ -87,7 +87,7 @@ impl Watched {
         let (now, progress) = (self.now(), self.progress(inlet, *since));
         let late = pace.check(&progress, watch.patience, now);
         let pause = pace.due(&progress, watch.patience, now).since(now).clamp(Duration::from_millis(1), IDLE);
-        let news = late.map(|late| ToBrain::Behind { feed: watch.feed, since: late.since, announced: late.announced });
+        let news = late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced });
         (news, pause)
     }
 }
@@ -97,7 +97,7 @@ pub(crate) async fn watch(watched: Arc<Watched>, brain: mpsc::Sender<ToBrain>) {
     loop {
         let (news, pause) = watched.look();
         if let Some(news) = news
-            && brain.send(news).await.is_err()
+            && brain.send(ToBrain::Input(news)).await.is_err()
         {
             return;
         }

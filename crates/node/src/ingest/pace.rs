@@ -15,6 +15,11 @@ const ANEW: Duration = Duration::from_secs(2);
 /// The latest frame of this time, at least, and of twice that at most, counts. Tuned: some groups, so that the long way of
 /// each group's first picture is in it.
 const WINDOW: Duration = Duration::from_secs(3);
+/// The same for a source that has just begun: what its pipe held comes at once, and the first of it is the latest. An origin is
+/// asked for once it has a whole group, and must have forgotten that by then.
+const START_WINDOW: Duration = Duration::from_secs(1);
+/// How long a source has just begun: the windows that hold its start are over.
+const STARTS: Duration = Duration::from_secs(3);
 
 /// The rhythm of one source.
 #[derive(Debug)]
@@ -51,7 +56,8 @@ impl Pace {
     /// A frame of a live source has come.
     pub(super) fn arrived(&mut self, frame: &Frame, now: Instant) {
         let lag_us = self.elapsed_us(now) - self.media_us(frame);
-        if now.duration_since(self.window_began) >= WINDOW {
+        let window = if now.duration_since(self.start) < STARTS { START_WINDOW } else { WINDOW };
+        if now.duration_since(self.window_began) >= window {
             self.greatest = [self.greatest[1], None];
             self.window_began = now;
         }
@@ -106,6 +112,7 @@ mod tests {
     fn a_slow_start_is_made_good() {
         let slow = |n: u64| 900_u64.saturating_sub(n * 40);
         assert_eq!(lateness(slow, 1_000), 900);
+        assert_eq!(lateness(slow, 2_200), 0, "by the time that others may ask for it");
         assert_eq!(lateness(slow, 8_000), 0);
     }
 

@@ -110,3 +110,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_tree_lies_between_the_shortest_paths_and_the_shortest_links() {
+    let corner = graph(3, &[(0, 1, 10), (0, 2, 10), (1, 2, 3)]);
+    let parent = |way_percent| corner.tree_parent(&[id(0)], id(2), way_percent);
+    assert_eq!(parent(100), Some(TreeParent { parent: id(0), metric: 10 }));
+    assert_eq!(parent(50), Some(TreeParent { parent: id(1), metric: 13 }));
+    assert_eq!(parent(0), Some(TreeParent { parent: id(1), metric: 13 }));
+}
+
+#[test]
+fn nobody_is_above_an_origin_or_whom_no_origin_reaches() {
+    let parts = graph(4, &[(0, 1, 10), (2, 3, 10)]);
+    assert_eq!(parts.tree_parent(&[id(0)], id(0), 50), None);
+    assert_eq!(parts.tree_parent(&[id(0)], id(3), 50), None);
+    assert_eq!(parts.tree_parent(&[id(0)], id(9), 50), None, "never told of");
+    let (a, b, c) = ([claim(1, 10)], [claim(0, 10), claim(2, 10)], [claim(1, 10)]);
+    let over_a_leaf = made([(0, &a[..], true), (1, &b, false), (2, &c, true)].into_iter());
+    assert_eq!(over_a_leaf.tree_parent(&[id(0)], id(2), 50), None);
+    assert_eq!(over_a_leaf.tree_parent(&[id(1)], id(2), 50).map(|tree| tree.parent), Some(id(1)));
+}
+
+proptest! {
+    /// In whatever order nodes came to hear of each other, with costs of which many are equal.
+    #[test]
+    fn all_find_the_same_tree_and_it_leads_to_the_origin(
+        links in proptest::collection::vec((0..12_usize, 0..12_usize, 1..4_u32), 1..40),
+        turn in 0..12_usize,
+        way_percent in 0..=100_u64,
+    ) {
+        let links: Vec<_> = links.into_iter().filter(|(a, b, _)| a != b).collect();
+        let here = graph(12, &links);
+        let lists: Vec<Vec<LinkFacts>> = (0..12).map(|n| {
+            let edges = here.edges().filter(|(from, ..)| *from == id(n));
+            edges.map(|(_, to, cost)| LinkFacts { peer: to, out_us: cost, in_us: cost, rtt_us: 0 }).collect()
+        }).collect();
+        let there = made((0..12).map(|n| (n + turn) % 12).map(|n| (n, &lists[n][..], true)));
+        let reached = here.distances(&[id(0)], &[]);
+        for n in 1..12 {
+            let found = here.tree_parent(&[id(0)], id(n), way_percent);
+            prop_assert_eq!(found, there.tree_parent(&[id(0)], id(n), way_percent));
+            prop_assert_eq!(found.is_some(), reached.get(id(n)).is_some());
+            let (mut at, mut steps) = (id(n), 0);
+            while let Some(tree) = here.tree_parent(&[id(0)], at, way_percent) {
+                prop_assert!(tree.metric >= reached.get(at).unwrap().metric);
+                (at, steps) = (tree.parent, steps + 1);
+                prop_assert!(steps < 12, "a ring");
+            }
+        }
+    }
+}

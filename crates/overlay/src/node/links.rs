@@ -8,13 +8,16 @@ use rand::Rng as _;
 use super::Node;
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, HangUp, LinkId, Output};
-use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, SILENCE_IDLE, SILENCE_IN_USE, Told};
+use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, PROBE_NEW, SILENCE_IDLE, SILENCE_IN_USE, Told};
 use crate::message::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::time::Time;
 
 /// Two links to one neighbour that come up within this time were dialled by both ends; a later one means that the
 /// neighbour lost the first. Tuned.
 const BOTH_DIALED_WINDOW: Duration = Duration::from_secs(2);
+/// New links are probed often for at most this long. More probes are not remembered than 1.6 s hold: a slower link settles at the
+/// usual pace.
+const SETTLING: Duration = Duration::from_secs(5);
 /// Children of a node that is to stop get this long to find another parent. Tuned: a join around the world, twice.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Most links.
@@ -45,6 +48,8 @@ pub(super) struct Link {
     pub(super) digest: Option<Vec<u64>>,
     /// Hashes of records still to be announced.
     pub(super) announce: Vec<u64>,
+    /// Buckets of which this end sent its listing for the sake of a stranger, and met no new node of them since, one bit each.
+    pub(super) listed: u64,
 }
 
 impl Link {
@@ -100,6 +105,7 @@ impl Node {
             eager: true,
             digest: None,
             announce: Vec::new(),
+            listed: 0,
         };
         self.links.insert(link, entry);
         self.contact_up(&name, link);
@@ -108,7 +114,7 @@ impl Node {
         self.send(link, Message::Hello(hello));
         self.send(link, Message::Digest(self.table.digest()));
         self.tell_carried(link);
-        // The mesh is told once the first echo is here.
+        // The mesh is told once the link has settled.
         self.graph_changed(now);
     }
 
@@ -120,7 +126,12 @@ impl Node {
         self.contact_down(link, &reason, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces_lose_link(link);
-        self.own_links_worse(now);
+        if gone.estimator.is_settled() {
+            self.own_links_worse(now);
+        } else {
+            // Nobody was told of it.
+            self.graph_changed(now);
+        }
         self.streams_lose_link(link, gone.peer, &gone.name, now);
     }
 
@@ -199,20 +210,24 @@ impl Node {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        // A link that is measured for the first time is good news, whatever its handshake took.
-        let before = entry.estimator.told().filter(|_| !entry.estimator.is_provisional());
+        let before = entry.estimator.told().filter(|_| entry.estimator.is_settled());
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
             self.tell_cost(link, before, now);
         }
     }
 
-    /// Tells the mesh what a link costs, if that has changed enough.
+    /// Tells the mesh what a link costs, if that has changed enough. One that has just settled is good news.
     fn tell_cost(&mut self, link: LinkId, before: Option<Told>, now: Time) {
         let Some(entry) = self.links.get_mut(&link) else { return };
-        if entry.estimator.tell(now) {
-            let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
-            if worse { self.own_links_worse(now) } else { self.own_links_changed(now) }
+        if !entry.estimator.tell(now) {
+            return;
+        }
+        let worse = before.zip(entry.estimator.told()).is_some_and(|(before, told)| told.is_worse(before));
+        match entry.estimator.is_settled() {
+            false => self.graph_changed(now),
+            true if worse => self.own_links_worse(now),
+            true => self.own_links_changed(now),
         }
     }
 
@@ -236,7 +251,13 @@ impl Node {
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
-                link.next_probe = now + if link.in_use { PROBE_IN_USE } else { PROBE_IDLE };
+                let is_new = !link.estimator.is_settled() && now.since(link.up_since) < SETTLING;
+                link.next_probe = now
+                    + match link.in_use {
+                        _ if is_new => PROBE_NEW,
+                        true => PROBE_IN_USE,
+                        false => PROBE_IDLE,
+                    };
                 self.outputs.push_back(Output::Probe { link: id, nonce });
             }
         }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
-use crate::graph::{Distances, Graph, Micros};
+use super::streams::choice::WAY_PERCENT;
+use crate::graph::{Distances, Graph, Micros, TreeParent};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId, Output};
 use crate::link::Told;
-use crate::message::{Aged, HASHES_MAX, Message};
+use crate::message::{Aged, BUCKETS, HASHES_MAX, Message};
 use crate::record::{Facts, LINKS_MAX, LinkFacts, NodeFacts, Record, RecordKind, STREAMS_MAX, StreamFacts, Version};
 use crate::table::{Offer, RECORD_REFRESH, Table, bucket_of};
 use crate::time::Time;
@@ -32,7 +33,7 @@ const OWN_PAUSE: Duration = Duration::from_millis(200);
 /// is used seconds later anyway.
 const GOOD_PAUSE: Duration = Duration::from_secs(1);
 /// Good news that need not wait for that: a node that starts gets its links one after the other. Tuned.
-const GOOD_BURST: u32 = 6;
+const GOOD_BURST: u32 = 2;
 /// A neighbour whose records differ in at least this many buckets has much to send ...
 const SYNC_BUCKETS: usize = 16;
 /// ... and gets this long before another one is asked. Tuned: a few thousand records over a slow link.
@@ -44,8 +45,19 @@ const LEAVING: Told = Told { out_us: 1_000_000_000, in_us: 1_000_000_000 };
 /// Furthest that the epoch of an earlier life may lie ahead of this one's, in microseconds, which epochs are: a hundred
 /// years. A clock that was wrong by more is none.
 const EPOCH_AHEAD_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000_000;
+/// Sets of distances that are kept until the graph changes: one for the origins of each stream, and those of its detours. At
+/// [`crate::graph::VERTICES_MAX`] nodes each is a quarter of a megabyte. Tuned.
+pub(super) const DISTANCES_MAX: usize = 128;
 /// Records in one message are gathered up to this many bytes.
 const BATCH_LEN: usize = 32 * 1024;
+
+/// Origins of a stream that count, and how far everybody is from them.
+#[derive(Debug, Default)]
+pub(super) struct Ranked {
+    pub(super) priority: u32,
+    pub(super) origins: Vec<NodeId>,
+    pub(super) distances: Arc<Distances>,
+}
 
 /// State of this node's own records.
 #[derive(Debug)]
@@ -149,8 +161,8 @@ impl Node {
         self.own.links_made = now;
         self.own.good_left = self.own.good_left.saturating_sub(1);
         let facts = |link: &super::Link| {
-            if link.estimator.is_provisional() {
-                // The first echo is under way; telling twice would double what a mesh hears that starts.
+            if !link.estimator.is_settled() {
+                // Telling twice would double what a mesh hears that starts.
                 return None;
             }
             let told = if self.drain_until.is_some() { LEAVING } else { link.estimator.told()? };
@@ -194,6 +206,7 @@ impl Node {
         match kind {
             _ if refreshed => {}
             RecordKind::Node => {
+                self.links.values_mut().for_each(|link| link.listed &= !bit(bucket_of(author)));
                 let transit = self.table.node(author).is_some_and(|node| node.transit);
                 if self.graph.set_transit(author, transit) {
                     // If it started anew, those of its former life went with it.
@@ -305,7 +318,7 @@ impl Node {
                 }
                 Offer::Expired => continue,
                 Offer::Stranger => {
-                    self.record_refused(link, format!("node {} has shown no credential", record.author));
+                    self.stranger(link, record.author);
                     continue;
                 }
                 Offer::Full => {
@@ -324,6 +337,25 @@ impl Node {
             }
             self.accept(record, age_s, Some(link), now);
         }
+    }
+
+    /// Records of one author may come over different links, and a later one first. The neighbour that holds it holds the
+    /// one that it needs, too.
+    fn stranger(&mut self, link: LinkId, author: NodeId) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let bucket = bucket_of(author);
+        if entry.listed & bit(bucket) != 0 {
+            self.record_refused(link, format!("node {author} has shown no credential"));
+        } else if entry.digest.is_none() {
+            entry.listed |= bit(bucket);
+            self.send_listing(link, bucket);
+        }
+    }
+
+    /// Tells a neighbour what is held of a bucket, for it to send what it holds besides.
+    fn send_listing(&mut self, link: LinkId, bucket: usize) {
+        let entries = self.table.listing(bucket);
+        self.send(link, Message::Listing { bucket: bucket as u32, entries });
     }
 
     /// Whether a record is by its author; tells of it if not.
@@ -379,8 +411,7 @@ impl Node {
             self.sync_until = now + SYNC_HOLD;
         }
         for (bucket, _) in ours.iter().zip(&theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs) {
-            let entries = self.table.listing(bucket);
-            self.send(link, Message::Listing { bucket: bucket as u32, entries });
+            self.send_listing(link, bucket);
         }
     }
 
@@ -411,34 +442,48 @@ impl Node {
         debug_assert!(self.table.listing(bucket as usize).iter().all(|(id, ..)| bucket_of(*id) == bucket as usize));
     }
 
-    /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there. Of several
-    /// origins those of the highest priority count that lead anywhere here: to one of this node's neighbours.
+    /// Shortest paths to all nodes from those who publish `stream`, as if the nodes `without` were not there.
     pub(super) fn distances(&mut self, stream: &StreamName, without: &[NodeId]) -> Arc<Distances> {
-        self.ranked_distances(stream, without).1
+        self.ranked(stream, without).distances
     }
 
-    /// The same, with the priority of the origins that count.
-    pub(super) fn ranked_distances(&mut self, stream: &StreamName, without: &[NodeId]) -> (u32, Arc<Distances>) {
-        let mut ranked: Vec<(u32, NodeId)> =
+    /// The origins that count: of several, those of the highest priority that lead anywhere here, to one of this node's
+    /// neighbours.
+    pub(super) fn ranked(&mut self, stream: &StreamName, without: &[NodeId]) -> Ranked {
+        let mut origins: Vec<(u32, NodeId)> =
             self.table.origins_of(stream).map(|(author, facts)| (facts.priority, author)).collect();
-        ranked.sort_by_key(|(priority, author)| (std::cmp::Reverse(*priority), *author));
-        let (mut priority, mut distances) = (0, Arc::default());
-        for same in ranked.chunk_by(|a, b| a.0 == b.0) {
-            let origins: Vec<NodeId> = same.iter().map(|(_, author)| *author).collect();
-            priority = same.first().map_or(0, |(priority, _)| *priority);
+        origins.sort_by_key(|(priority, author)| (std::cmp::Reverse(*priority), *author));
+        let mut ranked = Ranked::default();
+        for same in origins.chunk_by(|a, b| a.0 == b.0) {
+            ranked.origins = same.iter().map(|(_, author)| *author).collect();
+            ranked.priority = same.first().map_or(0, |(priority, _)| *priority);
             let graph = &self.graph;
+            let key = (ranked.origins.clone(), without.to_vec());
+            if self.distances.len() >= DISTANCES_MAX && !self.distances.contains_key(&key) {
+                self.distances.clear();
+            }
             let made = |(origins, without): &(Vec<NodeId>, Vec<NodeId>)| Arc::new(graph.distances(origins, without));
-            distances = self.distances.entry((origins, without.to_vec())).or_insert_with_key(made).clone();
+            ranked.distances = self.distances.entry(key).or_insert_with_key(made).clone();
             // An origin that is about to stop leads nowhere.
             let leads_here = |link: &super::Link| {
-                let reached = distances.get(link.peer);
+                let reached = ranked.distances.get(link.peer);
                 reached.is_some_and(|peer| peer.metric + Micros::from(self.cost_from(link)) < LEAVING.in_us.into())
             };
             if self.links.values().any(leads_here) {
                 break;
             }
         }
-        (priority, distances)
+        ranked
+    }
+
+    /// Who is above this node in the tree of all nodes from the origins that count.
+    pub(super) fn tree_parent(&mut self, stream: &StreamName) -> Option<TreeParent> {
+        let origins = self.ranked(stream, &[]).origins;
+        if self.tree_parents.len() >= DISTANCES_MAX && !self.tree_parents.contains_key(&origins) {
+            self.tree_parents.clear();
+        }
+        let (graph, here) = (&self.graph, self.config.id);
+        *self.tree_parents.entry(origins).or_insert_with_key(|origins| graph.tree_parent(origins, here, WAY_PERCENT))
     }
 
     /// Tells a new neighbour which streams this node carries.
@@ -449,6 +494,12 @@ impl Node {
             self.emit(Output::Send { link, message: Message::Carries { stream, yes: true } });
         }
     }
+}
+
+/// The bit of a bucket among [`BUCKETS`].
+fn bit(bucket: usize) -> u64 {
+    const { assert!(BUCKETS <= u64::BITS as usize) };
+    1 << bucket
 }
 
 /// The mesh as all records tell it. Authors get their places before those they speak of.

@@ -19,7 +19,7 @@
 
 mod admission;
 mod adopt;
-mod choice;
+pub(super) mod choice;
 mod repair;
 mod sizes;
 mod why;
@@ -97,6 +97,8 @@ pub(super) struct Stream {
     refused: BTreeMap<LinkId, Refused>,
     /// By what factor the way over the parent exceeded the shortest one when it was chosen.
     accepted: f64,
+    /// Its objects were here once, fed or published; fronts alone are none.
+    carried: bool,
     better_since: Option<Time>,
     moved_at: Option<Time>,
     backup_since: Time,
@@ -197,6 +199,12 @@ impl Stream {
     pub(super) fn carries(&self) -> bool {
         let fed = self.main.as_ref().is_some_and(|main| main.mode == Mode::Full);
         self.published.as_ref().map_or(fed, |published| !published.facts.preparing)
+    }
+
+    /// Whether its objects are wanted and never came here, so that nobody can have them from here; nor from who asks here, since
+    /// none of these holds any either. Where only fronts are wanted there is no long way to be saved.
+    pub(super) fn is_newcomer(&self) -> bool {
+        !self.carried && self.wanted() == Some(Mode::Full) && self.earliest_resume().is_none()
     }
 
     /// Whether it is wanted here and nobody feeds it.
@@ -307,6 +315,7 @@ impl Node {
             return;
         };
         if entry.published.take().is_some() {
+            entry.carried = true;
             self.own_streams_changed(now);
             self.reconsider(stream, now);
         }
@@ -387,6 +396,7 @@ impl Node {
             let before = std::mem::replace(&mut stream.main, candidate);
             // What was suspected was the feed before; this one is watched anew.
             stream.suspicion = None;
+            stream.carried |= stream.main.as_ref().is_some_and(|main| main.mode == Mode::Full);
             before.iter().for_each(|before| drop(self.feeds.remove(&before.feed)));
         }
         self.leave_rings(&name, now);
@@ -399,12 +409,12 @@ impl Node {
     fn leave_rings(&mut self, name: &StreamName, now: Time) {
         let here = self.config.id;
         let Some(stream) = self.streams.get_mut(name) else { return };
-        let never_fed = stream.history.is_empty();
+        let carried = stream.carried;
         let rings = |upstream: &mut Upstream, full: bool| {
             (full || upstream.mode == Mode::Shadow) && upstream.path().contains(&here)
         };
         let main = stream.main.take_if(|main| rings(main, false));
-        let candidate = stream.candidate.take_if(|candidate| rings(candidate, never_fed));
+        let candidate = stream.candidate.take_if(|candidate| rings(candidate, !carried));
         for gone in main.into_iter().chain(candidate) {
             stream.avoid.insert(gone.link, now + RETRY);
             self.feeds.remove(&gone.feed);
@@ -440,6 +450,7 @@ impl Node {
     fn commit(&mut self, name: &StreamName, candidate: Upstream, position: Position, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let before = stream.main.replace(candidate.clone());
+        stream.carried |= candidate.mode == Mode::Full;
         stream.refused.remove(&candidate.link);
         if let Some(before) = &before
             && before.link == candidate.link
@@ -456,7 +467,7 @@ impl Node {
             stream.verdict_at = suspicion.dead_at.min(now + patience * DEAD_PATIENCES).max(now);
             stream.former = Some(before);
         } else {
-            let from = before.as_ref().map(|before| before.link);
+            let from = before.as_ref().filter(|before| before.mode == Mode::Full).map(|before| before.link);
             self.switched(name, from, candidate.link, candidate.cause, Some(position), now);
             before.iter().for_each(|before| self.leave(before));
         }
@@ -496,7 +507,8 @@ impl Node {
             self.counters.switches += 1;
         }
         let position = position.unwrap_or_default();
-        self.event(Event::Committed { stream: name.clone(), parent, before, cause, position });
+        let mode = stream.main.as_ref().map_or_else(Mode::default, |main| main.mode);
+        self.event(Event::Committed { stream: name.clone(), parent, before, cause, position, mode });
     }
 
     pub(super) fn peer_name(&self, link: LinkId) -> String {
@@ -693,8 +705,9 @@ impl Node {
         // While a verdict is out nothing has changed for those below.
         let parent = stream.and_then(|stream| stream.former.as_ref().or(stream.main.as_ref()));
         let asked = stream.and_then(|stream| stream.candidate.as_ref());
-        // A node that waits tells whom it asks, so that rings show.
-        let above = parent.or(asked).map_or(&[][..], Upstream::path);
+        // A node that waits for objects tells whom it asks for them, so that rings show.
+        let gives_less = |parent: &&Upstream| asked.is_some_and(|asked| parent.mode < asked.mode);
+        let above = parent.filter(|parent| !gives_less(parent)).or(asked).map_or(&[][..], Upstream::path);
         let known = above.len() < TRACE_HOPS_MAX;
         let path = if known { above.iter().copied().chain([self.config.id]).collect() } else { Arc::default() };
         let own = parent.filter(|_| !published).and_then(|parent| self.links.get(&parent.link));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use levada_overlay::Time;
+use levada_overlay::{Mode, Time};
 
 use super::{NodeIndex, PerNode, StreamIndex};
 
@@ -14,6 +14,7 @@ const CONSEQUENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Fed {
     parent: NodeIndex,
+    mode: Mode,
     /// The latest failure above this node, and until when it excuses a switch.
     failure: Option<(usize, Time)>,
 }
@@ -51,19 +52,29 @@ pub(crate) struct Consequences {
 
 impl Switches {
     /// A node committed to a parent.
-    pub(crate) fn committed(&mut self, node: NodeIndex, stream: StreamIndex, parent: NodeIndex, now: Time) {
+    pub(crate) fn committed(&mut self, node: NodeIndex, stream: StreamIndex, parent: NodeIndex, mode: Mode, now: Time) {
         let place = self.fed.place(node, stream);
         let Some(fed) = place else {
-            *place = Some(Fed { parent, failure: None });
+            *place = Some(Fed { parent, mode, failure: None });
             return;
         };
         // A new link to the same parent is no switch.
-        if std::mem::replace(&mut fed.parent, parent) == parent {
+        let same = std::mem::replace(&mut fed.parent, parent) == parent;
+        let before = std::mem::replace(&mut fed.mode, mode);
+        // Where no objects come, or came, nobody is interrupted.
+        if same || mode == Mode::Shadow || before == Mode::Shadow {
             return;
         }
         match fed.failure {
             Some((failure, until)) if now <= until => self.failures[failure].switches += 1,
             _ => self.optimising += 1,
+        }
+    }
+
+    /// A node asked its parent for more, or less, than before.
+    pub(crate) fn asked_again(&mut self, node: NodeIndex, stream: StreamIndex, mode: Mode) {
+        if let Some(fed) = self.fed.get_mut(node, stream) {
+            fed.mode = mode;
         }
     }
 
@@ -93,7 +104,7 @@ impl Switches {
         let mut failure = Failure::default();
         let mut affected = Vec::new();
         for (node, stream, fed) in self.fed.iter() {
-            failure.subtrees += u64::from(torn(fed.parent, node));
+            failure.subtrees += u64::from(fed.mode == Mode::Full && torn(fed.parent, node));
             let mut below = node;
             let mut steps = 0;
             while let Some(parent) = self.parent(below, stream)

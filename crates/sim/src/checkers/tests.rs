@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use levada_overlay::node::view::{Size, Sizes};
-use levada_overlay::{FeedId, LinkId, Message, Position, Time};
+use levada_overlay::{FeedId, LinkId, Message, Mode, Position, Time};
 
 use super::*;
 use crate::held::position;
@@ -96,6 +96,7 @@ fn empty() -> Sizes {
         traces: none,
         records: none,
         vertices: none,
+        distances: none,
     }
 }
 
@@ -120,16 +121,23 @@ fn overflow_is_seen() {
 #[test]
 fn switches_are_laid_at_the_door_of_failures() {
     let mut switches = Switches::default();
-    [(1, 0), (2, 1), (3, 2)].iter().for_each(|&(node, parent)| switches.committed(node, 0, parent, at(0)));
+    [(1, 0), (2, 1), (3, 2)].iter().for_each(|&(node, parent)| switches.committed(node, 0, parent, Mode::Full, at(0)));
     let affected = switches.failed(at(10), |parent, _| parent == 1);
     assert_eq!(affected, [(2, 0), (3, 0)]);
-    switches.committed(2, 0, 0, at(20));
-    switches.committed(3, 0, 0, at(30));
-    switches.committed(1, 0, 0, at(40));
+    switches.committed(2, 0, 0, Mode::Full, at(20));
+    switches.committed(3, 0, 0, Mode::Full, at(30));
+    switches.committed(1, 0, 0, Mode::Full, at(40));
     let found = switches.consequences();
     assert_eq!((found.failures, found.subtrees, found.affected, found.switches), (1, 1, 2, 2));
-    switches.committed(3, 0, 2, at(60_000_000));
+    switches.committed(3, 0, 2, Mode::Full, at(60_000_000));
     assert_eq!(switches.optimising, 1, "long after the failure");
+    switches.committed(3, 0, 1, Mode::Shadow, at(61_000_000));
+    assert_eq!((switches.optimising, switches.parent(3, 0)), (1, Some(1)), "no objects are moved");
+    switches.committed(3, 0, 2, Mode::Full, at(62_000_000));
+    assert_eq!(switches.optimising, 1, "the first objects interrupt nobody");
+    switches.asked_again(3, 0, Mode::Full);
+    switches.committed(3, 0, 1, Mode::Full, at(63_000_000));
+    assert_eq!(switches.optimising, 2);
 }
 
 /// A steady stream with a hole of 700 ms, after which everything comes at once.
@@ -172,6 +180,7 @@ fn records_are_counted_and_media_are_not() {
     traffic.sent(1, &Message::Digest(vec![0; 64]), 600);
     traffic.sent(1, &Message::Goodbye, 48);
     assert_eq!(traffic.per_second(2, Duration::from_secs(10)), (30.0, 60.0));
+    assert_eq!(traffic.kinds_per_second(2, Duration::from_secs(10)), [("digests", 30.0)].into());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the mesh says about itself: bytes of records, per node and second.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use levada_overlay::Message;
@@ -31,6 +32,7 @@ pub(crate) fn length(message: &Message) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     sent: Vec<u64>,
+    of_kind: BTreeMap<&'static str, u64>,
     /// Control messages of any kind.
     pub(crate) messages: u64,
 }
@@ -38,21 +40,20 @@ pub(crate) struct Traffic {
 impl Traffic {
     pub(crate) fn sent(&mut self, from: NodeIndex, message: &Message, length: u64) {
         self.messages += 1;
-        let of_records = matches!(
-            message,
-            Message::Records(_)
-                | Message::Listing { .. }
-                | Message::Digest(_)
-                | Message::Have(_)
-                | Message::Want(_)
-                | Message::Prune
-        );
-        if of_records {
-            if self.sent.len() <= from as usize {
-                self.sent.resize(from as usize + 1, 0);
-            }
-            self.sent[from as usize] += length;
+        let kind = match message {
+            Message::Records(records) if records.len() > 1 => "synced",
+            Message::Records(_) => "records",
+            Message::Listing { .. } => "listings",
+            Message::Digest(_) => "digests",
+            Message::Have(_) => "announced",
+            Message::Want(_) | Message::Prune => "tree",
+            _ => return,
+        };
+        *self.of_kind.entry(kind).or_default() += length;
+        if self.sent.len() <= from as usize {
+            self.sent.resize(from as usize + 1, 0);
         }
+        self.sent[from as usize] += length;
     }
 
     /// The warm-up is over: count from here.
@@ -65,5 +66,11 @@ impl Traffic {
         let seconds = over.as_secs_f64().max(1e-6);
         let mean = self.sent.iter().sum::<u64>() as f64 / nodes.max(1) as f64 / seconds;
         (mean, self.sent.iter().max().copied().unwrap_or(0) as f64 / seconds)
+    }
+
+    /// The mean, by what was sent.
+    pub(crate) fn kinds_per_second(&self, nodes: usize, over: Duration) -> BTreeMap<&'static str, f64> {
+        let node_seconds = nodes.max(1) as f64 * over.as_secs_f64().max(1e-6);
+        self.of_kind.iter().map(|(kind, bytes)| (*kind, *bytes as f64 / node_seconds)).collect()
     }
 }

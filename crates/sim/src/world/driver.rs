@@ -1,7 +1,7 @@
 //! The driver's part of the bargain with each brain: inputs in, outputs carried out, objects to and from the water.
 
 use levada_overlay::message::Gap;
-use levada_overlay::{Event, FeedId, Input, LinkId, Message, Node, Output, Resume, StreamName};
+use levada_overlay::{Event, FeedId, Inflow, Input, LinkId, Message, Node, Output, Resume, StreamName};
 
 use super::network::Class;
 use super::{End, Happening, NodeIndex, Sent, StreamIndex, World, made_at, named};
@@ -64,6 +64,10 @@ impl World {
                 let index = self.intern(&stream);
                 let shown = self.nodes[node as usize].clock.shows(self.now);
                 let keep = self.settings.keep;
+                let watched = |inflow: &&Inflow| route.watch.as_ref().is_some_and(|watch| watch.feed == inflow.feed);
+                if let Some(watched) = route.inflows.iter().find(watched) {
+                    self.switches.asked_again(node, index, watched.mode);
+                }
                 let water = self.local(node, index).water.get_or_insert_with(|| Water::new(keep));
                 let lacks = water.set_route(route, shown);
                 for resume in lacks {
@@ -78,13 +82,13 @@ impl World {
                 self.local(node, index).water = None;
                 self.switches.forget(node, Some(index));
             }
-            Output::Event(Event::Committed { stream, parent, before, cause, position }) => {
+            Output::Event(Event::Committed { stream, parent, before, cause, position, mode }) => {
                 self.write_down(&format_args!(
-                    "n{node} takes {stream} from {parent}, {before:?} before, at {position}: {cause}"
+                    "n{node} takes {stream} from {parent} ({mode:?}), {before:?} before, at {position}: {cause}"
                 ));
                 let index = self.intern(&stream);
                 if let Some(parent) = named(&parent) {
-                    self.switches.committed(node, index, parent, self.now);
+                    self.switches.committed(node, index, parent, mode, self.now);
                 }
             }
             Output::Event(event @ (Event::Suspected { .. } | Event::Cleared { .. } | Event::Adopting { .. })) => {

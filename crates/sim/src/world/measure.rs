@@ -213,6 +213,7 @@ impl World {
             long_haul_saving_hops: self.costs.long_haul_saving_hops(),
             record_bytes_per_s: record_mean,
             record_bytes_per_s_busiest: record_max,
+            record_bytes_per_s_by_kind: self.traffic.kinds_per_second(self.nodes.len(), over),
             control_messages: self.traffic.messages,
             children_most: self.bounds.children_max,
             outputs_most: self.bounds.outputs_max,

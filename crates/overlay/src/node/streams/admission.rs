@@ -146,8 +146,9 @@ impl Node {
         let named = alternates.iter().map(|id| self.name_of(*id)).collect();
         self.event(Event::Refused { stream: name.clone(), by: by_name, reason, alternates: named });
         if let Some(stream) = self.streams.get_mut(&name) {
-            stream.refused.insert(link, Refused { at: now, reason, alternates });
+            stream.refused.insert(link, Refused { at: now, reason, alternates: alternates.clone() });
         }
+        self.adopt_named(&name, alternates, now);
         self.reconsider(&name, now);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Node, RETRY};
+use super::{Node, RETRY, Stream};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, Neighbour};
 use crate::time::Time;
@@ -31,11 +31,26 @@ impl Node {
             return;
         }
         stream.adopted_at = Some(now);
-        let gone = stream.lost.as_ref().map(|lost| lost.peer);
-        let suspected = stream.main.as_ref().and_then(|main| self.links.get(&main.link)).map(|link| link.peer);
         let above = stream.ancestors.iter().rev().copied();
         let mut wanted: Vec<NodeId> = named.into_iter().chain(above).collect();
         wanted.extend(self.table.origins_of(name).map(|(author, _)| author));
+        self.dial_for(name, wanted, now);
+    }
+
+    /// Dials those whom a busy parent has just named, while the other neighbours are asked: these may all be as busy, and
+    /// their turn comes again before all have answered.
+    pub(super) fn adopt_named(&mut self, name: &StreamName, named: Vec<NodeId>, now: Time) {
+        if self.streams.get(name).is_some_and(Stream::is_hungry) {
+            self.dial_for(name, named, now);
+        }
+    }
+
+    /// Dials the first of these that may help and are no neighbours yet. The parent that was lost comes last: it may be
+    /// back.
+    fn dial_for(&mut self, name: &StreamName, mut wanted: Vec<NodeId>, now: Time) {
+        let Some(stream) = self.streams.get(name) else { return };
+        let gone = stream.lost.as_ref().map(|lost| lost.peer);
+        wanted.sort_by_key(|id| Some(*id) == gone);
         let mut dialled = 0;
         let mut seen = Vec::new();
         for id in wanted {
@@ -44,7 +59,7 @@ impl Node {
             }
             seen.push(id);
             let linked = self.links.values().any(|link| link.peer == id);
-            if id == self.config.id || linked || Some(id) == gone || Some(id) == suspected {
+            if id == self.config.id || linked {
                 continue;
             }
             let Some(facts) = self.table.node(id).filter(|facts| !facts.addresses.is_empty()) else { continue };

@@ -8,21 +8,25 @@ use crate::graph::{Distances, Micros};
 use crate::id::{NodeId, StreamName};
 use crate::io::LinkId;
 use crate::message::Supply;
+use crate::node::records::Ranked;
 use crate::time::Time;
 
-/// Parents within this factor of the least metric are equal. Tuned: 1.25 (DESIGN 3) saves less long haul.
-const EQUAL_RATIO: f64 = 1.4;
+/// Parents within this factor of the least metric are equal (DESIGN 3). Tuned: 1.4 saves little more, and some meshes get
+/// paths that are a fifth longer.
+const EQUAL_RATIO: f64 = 1.25;
 /// ... but never more than this many microseconds above it. Tuned: what a viewer does not notice.
 const EQUAL_MAX_US: Micros = 40_000;
 /// Percent of a parent's own way that counts beside the link from it. At 100 the tree is that of shortest paths, at 0 Prim's,
 /// that of the shortest links; between them both are near (Alpert, Hu, Huang, Kahng and Karger, "Prim-Dijkstra tradeoffs
 /// for improved performance-driven routing tree design", 1995). Tuned on measured cities (docs/decisions.md).
-const WAY_PERCENT: Micros = 50;
+pub(in crate::node) const WAY_PERCENT: Micros = 60;
 /// Percent of its price that a parent counts if it carries the stream already, as nothing is carried further for it. Tuned:
 /// decides between parents that cost about the same.
 const CARRIES_PERCENT: Micros = 90;
 /// Patiences that a candidate gets to answer.
 const ANSWER_PATIENCES: u32 = 2;
+/// ... and round trips, over a satellite.
+const ANSWER_RTTS: u32 = 2;
 /// Patiences for which one that takes over from a parent that lives must have flowed before that one is left. Tuned: its own
 /// join further up is over by then.
 const PART_PATIENCES: u32 = 4;
@@ -42,6 +46,8 @@ pub(super) struct Choice {
     /// Microseconds of the last link.
     pub(super) cost: Micros,
     pub(super) carries: bool,
+    /// It is above this node in the tree that grows by the price.
+    pub(super) above: bool,
 }
 
 impl Choice {
@@ -75,18 +81,25 @@ pub(super) enum Lack {
 
 impl Node {
     /// Every neighbour with what it would cost, and what it lacks. A neighbour qualifies if it is strictly nearer to an
-    /// origin than this node is (the loop-free condition of RFC 5286, section 1.1).
+    /// origin than this node is (the loop-free condition of RFC 5286, section 1.1). As long as this node never carried it,
+    /// nobody can have the stream from here, so whoever carries it qualifies, often one next door, and who is above this
+    /// node in the tree that is cheapest for all.
     pub(super) fn candidates(&mut self, name: &StreamName, now: Time) -> Vec<(LinkId, Result<Choice, Lack>)> {
         let distances = self.distances(name, &[]);
         let here = self.nearest(&distances);
+        let newcomer = self.streams.get(name).is_some_and(Stream::is_newcomer);
+        let tree_parent = if newcomer { self.tree_parent(name) } else { None };
         let Some(stream) = self.streams.get(name) else { return Vec::new() };
+        let above = tree_parent.filter(|tree| tree.metric <= here.map_or(0, equal_to)).map(|tree| tree.parent);
         let judged = self.links.keys().map(|&link| {
             let choice = self.weigh(stream, name, link, &distances, now);
-            let nearer = |choice: Choice| {
+            let qualifies = |choice: Choice| {
+                let above = above.is_some_and(|above| self.links.get(&link).is_some_and(|link| link.peer == above));
                 let is_nearer = here.is_some_and(|here| choice.metric - choice.cost < here);
-                if is_nearer { Ok(choice) } else { Err(Lack::Farther) }
+                let choice = Choice { above, ..choice };
+                if is_nearer || above || choice.carries && newcomer { Ok(choice) } else { Err(Lack::Farther) }
             };
-            (link, choice.and_then(nearer))
+            (link, choice.and_then(qualifies))
         });
         judged.collect()
     }
@@ -143,7 +156,7 @@ impl Node {
         }
         let cost = Micros::from(self.cost_from(link));
         let carries = peer.hops == 0 || link.carries.contains(name);
-        Ok(Choice { link: id, metric: peer.metric + cost, cost, carries })
+        Ok(Choice { link: id, metric: peer.metric + cost, cost, carries, above: false })
     }
 
     /// This node's own distance, in microseconds.
@@ -231,6 +244,13 @@ impl Node {
         }
         let wanted = stream.wanted().unwrap_or_default();
         if stream.backfill.is_some() || main.mode != wanted {
+            // Who told this node how far the stream is need not be the one to feed it.
+            let first =
+                if stream.is_newcomer() { self.ranking(name, now).first().map(|choice| choice.link) } else { None };
+            if let Some(link) = first.filter(|link| *link != main.link) {
+                return self.join(name, link, Cause::First, now);
+            }
+            let Some(stream) = self.streams.get(name) else { return };
             // One that refused to give more is not pressed; somebody else may.
             if !stream.avoid.contains_key(&main.link) {
                 return self.join(name, main.link, Cause::Again, now);
@@ -282,7 +302,10 @@ impl Node {
         let Some(candidate) = stream.candidate.clone() else { return false };
         let same = stream.main.as_ref().is_some_and(|main| main.link == candidate.link);
         let link = self.links.get(&candidate.link);
-        let silent = link.map_or(Duration::ZERO, |link| link.estimator.patience() * ANSWER_PATIENCES);
+        let answer = |link: &super::super::Link| {
+            (link.estimator.patience() * ANSWER_PATIENCES).max(link.estimator.rtt().unwrap_or_default() * ANSWER_RTTS)
+        };
+        let silent = link.map_or(Duration::ZERO, answer);
         let patience = if candidate.report.is_some() || same { JOIN_PATIENCE } else { silent.min(JOIN_PATIENCE) };
         let until = candidate.since + patience;
         // Whoever takes over for a dead parent must have a supply of his own; one that is repairing may wait for this node.
@@ -332,7 +355,7 @@ impl Node {
     /// A parent that has been enough better than the present one for long enough (DESIGN 3, hysteresis), or leads to an
     /// origin of higher priority, and which of both.
     fn better(&mut self, name: &StreamName, main: &Upstream, now: Time) -> Option<(LinkId, Cause)> {
-        let (priority, distances) = self.ranked_distances(name, &[]);
+        let Ranked { priority, distances, .. } = self.ranked(name, &[]);
         let origin = main.path().first().copied();
         let of_main = self.table.origins_of(name).find(|(author, _)| Some(*author) == origin);
         let outranked = of_main.is_some_and(|(_, facts)| facts.priority < priority);
@@ -352,7 +375,8 @@ impl Node {
         // What was accepted for the sake of a cheaper tree is no reason to move; what has changed since then is.
         let accepted = (best as f64 * stream.accepted.max(1.0)) as Micros;
         let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
-        let gains = current.saturating_sub(accepted) >= least;
+        // Where only fronts are wanted, a way that was good enough still is.
+        let gains = stream.wanted() == Some(Mode::Full) && current.saturating_sub(accepted) >= least;
         let fits = |choice: &&Choice| outranked || gains && choice.metric + least <= current;
         let mut others = ranking.iter().filter(|choice| choice.link != main.link);
         let Some(preferred) = others.find(fits).copied() else {
@@ -388,12 +412,20 @@ impl Node {
 /// paths, whose long links run side by side.
 fn sorted(mut choices: Vec<Choice>) -> Vec<Choice> {
     let best = choices.iter().map(|choice| choice.metric).min().unwrap_or(0);
-    let equal = best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US);
+    let equal = equal_to(best);
+    // Who is above in the tree will have the stream by the cheapest way; others that are idle would fetch it by another one.
+    let in_tree = choices.iter().any(|choice| choice.above);
     choices.sort_by_key(|choice| {
-        let price = (choice.metric <= equal).then(|| choice.price());
+        let aside = in_tree && !choice.above && !choice.carries;
+        let price = (choice.metric <= equal).then(|| (aside, choice.price()));
         (price.is_none(), price, choice.metric, choice.link)
     });
     choices
+}
+
+/// Up to which metric a way is as good as that of metric `best`.
+fn equal_to(best: Micros) -> Micros {
+    best + ((best as f64 * (EQUAL_RATIO - 1.0)) as Micros).min(EQUAL_MAX_US)
 }
 
 #[cfg(test)]
@@ -402,7 +434,7 @@ mod tests {
 
     fn choice(link: u64, way_ms: u64, link_ms: u64, carries: bool) -> Choice {
         let cost = link_ms * 1_000;
-        Choice { link: LinkId(link), metric: way_ms * 1_000 + cost, cost, carries }
+        Choice { link: LinkId(link), metric: way_ms * 1_000 + cost, cost, carries, above: false }
     }
 
     fn preferred(choices: &[Choice]) -> Vec<u64> {
@@ -421,6 +453,15 @@ mod tests {
         assert_eq!(preferred(&[next_door, direct]), [1, 2]);
         let (direct, next_door) = (choice(1, 0, 200, true), choice(2, 240, 2, true));
         assert_eq!(preferred(&[next_door, direct]), [1, 2], "40 ms are too much even where they are few percent");
+    }
+
+    #[test]
+    fn who_is_above_in_the_tree_is_preferred_to_others_that_are_idle() {
+        let (idle, carries, far) = (choice(1, 20, 8, false), choice(2, 20, 12, true), choice(4, 60, 1, true));
+        let above = |link_ms| Choice { above: true, ..choice(3, 22, link_ms, false) };
+        assert_eq!(preferred(&[idle, carries, far]), [1, 2, 4]);
+        assert_eq!(preferred(&[idle, carries, far, above(8)]), [3, 2, 1, 4]);
+        assert_eq!(preferred(&[idle, carries, far, above(11)]), [2, 3, 1, 4]);
     }
 
     #[test]

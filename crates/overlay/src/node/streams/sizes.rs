@@ -5,6 +5,7 @@ use super::admission::STREAMS_MAX;
 use super::adopt::ADOPTED_MAX;
 use super::{Node, Stream};
 use crate::graph::VERTICES_MAX;
+use crate::node::records::DISTANCES_MAX;
 use crate::node::trace::OPEN_MAX;
 use crate::table::AUTHORS_MAX;
 
@@ -41,11 +42,13 @@ pub struct Sizes {
     pub records: Size,
     /// Nodes of the graph.
     pub vertices: Size,
+    /// Sets of distances kept.
+    pub distances: Size,
 }
 
 impl Sizes {
     /// All tables, by name.
-    pub fn tables(&self) -> [(&'static str, Size); 8] {
+    pub fn tables(&self) -> [(&'static str, Size); 9] {
         [
             ("streams", self.streams),
             ("feeds", self.feeds),
@@ -55,6 +58,7 @@ impl Sizes {
             ("traces", self.traces),
             ("records", self.records),
             ("vertices", self.vertices),
+            ("distances", self.distances),
         ]
     }
 
@@ -84,6 +88,7 @@ impl Node {
             traces: size(self.traces.len(), OPEN_MAX),
             records: size(self.table.len(), KINDS * AUTHORS_MAX),
             vertices: size(self.graph.len(), VERTICES_MAX),
+            distances: size(self.distances.len(), DISTANCES_MAX),
         }
     }
 }

@@ -1,39 +1,10 @@
 use super::*;
-use crate::credential::Credential;
+use crate::common::brain;
 use crate::id::NodeId;
-use crate::node::{CHILDREN_MAX_DEFAULT, Config, Keys};
-
-/// Signs nothing and believes nobody.
-struct NoKeys;
-
-impl Keys for NoKeys {
-    fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        [0; 64]
-    }
-
-    fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
-        false
-    }
-
-    fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
-        false
-    }
-}
 
 /// A node that asked its parents over two links: for itself, and for a child.
 fn asking() -> Node {
-    let config = Config {
-        id: NodeId([1; 32]),
-        credential: Credential { name: "porto".to_owned(), not_after_unix_s: 0, signature: [0; 64] },
-        epoch: 1,
-        seed: 1,
-        addresses: Vec::new(),
-        http: None,
-        transit: true,
-        children_max: CHILDREN_MAX_DEFAULT,
-        egress_max_bps: None,
-    };
-    let mut node = Node::new(config, Box::new(NoKeys), Time::ZERO);
+    let mut node = brain(NodeId([1; 32]), 1);
     for (id, asker, parent, seconds) in [(0, Asker::Local(7), 1, 2), (1, Asker::Child(LinkId(3), 9), 2, 4)] {
         let Ok(stream) = StreamName::new("cam") else { panic!("a name is refused") };
         let deadline = Time::ZERO + Duration::from_secs(seconds);
@@ -59,9 +30,9 @@ fn a_question_without_an_answer_is_answered_with_what_is_known() {
     node.handle_timeout(Time::ZERO + Duration::from_secs(1));
     assert_eq!(answers(&mut node), []);
     node.handle_timeout(Time::ZERO + Duration::from_secs(2));
-    assert_eq!(answers(&mut node), [(Asker::Local(7), vec!["porto".to_owned()])]);
+    assert_eq!(answers(&mut node), [(Asker::Local(7), vec!["own".to_owned()])]);
     node.handle_timeout(Time::ZERO + Duration::from_secs(9));
-    assert_eq!(answers(&mut node), [(Asker::Child(LinkId(3), 9), vec!["porto".to_owned()])]);
+    assert_eq!(answers(&mut node), [(Asker::Child(LinkId(3), 9), vec!["own".to_owned()])]);
     assert!(node.traces.open.is_empty());
 }
 
@@ -71,7 +42,7 @@ fn who_asked_over_a_lost_link_is_forgotten_and_who_was_to_answer_is_not_waited_f
     node.traces_lose_link(LinkId(3));
     assert_eq!((answers(&mut node).len(), node.traces.open.len()), (0, 1));
     node.traces_lose_link(LinkId(1));
-    assert_eq!(answers(&mut node), [(Asker::Local(7), vec!["porto".to_owned()])]);
+    assert_eq!(answers(&mut node), [(Asker::Local(7), vec!["own".to_owned()])]);
 }
 
 #[test]
