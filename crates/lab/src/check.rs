@@ -34,6 +34,8 @@ pub(crate) enum What {
     IdleNode(String),
     /// See above.
     IdleLink(String, String),
+    /// `sealed n1-n2`: whoever listens in on the link cannot read what is published.
+    Sealed(String, String),
     /// `traffic n1-n2 < 40kbit/s`: what is sent over a link, both directions together; bits a second.
     Traffic { a: String, b: String, relation: Relation, value: f64 },
     /// `copies out n1 = 2`: how many times each object leaves; `copies in n1 = 1`: how many times it comes.
@@ -66,6 +68,8 @@ pub(crate) enum Measure {
     Doubled,
     /// Longest time without a new picture, less the frame interval, ms.
     Gap,
+    /// How long after it had come at the source a picture came, in 99 of a hundred cases at most; ms.
+    Latency,
     /// Time from what was done until pictures came in time for good, ms; 0 where they always did.
     Recovery,
     /// Times that a node got another parent.
@@ -107,7 +111,8 @@ impl Check {
 
     /// Takes this many times longer for as good as it was.
     pub(crate) fn relax(&mut self, slack: f64) {
-        if let What::Bound { measure: Measure::Gap | Measure::Recovery, value, .. } = &mut self.what
+        if let What::Bound { measure, value, .. } = &mut self.what
+            && measure.is_time()
             && slack != 1.0
         {
             *value *= slack;
@@ -121,6 +126,19 @@ impl Check {
             What::Path { stream, node, .. } => Some((node, stream)),
             _ => None,
         }
+    }
+
+    /// The link that is listened in on for it.
+    pub(crate) fn overhears(&self) -> Option<(&str, &str)> {
+        match &self.what {
+            What::Sealed(a, b) => Some((a, b)),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody has to watch at the sources for it.
+    pub(crate) fn compares_with_sources(&self) -> bool {
+        matches!(self.what, What::Bound { measure: Measure::Latency, .. })
     }
 
     /// Nodes that it names.
@@ -139,7 +157,7 @@ impl Check {
             }
             What::Origins { node, names, .. } => names.iter().chain([node]).map(String::as_str).collect(),
             What::Traffic { a, b, .. } => vec![a, b],
-            What::IdleLink(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
+            What::IdleLink(a, b) | What::Sealed(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
         }
     }
 
@@ -175,12 +193,14 @@ impl Relation {
 }
 
 impl Measure {
+    /// Whether it is in milliseconds.
+    fn is_time(self) -> bool {
+        matches!(self, Self::Gap | Self::Recovery | Self::Latency)
+    }
+
     /// With its unit.
     pub(crate) fn show(self, value: f64) -> String {
-        match self {
-            Self::Gap | Self::Recovery => format!("{value:.0} ms"),
-            _ => format!("{value:.0}"),
-        }
+        if self.is_time() { format!("{value:.0} ms") } else { format!("{value:.0}") }
     }
 }
 
@@ -217,6 +237,7 @@ impl FromStr for Check {
             }
             "idle" if rest.contains('-') => link().map(|(a, b)| What::IdleLink(a, b))?,
             "idle" => What::IdleNode(node(rest)?),
+            "sealed" => link().map(|(a, b)| What::Sealed(a, b))?,
             "traffic" => {
                 let form = "traffic n1-n2 < 40kbit/s";
                 let (link, relation, value) = compared(rest).ok_or_else(|| wrong(form))?;
@@ -257,8 +278,8 @@ impl FromStr for Check {
 
 fn unknown(verb: &str) -> String {
     format!(
-        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, traffic, copies, linked, \
-         unlinked, reaches, misses, streams, origins, lost, doubled, gap, recovery, switches, missed"
+        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, sealed, traffic, copies, \
+         linked, unlinked, reaches, misses, streams, origins, lost, doubled, gap, latency, recovery, switches, missed"
     )
 }
 
@@ -268,6 +289,7 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
         "lost" => Measure::Lost,
         "doubled" => Measure::Doubled,
         "gap" => Measure::Gap,
+        "latency" => Measure::Latency,
         "recovery" => Measure::Recovery,
         "switches" => Measure::Switches,
         "missed" => Measure::Missed,
@@ -276,7 +298,7 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
     let (subject, relation, value) =
         compared(rest).ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
     let value = match measure {
-        Measure::Gap | Measure::Recovery => units::duration(value.trim()).map(ms),
+        _ if measure.is_time() => units::duration(value.trim()).map(ms),
         _ => value.trim().parse().map_err(|_| format!("{value:?} is no number")),
     };
     Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
@@ -350,6 +372,8 @@ mod tests {
         assert_eq!(check("gap n4 cam < 450ms"), what);
         assert!(matches!(check("path cam n4 != * n3 *"), What::Path { equal: false, .. }));
         assert!(matches!(check("idle n1-n2"), What::IdleLink(..)));
+        assert!(matches!(check("latency n4 <= 1s"), What::Bound { measure: Measure::Latency, value: 1e3, .. }));
+        assert!(matches!(check("sealed n1-n2"), What::Sealed(..)));
         assert!(matches!(check("copies out n1 = 2"), What::Copies { out: true, .. }));
         for wrong in ["", "ready now", "path cam = n1", "gap < 450", "lost", "copies on n1 = 2", "flows a b c", "idle"]
         {

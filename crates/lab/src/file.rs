@@ -20,6 +20,8 @@ const FILE_LEN_MAX: u64 = 1024 * 1024;
 const NODES_MAX: usize = 100;
 /// Most players of one stream at one node: each is a thread.
 const PLAYERS_MAX: usize = 100;
+/// Most times that a script is played.
+const REPEAT_MAX: usize = 1_000;
 /// Time for what a step expects to come true, unless it says otherwise. Tuned: a busy machine with 2 cores.
 const WITHIN: Duration = Duration::from_secs(20);
 /// The source that is built in.
@@ -90,6 +92,8 @@ pub struct Lab {
     pub viewers: Vec<(String, StreamName)>,
     /// The script.
     pub steps: Vec<Step>,
+    /// How often it is played, one time after the other.
+    pub repeat: usize,
     /// What must hold over the whole run.
     pub always: Vec<Check>,
 }
@@ -180,6 +184,8 @@ struct File {
     streams: Vec<Stream>,
     #[serde(default, rename = "step")]
     steps: Vec<Step>,
+    #[serde(default = "once")]
+    repeat: usize,
 }
 
 impl Lab {
@@ -216,6 +222,16 @@ impl Lab {
         Self::check(file).map_err(Wrong::Content)
     }
 
+    /// All that is played, in this order.
+    pub fn script(&self) -> Vec<Step> {
+        std::iter::repeat_n(&self.steps, self.repeat).flatten().cloned().collect()
+    }
+
+    /// All that is expected at any time.
+    pub(crate) fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.steps.iter().flat_map(|step| step.when.iter().chain(&step.expect)).chain(&self.always)
+    }
+
     /// Whether two nodes are linked.
     pub fn linked(&self, a: &str, b: &str) -> bool {
         self.links.iter().any(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a))
@@ -241,6 +257,7 @@ impl Lab {
             streams: file.streams,
             viewers: Vec::new(),
             steps: file.steps,
+            repeat: file.repeat,
             always: file.always,
         };
         for (lines, late) in [(&file.links, false), (&file.late_links, true)] {
@@ -253,6 +270,9 @@ impl Lab {
         }
         if lab.nodes.is_empty() || lab.nodes.len() > NODES_MAX {
             return Err(format!("it has {} nodes; a lab has 1 to {NODES_MAX}", lab.nodes.len()));
+        }
+        if !(1..=REPEAT_MAX).contains(&lab.repeat) {
+            return Err(format!("repeat = {}; a script is played 1 to {REPEAT_MAX} times", lab.repeat));
         }
         for name in lab.leaves.iter().chain(&lab.pops).chain(&lab.late) {
             lab.known(name)?;
@@ -279,6 +299,11 @@ impl Lab {
             step.when.iter().chain(&step.expect).try_for_each(|check| lab.check_names(check))?;
         }
         lab.always.iter().try_for_each(|check| lab.check_names(check))?;
+        for check in lab.checks() {
+            if let Some((a, b)) = check.overhears().filter(|(a, b)| !lab.linked(a, b)) {
+                return Err(format!("{check}: there is no link {a}-{b}"));
+            }
+        }
         if let Some(check) = lab.always.iter().find(|check| !check.is_bound()) {
             return Err(format!("{check} may hold at one time and not at another; expect it in a [[step]]"));
         }
@@ -377,6 +402,10 @@ fn viewers_of(line: &str) -> Result<Vec<(String, StreamName)>, String> {
 
 fn usual_source() -> String {
     TESTCARD.to_owned()
+}
+
+fn once() -> usize {
+    1
 }
 
 fn usual_within() -> Duration {
@@ -532,5 +561,7 @@ mod tests {
         assert!(wrong("lost = 0", "idle n1").contains("idle n1"));
         assert!(wrong("\"s1-n1\"", "\"s-1-n1\"").contains("hyphen"));
         assert!(wrong("\"s1-n1\"", "\"n2-n1\"").contains("twice"));
+        assert!(wrong("late =", "repeat = 0\n        late =").contains("1 to 1000"));
+        assert!(wrong("idle n1-{n2,n3}", "sealed s1-n2").contains("no link s1-n2"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use levada_overlay::StreamName;
+
 use crate::check::{Check, Measure, Relation, What, Who, fits};
 use crate::mesh::Mesh;
 use crate::state::Snapshot;
@@ -13,6 +15,8 @@ const WINDOW: Duration = Duration::from_millis(1_500);
 const FLOWING: Duration = Duration::from_secs(1);
 /// A pause that is no longer than this is in time, ms: five frames.
 const IN_TIME_MS: f64 = 200.0;
+/// So many packets must have been overheard before silence about their content means anything.
+const OVERHEARD_MIN: usize = 200;
 /// How far a ratio of counters may be off: they are read one after the other while media flow (E1 asked for 7 %).
 const RATIO_SLACK: f64 = 0.07;
 
@@ -61,6 +65,7 @@ impl Observed<'_> {
                 feeds.extend(newest.feeds(b, a));
                 told(feeds.is_empty(), format!("{} over it", listed(&feeds, "nothing")))
             }
+            What::Sealed(a, b) => self.sealed(a, b),
             What::Traffic { a, b, relation, value } => self.traffic(a, b, *relation, *value, newest),
             What::Copies { node, out, times } => self.copies(node, *out, *times, newest),
             What::Linked(a, b, wanted) => {
@@ -147,6 +152,16 @@ impl Observed<'_> {
         told(moved == 0, format!("{moved} objects in {seconds:.1} s"))
     }
 
+    fn sealed(&self, a: &str, b: &str) -> Result<String, String> {
+        let sources = self.mesh.sources();
+        let taps: Vec<_> =
+            [(a, b), (b, a)].into_iter().filter_map(|(from, to)| self.mesh.overheard(from, to)).collect();
+        let heard: usize = taps.iter().map(crate::net::Tap::count).sum();
+        let readable: usize = taps.iter().flat_map(|tap| sources.iter().map(|source| tap.readable(source))).sum();
+        let seen = format!("{readable} of {heard} packets carry the video as it is");
+        told(heard >= OVERHEARD_MIN && readable == 0, seen)
+    }
+
     fn traffic(&self, a: &str, b: &str, relation: Relation, value: f64, newest: &Snapshot) -> Result<String, String> {
         let sent = |snapshot: &Snapshot, from: &str, to: &str| {
             snapshot.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0)
@@ -179,13 +194,17 @@ impl Observed<'_> {
         let mut measured: Vec<(String, f64)> = match measure {
             Measure::Switches | Measure::Missed => self.counted(measure, who),
             _ => {
-                let of = |viewer: &Viewer| match measure {
+                let of = |stream: &StreamName, viewer: &Viewer| match measure {
                     Measure::Lost => viewer.faults(since, now).lost as f64,
                     Measure::Doubled => viewer.faults(since, now).doubled as f64,
                     Measure::Recovery => viewer.recovery_ms(since, now),
+                    Measure::Latency => {
+                        self.mesh.latency(stream, viewer, since, now).map_or(f64::NAN, |found| found.p99)
+                    }
                     _ => viewer.gap_ms(since, now),
                 };
-                self.viewers(who).map(|((node, stream), viewer)| (format!("{node} {stream}"), of(viewer))).collect()
+                let viewers = self.viewers(who);
+                viewers.map(|((node, stream), viewer)| (format!("{node} {stream}"), of(stream, viewer))).collect()
             }
         };
         // The broken ones first, then the largest.

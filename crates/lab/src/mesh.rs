@@ -13,12 +13,13 @@ use levada_node::trust::{Authority, TrustError};
 use levada_overlay::{Neighbour, StreamName};
 use levada_sim::{Action, Impairment};
 
-use crate::file::{Lab, Name, TESTCARD};
+use crate::check::Check;
+use crate::file::{Lab, Name, Stream, TESTCARD};
 use crate::http;
-use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network};
+use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network, Tap};
 use crate::nodes::{Process, command};
 use crate::state::{Map, NodeState, Snapshot, Switch, Why};
-use crate::viewers::{Viewer, ViewerId};
+use crate::viewers::{Latency, Viewer, ViewerId};
 
 /// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
 pub(crate) const READY: Duration = Duration::from_secs(60);
@@ -73,6 +74,8 @@ pub struct Mesh {
     nodes: BTreeMap<String, Node>,
     /// Everybody who watches or did.
     pub(crate) viewers: Vec<(ViewerId, Viewer)>,
+    /// Who watches a stream where it is published, if its latency is asked for.
+    at_sources: BTreeMap<StreamName, Viewer>,
     /// Directions of links over which nothing passes.
     cut: BTreeSet<(String, String)>,
     impairments: BTreeMap<(String, String), Impairment>,
@@ -109,11 +112,16 @@ impl Mesh {
             authority,
             nodes: BTreeMap::new(),
             viewers: Vec::new(),
+            at_sources: BTreeMap::new(),
             cut: BTreeSet::new(),
             impairments: lab.links.iter().flat_map(both).collect(),
             began: Instant::now(),
             dir,
         };
+        for (a, b) in lab.checks().filter_map(Check::overhears) {
+            mesh.network.tap(a, b)?;
+            mesh.network.tap(b, a)?;
+        }
         for link in lab.links.iter().filter(|link| link.late) {
             mesh.apply(&Action::Cut(Name(link.a.clone()), Name(link.b.clone())))?;
         }
@@ -131,6 +139,15 @@ impl Mesh {
     /// Opens every viewer that is not the script's to open. A leaf that begins before the mesh is whole would make links
     /// of its own with whom it can reach.
     pub fn watch_all(&mut self) -> Result<(), MeshError> {
+        if self.lab.checks().any(Check::compares_with_sources) {
+            for stream in &self.lab.streams {
+                let Some((node, port)) = stream.at.first().and_then(|at| Some((at, self.nodes.get(at)?.http))) else {
+                    continue;
+                };
+                let viewer = Viewer::player(self.network.clone(), node.clone(), port, &stream.name);
+                self.at_sources.insert(stream.name.clone(), viewer);
+            }
+        }
         let viewers = self.lab.viewers.clone();
         viewers.iter().try_for_each(|(node, stream)| self.watch(node, stream))
     }
@@ -269,6 +286,33 @@ impl Mesh {
         Some(changes.join("; ")).filter(|changes| !changes.is_empty())
     }
 
+    /// Who watches a stream where it is published.
+    pub(crate) fn source(&self, stream: &StreamName) -> Option<&Viewer> {
+        self.at_sources.get(stream)
+    }
+
+    /// How long after they had come at the source pictures came at a viewer.
+    pub(crate) fn latency(
+        &self,
+        stream: &StreamName,
+        viewer: &Viewer,
+        since: Instant,
+        until: Instant,
+    ) -> Option<Latency> {
+        viewer.latency(self.source(stream)?, since, until)
+    }
+
+    /// What went over a link in one direction, if somebody listened.
+    pub(crate) fn overheard(&self, from: &str, to: &str) -> Option<Tap> {
+        self.network.overheard(from, to).ok().flatten()
+    }
+
+    /// The files that are published.
+    pub(crate) fn sources(&self) -> Vec<Vec<u8>> {
+        let paths: BTreeSet<PathBuf> = self.lab.streams.iter().map(|stream| self.file_of(stream)).collect();
+        paths.iter().filter_map(|path| std::fs::read(path).ok()).collect()
+    }
+
     /// Whether a node's process is there and does not stand still.
     pub(crate) fn runs(&self, node: &str) -> bool {
         self.running().any(|(name, _)| name == node)
@@ -404,14 +448,18 @@ impl Mesh {
     fn publish(&self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
         let doing = format!("publish {stream} at {node}");
         let Some(known) = self.lab.streams.iter().find(|known| known.name == *stream) else { return Ok(()) };
-        let source = match known.source.as_str() {
-            TESTCARD => self.dir.path().join("testcard.mp4"),
-            path => PathBuf::from(path),
-        };
+        let source = self.file_of(known);
         let videos = self.videos(node);
         let whole = self.dir.path().join(format!("{node}-{stream}.part"));
         std::fs::copy(&source, &whole).map_err(failed(&doing))?;
         std::fs::rename(&whole, videos.join(format!("{stream}.mp4"))).map_err(failed(&doing))
+    }
+
+    fn file_of(&self, stream: &Stream) -> PathBuf {
+        match stream.source.as_str() {
+            TESTCARD => self.dir.path().join("testcard.mp4"),
+            path => PathBuf::from(path),
+        }
     }
 
     fn videos(&self, node: &str) -> PathBuf {
@@ -471,6 +519,7 @@ impl Mesh {
 impl Drop for Mesh {
     fn drop(&mut self) {
         self.viewers.clear();
+        self.at_sources.clear();
         self.nodes.clear();
         if let Some(to) = &self.settings.keep
             && let Err(error) = self.keep(to)

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::mesh::Mesh;
 use crate::state::Snapshot;
-pub use crate::viewers::Moment;
+pub use crate::viewers::{Latency, Moment};
 
 /// The whole run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -111,6 +111,8 @@ pub struct ViewerOutcome {
     pub doubled: u64,
     /// The longest pause between pictures, less the frame interval.
     pub gap_ms: f64,
+    /// From the source; only in labs that expect something of it.
+    pub latency_ms: Option<Latency>,
     /// Second by second.
     pub moments: Vec<Moment>,
 }
@@ -155,11 +157,15 @@ impl Outcome {
             let _ = writeln!(text, "always {sign} {}: {}", verdict.expected, verdict.seen);
         }
         for viewer in &self.viewers {
-            let _ = writeln!(
+            let _ = write!(
                 text,
                 "{} at {}: {} lost, {} doubled, longest gap {:.0} ms, connected {} times",
                 viewer.stream, viewer.node, viewer.lost, viewer.doubled, viewer.gap_ms, viewer.connections
             );
+            if let Some(Latency { p50, p99, max }) = viewer.latency_ms {
+                let _ = write!(text, ", latency {p50:.0} ms (p99 {p99:.0}, at most {max:.0})");
+            }
+            text.push('\n');
         }
         text
     }

@@ -119,6 +119,7 @@ mod tests {
             lost: 0,
             doubled: 0,
             gap_ms: 3.0,
+            latency_ms: None,
             moments: vec![moment(0.0), moment(1.0)],
         };
         let outcome = Outcome { steps: vec![step], viewers: vec![viewer], ..Outcome::default() };

@@ -26,7 +26,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     mesh.watch_all()?;
     // The script's time, and what must always hold, begin here.
     let whole = Observation::begin(mesh.look());
-    let steps = mesh.lab().steps.clone();
+    let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
         let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
         let passed = done.verdicts.iter().all(|verdict| verdict.passed);
@@ -52,7 +52,8 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
                 lost: faults.lost,
                 doubled: faults.doubled,
                 gap_ms: viewer.gap_ms(began, now),
-                moments: viewer.moments(began),
+                latency_ms: mesh.latency(stream, viewer, began, now),
+                moments: viewer.moments(began, mesh.source(stream)),
             }
         })
         .collect();

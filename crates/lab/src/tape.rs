@@ -257,6 +257,11 @@ impl Tape {
         self.video().map(|frame| self.start + frame.at)
     }
 
+    /// Presentation time, in ticks, and arrival of each picture.
+    pub fn pictures(&self) -> impl Iterator<Item = (u64, Instant)> {
+        self.video().map(|frame| (frame.pts, self.start + frame.at))
+    }
+
     /// When something came last.
     pub fn newest(&self) -> Option<Instant> {
         self.video().next_back().map(|frame| self.start + frame.at)

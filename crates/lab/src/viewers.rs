@@ -1,6 +1,6 @@
 //! Viewers that record when each frame came: players at a PoP, which come back when it is lost, and leaves of the mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,17 @@ pub(crate) struct Recording {
     bytes: BTreeMap<u64, u64>,
 }
 
+/// How long after they had come at the source pictures came at a viewer, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// In 99 of a hundred cases at most.
+    pub p99: f64,
+    /// At most.
+    pub max: f64,
+}
+
 /// A point of a viewer's timeline.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Moment {
@@ -55,7 +66,8 @@ pub struct Moment {
     pub at_s: f64,
     /// Longest pause between pictures that ended in this moment, less the frame interval.
     pub gap_ms: f64,
-    /// How far behind the quickest frame of its clock the latest one was.
+    /// How long after it had come at the source the latest picture came; where nobody watches there, how far it was behind the
+    /// quickest of its clock.
     pub late_ms: f64,
     /// Bits a second.
     pub bitrate_bps: f64,
@@ -136,13 +148,36 @@ impl Viewer {
         shown.map_or(0.0, |(end, _)| end.saturating_duration_since(since).as_secs_f64() * 1e3)
     }
 
+    /// How much later than at another viewer its pictures came between two instants; `None` where they share none.
+    pub(crate) fn latency(&self, source: &Self, since: Instant, until: Instant) -> Option<Latency> {
+        let mut late_ms: Vec<f64> =
+            self.behind(source).filter(|(at, _)| *at > since && *at <= until).map(|(_, ms)| ms).collect();
+        late_ms.sort_by(f64::total_cmp);
+        let rank = |q: f64| late_ms.get(((q * late_ms.len() as f64).ceil() as usize).saturating_sub(1)).copied();
+        Some(Latency { p50: rank(0.5)?, p99: rank(0.99)?, max: rank(1.0)? })
+    }
+
+    /// When each picture came, and how many milliseconds after it had come at the other viewer.
+    fn behind(&self, source: &Self) -> impl Iterator<Item = (Instant, f64)> {
+        let mut there: HashMap<u64, Instant> = HashMap::new();
+        for (pts, at) in source.lock().tapes.iter().flat_map(Tape::pictures) {
+            there.entry(pts).or_insert(at);
+        }
+        let here: Vec<(u64, Instant)> = self.lock().tapes.iter().flat_map(Tape::pictures).collect();
+        here.into_iter().filter_map(move |(pts, at)| {
+            let first = there.get(&pts)?;
+            let (late, early) = (at.saturating_duration_since(*first), first.saturating_duration_since(at));
+            Some((at, (late.as_secs_f64() - early.as_secs_f64()) * 1e3))
+        })
+    }
+
     /// Times that it was connected.
     pub(crate) fn sittings(&self) -> usize {
         self.lock().tapes.iter().filter(|tape| tape.newest().is_some()).count()
     }
 
-    /// What happened, second by second.
-    pub(crate) fn moments(&self, lab_began: Instant) -> Vec<Moment> {
+    /// What happened, second by second; `source` watches where the stream is published.
+    pub(crate) fn moments(&self, lab_began: Instant, source: Option<&Self>) -> Vec<Moment> {
         let Some(since) = self.lock().tapes.first().map(Tape::began) else { return Vec::new() };
         let offset_s = since.saturating_duration_since(lab_began).as_secs_f64();
         let mut seconds: BTreeMap<u64, Moment> = BTreeMap::new();
@@ -152,8 +187,11 @@ impl Viewer {
             let bitrate_bps = *bytes as f64 * 8.0;
             seconds.insert(*second, Moment { at_s, gap_ms: 0.0, late_ms: 0.0, bitrate_bps });
         }
+        let times: Vec<(Instant, f64)> = recording.tapes.iter().flat_map(Tape::video_times).collect();
+        drop(recording);
+        let times = source.map_or(times, |source| self.behind(source).collect());
         let mut before = None;
-        for (at, late_ms) in recording.tapes.iter().flat_map(Tape::video_times) {
+        for (at, late_ms) in times {
             let second = at.saturating_duration_since(since).as_secs();
             let moment = seconds.entry(second).or_insert(Moment {
                 at_s: offset_s + second as f64,

@@ -84,6 +84,8 @@ expect = [
   "recovery > 1h",
   "switches n2 > 9",
   "missed > 9",
+  "latency > 1h",
+  "sealed n1-n3",
 ]
 "#;
 
@@ -101,7 +103,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 22);
+    assert_eq!(verdicts.len(), 24);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");

@@ -8,6 +8,8 @@
 //!            kind u8 (2 front), see feed::shadow
 //! ```
 
+mod window;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ use crate::driver::ToBrain;
 use crate::feed::{Feeds, ReceiveError, receive, shadow};
 use crate::stats::Stats;
 use crate::trust::PeerIdentity;
+
+use window::{Counted, Window};
 
 /// Control messages that may wait for a neighbour that does not read; one more and the link is closed.
 const CONTROL_QUEUE: usize = 1_024;
@@ -107,6 +111,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(write_control(send, queued));
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
     tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
+    tasks.spawn(keep_window(connection.clone()));
     tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
@@ -200,6 +205,20 @@ async fn read_datagrams(link: LinkId, connection: Connection, context: LinkConte
             PROBE => drop(connection.send_datagram(datagram(ECHO, nonce))),
             ECHO if brain.send(ToBrain::Echo { link, nonce, at }).await.is_err() => return,
             _ => {}
+        }
+    }
+}
+
+/// Keeps queues short that the link has, so that what is late waits in the log.
+async fn keep_window(connection: Connection) {
+    let mut window = Window::new();
+    let mut ticks = tokio::time::interval(window::LOOK_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let stats = connection.stats();
+        let (rtt, lost_bytes) = (stats.path.rtt, stats.path.lost_bytes);
+        if let Some(len) = window.look(Counted { rtt, sent_bytes: stats.udp_tx.bytes, lost_bytes }, Instant::now()) {
+            connection.set_send_window(len);
         }
     }
 }

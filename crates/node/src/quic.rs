@@ -9,7 +9,7 @@ use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 
 /// Bytes on their way per connection: BDP of 20 Mbit/s and 80 ms and a frame or two. A larger window only queues, and
 /// what waits there cannot be dropped (DESIGN 4).
-const SEND_WINDOW: u64 = 256 * 1024;
+pub(crate) const SEND_WINDOW: u64 = 256 * 1024;
 /// Bytes that a peer may send ahead of the reader, per stream and per connection.
 const STREAM_RECEIVE_WINDOW: u32 = 1024 * 1024;
 const RECEIVE_WINDOW: u32 = 8 * 1024 * 1024;

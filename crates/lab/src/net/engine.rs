@@ -210,7 +210,7 @@ impl<P: Ports> Carrier<P> {
         let now = self.now();
         while self.flights.peek().is_some_and(|flight| flight.at <= now) {
             let Some(Flight { at, node, to, lane, tag, packet, .. }) = self.flights.pop() else { return };
-            fabric.arrived(lane as usize, P::load(packet.bytes()));
+            fabric.arrived(lane as usize, packet.bytes(), P::load(packet.bytes()));
             let way = (usize::from(node), usize::from(to));
             if node == to {
                 self.ports.deliver(way.1, tag, packet.bytes());

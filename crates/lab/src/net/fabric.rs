@@ -9,7 +9,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::routes::Routes;
-use super::{Change, Counters};
+use super::{Change, Counters, Tap};
 
 /// What is sent: how many packets, and their bytes with all headers from IP on.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,7 @@ struct Lane {
     rng: SmallRng,
     is_cut: bool,
     counters: Counters,
+    tap: Option<Tap>,
 }
 
 impl Fabric {
@@ -62,6 +63,7 @@ impl Fabric {
                     rng,
                     is_cut: false,
                     counters: Counters::default(),
+                    tap: None,
                 });
                 delays.push((from, to, impairment.mean_delay()));
             }
@@ -83,7 +85,7 @@ impl Fabric {
     /// Sends what is at one node and wants to another over the next link on its way. `None`: it is lost, or there is no way.
     pub(crate) fn send(&mut self, at: usize, to: usize, load: Load, now: Time) -> Option<Hop> {
         let (node, lane) = self.next(at, to)?;
-        let Lane { wire, rng, is_cut, counters } = &mut self.lanes[lane];
+        let Lane { wire, rng, is_cut, counters, .. } = &mut self.lanes[lane];
         counters.packets += load.packets;
         counters.bytes += load.bytes;
         if *is_cut {
@@ -99,8 +101,11 @@ impl Fabric {
     }
 
     /// Counts what has come to the end of a link.
-    pub(crate) fn arrived(&mut self, lane: usize, load: Load) {
-        let counters = &mut self.lanes[lane].counters;
+    pub(crate) fn arrived(&mut self, lane: usize, bytes: &[u8], load: Load) {
+        let Lane { counters, tap, .. } = &mut self.lanes[lane];
+        if let Some(tap) = tap {
+            tap.push(bytes);
+        }
         counters.delivered += load.packets;
         counters.delivered_bytes += load.bytes;
     }
@@ -133,6 +138,19 @@ impl Fabric {
         Some(self.lanes[lane as usize].counters)
     }
 
+    /// Begins to keep what goes over one direction of a link; `false`: there is no such link.
+    pub(crate) fn tap(&mut self, from: usize, to: usize) -> bool {
+        let Some(lane) = self.between[from * self.count + to] else { return false };
+        self.lanes[lane as usize].tap.get_or_insert_default();
+        true
+    }
+
+    /// What was kept of it.
+    pub(crate) fn overheard(&self, from: usize, to: usize) -> Option<Tap> {
+        let lane = self.between[from * self.count + to]?;
+        self.lanes[lane as usize].tap.clone()
+    }
+
     fn next(&self, at: usize, to: usize) -> Option<(usize, usize)> {
         let node = self.routes.next(at, to)?;
         Some((node, self.between[at * self.count + node]? as usize))
@@ -160,7 +178,7 @@ mod tests {
         let (mut at, mut now) = (from, now);
         while at != to {
             let hop = fabric.send(at, to, LOAD, now)?;
-            fabric.arrived(hop.lane, LOAD);
+            fabric.arrived(hop.lane, &[7; 4], LOAD);
             (at, now) = (hop.node, hop.at);
         }
         Some(now)
@@ -188,7 +206,17 @@ mod tests {
         assert!(fabric.change(0, 1, Change::Heal));
         assert_eq!(journey(&mut fabric, 0, 1, ms(5)), Some(ms(15)));
         let mut fabric = Fabric::new(3, &[link(0, 1, "delay=10ms")], 1);
-        assert!(!fabric.change(0, 2, Change::Cut));
+        assert!(!fabric.change(0, 2, Change::Cut) && !fabric.tap(0, 2));
+    }
+
+    #[test]
+    fn a_tap_hears_one_direction_from_when_it_is_there() {
+        let mut fabric = Fabric::new(2, &[link(0, 1, "delay=1ms")], 1);
+        journey(&mut fabric, 0, 1, ms(0));
+        assert!(fabric.tap(0, 1) && fabric.overheard(1, 0).is_none());
+        journey(&mut fabric, 0, 1, ms(10));
+        journey(&mut fabric, 1, 0, ms(10));
+        assert_eq!(fabric.overheard(0, 1).map(|tap| tap.count()), Some(1));
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod routes;
 mod spawner;
 #[cfg(target_os = "linux")]
 mod sys;
+mod tap;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,6 +48,7 @@ use rustix::io::Errno;
 use rustix::process::Resource;
 
 pub use forward::Forwarder;
+pub use tap::Tap;
 
 use self::engine::Engine;
 use self::fabric::Fabric;
@@ -317,6 +319,19 @@ impl Network {
         let (a, b) = (self.index(from)?, self.index(to)?);
         let counters = self.engine.fabric().counters(a, b);
         counters.ok_or_else(|| NetError::UnknownLink(from.to_owned(), to.to_owned()))
+    }
+
+    /// Keeps from now on what goes from one node to a neighbour, for [`Network::overheard`].
+    pub fn tap(&self, from: &str, to: &str) -> Result<(), NetError> {
+        let (a, b) = (self.index(from)?, self.index(to)?);
+        let is_there = self.engine.fabric().tap(a, b);
+        is_there.then_some(()).ok_or_else(|| NetError::UnknownLink(from.to_owned(), to.to_owned()))
+    }
+
+    /// What went from one node to a neighbour, as a stranger on the wire would have it. `None`: nobody listened.
+    pub fn overheard(&self, from: &str, to: &str) -> Result<Option<Tap>, NetError> {
+        let (a, b) = (self.index(from)?, self.index(to)?);
+        Ok(self.engine.fabric().overheard(a, b))
     }
 
     fn index(&self, node: &str) -> Result<usize, NetError> {

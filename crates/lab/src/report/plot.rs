@@ -43,7 +43,7 @@ pub(super) fn viewers(outcome: &Outcome) -> String {
     text.push_str("</table>\n");
     let kinds: [(&str, &str, Value); 3] = [
         ("Longest pause between pictures, beyond the frame interval", "ms", |moment| moment.gap_ms),
-        ("Latency: how far pictures were behind the quickest", "ms", |moment| moment.late_ms),
+        ("Latency: how far pictures were behind the source, or the quickest", "ms", |moment| moment.late_ms),
         ("Bitrate", "kbit/s", |moment| moment.bitrate_bps / 1e3),
     ];
     for (title, unit, value) in kinds {

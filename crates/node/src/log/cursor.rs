@@ -10,6 +10,13 @@ use super::{Group, GroupId, State, StreamLog, beyond};
 /// A reader whose next object has been here for this much longer than when it began is moved to the newest group; so is
 /// one that waits this long for what does not come. Tuned: the log holds ten seconds, a viewer buffers less than two.
 pub(super) const LAG_MAX: Duration = Duration::from_secs(3);
+/// Video that is this late, and does not catch up, is passed over where a newer group has begun: the link carries less than the
+/// stream has. Tuned: less than a muxer waits, more than a repair takes.
+pub(super) const LAG_SQUEEZED: Duration = Duration::from_secs(1);
+/// Whether it catches up is judged over this time ...
+const TREND: Duration = Duration::from_millis(500);
+/// ... in which it must come nearer by this share of it. Tuned.
+const TREND_SHARE: f64 = 0.1;
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
 
@@ -22,8 +29,10 @@ pub struct LayerCursor {
     index: u32,
     /// The child has objects of this group, so its end is owed to it.
     owed: bool,
-    /// How old the first object was that this cursor gave out: a child that resumes begins behind.
+    /// How far behind a child was when it resumed, and is still.
     grace: Option<Duration>,
+    /// Since when it is late, and how late it was then.
+    late_since: Option<(Instant, Duration)>,
     /// Groups of another timeline are newer than all that the child holds from this stamp on.
     beyond: u64,
     /// Since when something is missing that others came after.
@@ -58,7 +67,7 @@ pub enum LayerStep {
 impl LayerCursor {
     /// Starts at a group, or at the newest one there is when it first looks.
     pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
-        Self { layer, group, index: 0, owed: false, grace: None, beyond: 0, stuck_since: None }
+        Self { layer, group, index: 0, owed: false, grace: None, late_since: None, beyond: 0, stuck_since: None }
     }
 
     /// Goes on where a child left off.
@@ -67,7 +76,7 @@ impl LayerCursor {
         let group = Some(GroupId { group, timeline: resume.timeline });
         // The same for all layers, which must change to another timeline at the same group.
         let beyond = beyond(resume);
-        Self { layer, group, index, owed: index > 0, grace: None, beyond, stuck_since: None }
+        Self { layer, group, index, owed: index > 0, grace: None, late_since: None, beyond, stuck_since: None }
     }
 
     /// Takes up to `max` objects.
@@ -100,9 +109,14 @@ impl LayerCursor {
         let pending = &indices[indices.partition_point(|index| *index < self.index)..];
         if let Some(oldest) = pending.first().and_then(|index| group.get(*index)).map(|held| held.at) {
             let age = now.duration_since(oldest);
-            let late = age > LAG_MAX + *self.grace.get_or_insert(age);
-            if let Some(newest) = newest.filter(|newest| late && *newest != id) {
+            let grace = *self.grace.insert(self.grace.map_or(age, |grace| grace.min(age)));
+            let late = age > LAG_MAX + grace;
+            let squeezed = self.is_squeezed(age, now);
+            if let Some(newest) = newest.filter(|newest| (late || squeezed) && *newest != id) {
                 return self.skip_to(newest);
+            }
+            if late {
+                return self.skip_to(following(id));
             }
             out.extend(pending.iter().take(max).filter_map(|index| group.get(*index)).map(|held| held.object.clone()));
             self.index = out.last().map_or(self.index, |object| object.index + 1);
@@ -145,10 +159,28 @@ impl LayerCursor {
         now.duration_since(*self.stuck_since.get_or_insert(now)) > LAG_MAX
     }
 
+    /// Whether the child gets video too late and does not catch up. Sound is never so much that leaving some out helped.
+    fn is_squeezed(&mut self, age: Duration, now: Instant) -> bool {
+        if self.layer == Layer::Base || age < LAG_SQUEEZED {
+            self.late_since = None;
+            return false;
+        }
+        let (since, then) = *self.late_since.get_or_insert((now, age));
+        let elapsed = now.duration_since(since);
+        if elapsed < TREND {
+            return false;
+        }
+        let catches_up = age + elapsed.mul_f64(TREND_SHARE) <= then;
+        if catches_up {
+            self.late_since = Some((now, age));
+        }
+        !catches_up
+    }
+
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
         self.enter(to);
-        self.grace = None;
+        (self.grace, self.late_since) = (None, None);
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }
@@ -233,7 +265,7 @@ impl FrameCursor {
                 return FrameStep::Wait;
             };
             let anew = after.is_some_and(|after| after.id.timeline != id.timeline);
-            if now.duration_since(hole_since) < HOLE_PATIENCE && !anew {
+            if now.duration_since(hole_since) < HOLE_PATIENCE && !anew && !state.is_passed(at, self.index) {
                 return FrameStep::Wait;
             }
             let Some(resumes) = held.iter().position(Option::is_some) else {
@@ -302,6 +334,18 @@ impl State {
         }
         let gone = |evicted: GroupId| id <= evicted || next.previous.is_some_and(|stamp| stamp <= evicted.group);
         Place::Missing { to: next.id, went: self.evicted.is_some_and(gone) }
+    }
+
+    /// Whether no layer can bring an index of a group any more: each has ended, is beyond it, or has nothing in the group and
+    /// had nothing in the one before.
+    fn is_passed(&self, at: usize, index: u32) -> bool {
+        let group = &self.groups[at];
+        let before = at.checked_sub(1).and_then(|before| self.groups.get(before));
+        Layer::ALL.into_iter().map(|layer| layer as usize).all(|layer| {
+            let indices = &group.layers[layer];
+            let unused = indices.is_empty() && before.is_some_and(|before| before.layers[layer].is_empty());
+            group.done[layer] || unused || indices.last().is_some_and(|last| *last > index)
+        })
     }
 
     /// Whether a parent dropped, in a layer, all that is missing between a stamp and a group.
