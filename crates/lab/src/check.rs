@@ -64,6 +64,8 @@ pub(crate) struct Who {
 pub(crate) enum Measure {
     /// Frames, of both tracks, that a viewer never got.
     Lost,
+    /// Of these, how many were of the sound.
+    LostAudio,
     /// Frames that a viewer got twice.
     Doubled,
     /// Longest time without a new picture, less the frame interval, ms.
@@ -279,7 +281,7 @@ impl FromStr for Check {
 fn unknown(verb: &str) -> String {
     format!(
         "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, sealed, traffic, copies, \
-         linked, unlinked, reaches, misses, streams, origins, lost, doubled, gap, latency, recovery, switches, missed"
+         linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, gap, latency, recovery, switches, missed"
     )
 }
 
@@ -287,6 +289,7 @@ fn unknown(verb: &str) -> String {
 fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
     let measure = match verb {
         "lost" => Measure::Lost,
+        "lost_audio" => Measure::LostAudio,
         "doubled" => Measure::Doubled,
         "gap" => Measure::Gap,
         "latency" => Measure::Latency,

@@ -196,6 +196,7 @@ impl Observed<'_> {
             _ => {
                 let of = |stream: &StreamName, viewer: &Viewer| match measure {
                     Measure::Lost => viewer.faults(since, now).lost as f64,
+                    Measure::LostAudio => viewer.faults(since, now).lost_audio as f64,
                     Measure::Doubled => viewer.faults(since, now).doubled as f64,
                     Measure::Recovery => viewer.recovery_ms(since, now),
                     Measure::Latency => {

@@ -96,6 +96,8 @@ pub struct Round {
 pub struct Faults {
     /// Frames that never came.
     pub lost: u64,
+    /// Of these, how many were of the sound.
+    pub lost_audio: u64,
     /// Frames that came again.
     pub doubled: u64,
     /// Packets whose continuity counter is wrong.
@@ -180,9 +182,10 @@ impl Tape {
     pub fn faults(&self, since: Instant, until: Instant) -> Faults {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
-        let lost = [Track::Video, Track::Audio].map(|track| self.lost(track, since, until).0);
+        let [video, audio] = [Track::Video, Track::Audio].map(|track| self.lost(track, since, until).0);
         Faults {
-            lost: lost.iter().sum(),
+            lost: video + audio,
+            lost_audio: audio,
             doubled: self.frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
             broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }

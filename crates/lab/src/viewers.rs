@@ -132,6 +132,7 @@ impl Viewer {
         let all = self.lock().tapes.iter().map(|tape| tape.faults(since, until)).collect::<Vec<_>>();
         all.iter().fold(Faults::default(), |sum, one| Faults {
             lost: sum.lost + one.lost,
+            lost_audio: sum.lost_audio + one.lost_audio,
             doubled: sum.doubled + one.doubled,
             broken: sum.broken + one.broken,
         })

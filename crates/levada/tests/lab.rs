@@ -79,6 +79,7 @@ expect = [
   "traffic n1-n3 > 10Mbit/s",
   "flows n3",
   "lost > 0",
+  "lost_audio > 0",
   "doubled > 0",
   "gap > 1h",
   "recovery > 1h",
@@ -103,7 +104,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 24);
+    assert_eq!(verdicts.len(), 25);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");

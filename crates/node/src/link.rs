@@ -8,6 +8,7 @@
 //!            kind u8 (2 front), see feed::shadow
 //! ```
 
+mod turns;
 mod window;
 
 use std::sync::Arc;
@@ -21,10 +22,13 @@ use tokio::task::JoinSet;
 
 use crate::driver::ToBrain;
 use crate::feed::{Feeds, ReceiveError, receive, shadow};
+use crate::quic::SEND_WINDOW;
 use crate::stats::Stats;
 use crate::trust::PeerIdentity;
 
 use window::{Counted, Window};
+
+pub use turns::Turns;
 
 /// Control messages that may wait for a neighbour that does not read; one more and the link is closed.
 const CONTROL_QUEUE: usize = 1_024;
@@ -58,6 +62,8 @@ pub struct LinkHandle {
     pub connection: Connection,
     /// Its control stream.
     pub control: ControlSender,
+    /// Who writes media first.
+    pub turns: Arc<Turns>,
 }
 
 impl LinkHandle {
@@ -103,7 +109,8 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     };
     let (queue, queued) = mpsc::channel(CONTROL_QUEUE);
     let control = ControlSender { queue, connection: connection.clone() };
-    let handle = LinkHandle { connection: connection.clone(), control };
+    let turns = Arc::<Turns>::default();
+    let handle = LinkHandle { connection: connection.clone(), control, turns: turns.clone() };
     if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
         return close(&connection, HangUp::Shutdown);
     }
@@ -111,7 +118,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(write_control(send, queued));
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
     tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
-    tasks.spawn(keep_window(connection.clone()));
+    tasks.spawn(keep_window(connection.clone(), turns));
     tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
@@ -210,7 +217,7 @@ async fn read_datagrams(link: LinkId, connection: Connection, context: LinkConte
 }
 
 /// Keeps queues short that the link has, so that what is late waits in the log.
-async fn keep_window(connection: Connection) {
+async fn keep_window(connection: Connection, turns: Arc<Turns>) {
     let mut window = Window::new();
     let mut ticks = tokio::time::interval(window::LOOK_INTERVAL);
     loop {
@@ -219,6 +226,7 @@ async fn keep_window(connection: Connection) {
         let (rtt, lost_bytes) = (stats.path.rtt, stats.path.lost_bytes);
         if let Some(len) = window.look(Counted { rtt, sent_bytes: stats.udp_tx.bytes, lost_bytes }, Instant::now()) {
             connection.set_send_window(len);
+            turns.set_short(len < SEND_WINDOW);
         }
     }
 }

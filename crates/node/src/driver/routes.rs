@@ -163,11 +163,7 @@ impl Current {
         for child in &route.children {
             let Some(handle) = links.get(&child.link) else { continue };
             let fed = self.children.entry((child.link, child.feed)).or_insert_with(|| {
-                let target = ChildTarget {
-                    connection: handle.connection.clone(),
-                    control: handle.control.clone(),
-                    feed: child.feed,
-                };
+                let target = ChildTarget { link: handle.clone(), feed: child.feed };
                 let log = self.log.clone();
                 let feed = match child.mode {
                     Mode::Full => ChildFeed::start(log, target, child.resume, stats.clone()),

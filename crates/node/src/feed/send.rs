@@ -8,15 +8,17 @@ use levada_media::object::put_varint;
 use levada_media::{Layer, Object};
 use levada_overlay::message::Gap;
 use levada_overlay::{FeedId, Message, Resume};
-use quinn::{Connection, SendStream, VarInt};
+use quinn::{SendStream, VarInt};
 use tokio::task::JoinSet;
 
-use crate::link::ControlSender;
+use crate::link::LinkHandle;
 use crate::log::{GroupId, LayerCursor, LayerStep, StreamLog};
 use crate::stats::Stats;
 
 /// Objects taken from the log at once. Tuned: a large frame is handed over in one go.
 const BATCH: usize = 16;
+/// Bytes that are written at once while others may be more urgent: as long as a few packets.
+const PIECE: usize = 4 * 1024;
 /// A cursor looks again after this long even if nothing was put into the log, to notice deadlines.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Code with which a stream is reset whose deadline has passed (docs/protocol.md).
@@ -28,9 +30,7 @@ const CODE_ENDED: u32 = 4;
 #[derive(Clone)]
 pub struct ChildTarget {
     /// The link.
-    pub connection: Connection,
-    /// Its control stream.
-    pub control: ControlSender,
+    pub link: LinkHandle,
     /// Number of the feed.
     pub feed: FeedId,
 }
@@ -44,7 +44,7 @@ impl ChildFeed {
     /// Starts a task that tells how far the log is, without objects.
     pub fn shadow(log: Arc<StreamLog>, target: &ChildTarget) -> Self {
         let mut tasks = JoinSet::new();
-        tasks.spawn(super::shadow::tell_fronts(log, target.connection.clone(), target.feed));
+        tasks.spawn(super::shadow::tell_fronts(log, target.link.connection.clone(), target.feed));
         Self { _tasks: tasks }
     }
 
@@ -113,7 +113,7 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    self.stream(group).await?.write_all_chunks(&mut chunks).await?;
+                    self.write(group, &mut chunks).await?;
                     Stats::add(&self.stats.objects_out, objects.len() as u64);
                     Stats::add(&self.stats.bytes_out, bytes as u64);
                     self.stats.forward_us.record(oldest.elapsed().as_micros() as u64);
@@ -128,10 +128,26 @@ impl LayerSender {
         }
     }
 
+    async fn write(&mut self, group: GroupId, chunks: &mut [Bytes]) -> Result<(), quinn::WriteError> {
+        let (turns, layer) = (self.target.link.turns.clone(), self.layer);
+        let stream = self.stream(group).await?;
+        if layer == Layer::Base || !turns.is_short() {
+            let _turn = turns.take(layer).await;
+            return stream.write_all_chunks(chunks).await;
+        }
+        for chunk in chunks {
+            while !chunk.is_empty() {
+                let _turn = turns.take(layer).await;
+                stream.write_chunk(chunk.split_to(chunk.len().min(PIECE))).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The open stream of this group, opened with its header if need be.
     async fn stream(&mut self, group: GroupId) -> Result<&mut SendStream, quinn::WriteError> {
         if self.open.is_none() {
-            let mut stream = self.target.connection.open_uni().await?;
+            let mut stream = self.target.link.connection.open_uni().await?;
             // Audio and data before video, discardable video last. Setting it fails only on a stream that is closed.
             let _ = stream.set_priority(-(self.layer as i32));
             let mut header = BytesMut::with_capacity(32);
@@ -166,6 +182,6 @@ impl LayerSender {
         }
         let point = |(group, index): (GroupId, u32)| (group.group, index);
         let gap = Gap { feed: self.target.feed, layer: self.layer as u8, from: point(from), to: point(to) };
-        self.target.control.send(&Message::Gap(gap));
+        self.target.link.control.send(&Message::Gap(gap));
     }
 }

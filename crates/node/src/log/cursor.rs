@@ -12,7 +12,7 @@ use super::{Group, GroupId, State, StreamLog, beyond};
 pub(super) const LAG_MAX: Duration = Duration::from_secs(3);
 /// Video that is this late, and does not catch up, is passed over where a newer group has begun: the link carries less than the
 /// stream has. Tuned: less than a muxer waits, more than a repair takes.
-pub(super) const LAG_SQUEEZED: Duration = Duration::from_secs(1);
+pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 /// Whether it catches up is judged over this time ...
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.

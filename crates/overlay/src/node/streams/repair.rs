@@ -28,6 +28,9 @@ const DEAD_PAUSE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// ... but not if it was asked within this time. Tuned: a pause of the origin is no reason for much traffic.
 const ASKED_ANEW: Duration = Duration::from_secs(2);
+/// One that lives is left for one that was slower before, or for one that is no neighbour yet, only after this time. Tuned: a squeezed
+/// parent that passes over what it cannot send keeps up again by then.
+const STUCK: Duration = Duration::from_secs(2);
 /// What the diagram above says, in patiences: a parent that was not heard of since is passed over after one ...
 const SILENT_PATIENCES: u32 = 1;
 /// ... one that lives after two ...
@@ -189,10 +192,23 @@ impl Node {
             }
             return;
         }
+        // Where two are slow it is not they who are: the way that both share carries too little. To go to and fro, or to dial
+        // others over the same way, would take of it what little there is.
+        let lives = self.links.get(&main_link).is_some_and(|link| link.heard_at > suspicion.asked_at);
+        let stuck_at = if lives { suspicion.since + STUCK } else { now };
         match self.replacement(name, Some(main_link), now) {
+            other if stuck_at > now && other.is_none_or(|link| self.was_slower(name, link)) => {
+                if let Some(stream) = self.streams.get_mut(name) {
+                    stream.check_at = stream.check_at.min(stuck_at);
+                }
+            }
             Some(link) => self.join(name, link, Cause::Behind, now),
             None => self.adopt(name, now),
         }
+    }
+
+    fn was_slower(&self, name: &StreamName, link: LinkId) -> bool {
+        self.streams.get(name).is_some_and(|stream| stream.slower.contains_key(&link))
     }
 
     /// The suspected parent is dead: whoever else feeds this node is the parent.
