@@ -562,3 +562,82 @@ fn the_rate_of_media_does_not_depend_on_how_fast_they_came() {
     log.insert(of(2, 61_000), None, object(0, Layer::Base), now);
     assert_eq!(log.bitrate(), Some(len * 8));
 }
+
+/// Interval of frames of [`video_given`], and frames of its groups.
+const FRAME: Duration = Duration::from_millis(40);
+
+/// What a child is given of the video of a stream, in groups of so many frames, over a link that takes so many objects in the
+/// n-th frame interval: stamp, index, and how late it was given.
+fn video_given(group_frames: u64, frames: u64, takes: impl Fn(u64) -> usize) -> Vec<(u64, u32, Duration)> {
+    let (log, start) = (StreamLog::default(), Instant::now());
+    let mut cursor = LayerCursor::start(Layer::Video, None);
+    let mut given = Vec::new();
+    for n in 0..frames {
+        let (stamp, frame, now) = (n / group_frames * 10_000, (n % group_frames) as u32, start + FRAME * n as u32);
+        for index in [frame * 2, frame * 2 + 1] {
+            log.insert(id(stamp), stamp.checked_sub(10_000), object(index, layer_of(index)), now);
+        }
+        if u64::from(frame) + 1 == group_frames {
+            log.end(id(stamp), None, group_frames as u32 * 2);
+        }
+        let mut left = takes(n);
+        while left > 0 {
+            let mut out = Vec::new();
+            match cursor.next(&log, left, &mut out, now) {
+                LayerStep::Objects(group, _) => {
+                    left -= out.len();
+                    let made =
+                        |index: u32| start + FRAME * (group.group / 10_000 * group_frames) as u32 + FRAME * (index / 2);
+                    given.extend(
+                        out.iter().map(|object| (group.group, object.index, now.duration_since(made(object.index)))),
+                    );
+                }
+                LayerStep::Wait => break,
+                LayerStep::End { .. } | LayerStep::Skipped { .. } => {}
+            }
+        }
+    }
+    given
+}
+
+#[test]
+fn a_child_that_gets_half_gets_the_beginning_of_every_group_in_time() {
+    let given = video_given(50, 1_500, |n| usize::from(n % 2 == 0 || n < 100));
+    for stamp in (4..29).map(|group| group * 10_000) {
+        let indices: Vec<u32> = given.iter().filter(|one| one.0 == stamp).map(|one| one.1).collect();
+        assert!(indices.len() >= 20, "{stamp}: {indices:?}");
+        assert!(indices.iter().enumerate().all(|(n, index)| *index == n as u32 * 2 + 1), "no holes: {indices:?}");
+    }
+    let latest = given.iter().map(|one| one.2).max().unwrap();
+    assert!(latest < Duration::from_secs(2), "{latest:?}");
+}
+
+#[test]
+fn a_child_that_was_cut_off_for_two_seconds_and_catches_up_gets_all() {
+    let given = video_given(50, 1_000, |n| if (300..350).contains(&n) { 0 } else { 2 });
+    assert_eq!(given.len(), 1_000);
+}
+
+#[test]
+fn of_a_long_group_that_is_too_late_the_rest_is_passed_over() {
+    let given = video_given(500, 1_100, |n| usize::from(n % 2 == 0));
+    let latest = given.iter().map(|one| one.2).max().unwrap();
+    assert!(latest < LAG_MAX + FRAME * 3, "{latest:?}");
+    assert!(given.contains(&(10_000, 1, Duration::ZERO)), "the next one begins in time");
+}
+
+#[test]
+fn what_no_layer_can_bring_any_more_is_passed_over_at_once() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    let mut cursor = FrameCursor::newest();
+    fill(&log, 1, 0..4);
+    log.end(id(1), None, 4);
+    assert_eq!(read(&mut cursor, &log, now), [0, 1, 2, 3]);
+    for index in [0, 1, 2, 4, 6] {
+        put(&log, 2, object(index, layer_of(index)), now);
+    }
+    assert_eq!(read(&mut cursor, &log, now), [0, 1, 2], "video may still come");
+    log.skip(Layer::Video, 3);
+    assert_eq!(read(&mut cursor, &log, now), [4, 6], "a parent dropped it");
+    assert_eq!(cursor.lost, 2);
+}
