@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{NodeId, StreamName};
 use crate::message::{FeedId, Hop, Join, Message, Mode, Refusal};
+use crate::pace::Patience;
 use crate::position::{Position, Resume};
 use crate::record::StreamFacts;
 use crate::time::Time;
@@ -236,7 +237,7 @@ pub struct Watch {
     /// The shadow that tells what it should have brought.
     pub reference: Option<FeedId>,
     /// How late it may be before that is reported.
-    pub patience: Duration,
+    pub patience: Patience,
 }
 
 /// A child that is to be fed.

@@ -49,6 +49,8 @@ pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
 const PATIENCE_MIN: Duration = Duration::from_millis(60);
 /// Lateness that is suspicious in any case. Tuned (docs/decisions.md; DESIGN 3 says 250 ms).
 const PATIENCE_MAX: Duration = Duration::from_millis(200);
+/// So many times the jitter is no surprise; RFC 6298, section 2.3 (K).
+const JITTERS: f64 = 4.0;
 /// Steps of patience. Tuned.
 const PATIENCE_STEP_US: u64 = 10_000;
 /// Probe interval on a new link. Tuned: it settles within 400 ms and a round trip.
@@ -183,9 +185,14 @@ impl Estimator {
     /// How late something may be on this link before the other end is suspected: two round trips and four times their
     /// jitter, 60 to 200 ms (DESIGN 3 says 250; docs/decisions.md), in steps that small changes do not cross.
     pub fn patience(&self) -> Duration {
-        let us = (2.0 * self.rtt_us.unwrap_or(0.0) + 4.0 * self.jitter_us) as u64;
-        let stepped = us.div_ceil(PATIENCE_STEP_US) * PATIENCE_STEP_US;
-        Duration::from_micros(stepped).clamp(PATIENCE_MIN, PATIENCE_MAX)
+        let us = 2.0 * self.rtt_us.unwrap_or(0.0) + JITTERS * self.jitter_us;
+        stepped(us).clamp(PATIENCE_MIN, PATIENCE_MAX)
+    }
+
+    /// How late anything at all may be on this link: four times the jitter, and no round trips, which only what was lost
+    /// takes. 60 ms at least, the patience at most.
+    pub fn alertness(&self) -> Duration {
+        stepped(self.jitter_us * JITTERS).saturating_add(PATIENCE_MIN).min(self.patience())
     }
 
     /// Costs as measured now; `None` before the first echo.
@@ -231,6 +238,11 @@ impl Estimator {
 fn differs(from: u32, to: u32) -> bool {
     let (from, to) = (f64::from(from), f64::from(to));
     to - from >= TELL_MIN_US && to - from >= TELL_RATIO * from
+}
+
+/// Up to the next step.
+fn stepped(us: f64) -> Duration {
+    Duration::from_micros((us as u64).div_ceil(PATIENCE_STEP_US) * PATIENCE_STEP_US)
 }
 
 #[cfg(test)]

@@ -15,12 +15,23 @@ const ANNOUNCED_MAX: usize = 64;
 const OVERDUE_INTERVALS: u32 = 4;
 /// ... and not before this time. Tuned: frames come in bursts of several objects.
 const OVERDUE_MIN: Duration = Duration::from_millis(80);
+/// A feed that another one is ahead of is silent after this many.
+const SILENT_INTERVALS: u32 = 2;
 /// A feed slower than this is never overdue: its origin has pauses.
 const INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// The usual interval is measured over at least this time.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Pause between two looks at a feed that is late.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How late a feed may be with what another one announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// While it brings other things: what was lost on the way is sent again, and that takes round trips.
+    pub missing: Duration,
+    /// While it brings nothing at all. At most as long.
+    pub silent: Duration,
+}
 
 /// Lateness of one feed.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +89,7 @@ impl Pace {
     }
 
     /// Looks whether there is news.
-    pub fn check(&mut self, progress: &Progress, patience: Duration, now: Time) -> Option<Late> {
+    pub fn check(&mut self, progress: &Progress, patience: Patience, now: Time) -> Option<Late> {
         if self.reported.is_none() {
             self.measure(progress, now);
         }
@@ -86,7 +97,7 @@ impl Pace {
         while self.announced.front().is_some_and(covered) {
             self.announced.pop_front();
         }
-        let late = self.announced.front().map(|(at, _)| *at).filter(|at| now.since(*at) >= patience);
+        let late = self.announced.front().map(|(at, _)| *at).filter(|at| self.late_at(*at, progress, patience) <= now);
         let overdue = self.overdue_at(progress).is_some_and(|at| at <= now);
         let news = match (self.reported, late) {
             (None | Some(Reported { announced: false, .. }), Some(since)) => {
@@ -106,12 +117,18 @@ impl Pace {
     }
 
     /// When to look next.
-    pub fn due(&self, progress: &Progress, patience: Duration, now: Time) -> Time {
+    pub fn due(&self, progress: &Progress, patience: Patience, now: Time) -> Time {
         if self.reported.is_some() {
             return now + LOOK_AGAIN;
         }
-        let late = self.announced.front().map_or(Time::NEVER, |(at, _)| *at + patience);
+        let late = self.announced.front().map_or(Time::NEVER, |(at, _)| self.late_at(*at, progress, patience));
         late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(now + WINDOW)
+    }
+
+    /// When what was announced at a time is late.
+    fn late_at(&self, announced: Time, progress: &Progress, patience: Patience) -> Time {
+        let pause = self.interval.map_or(patience.silent, |interval| patience.silent.max(interval * SILENT_INTERVALS));
+        (announced + patience.missing).min((announced + patience.silent).max(progress.at + pause))
     }
 
     fn overdue_at(&self, progress: &Progress) -> Option<Time> {
@@ -135,7 +152,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(30);
+    const PATIENCE: Patience = Patience { missing: Duration::from_millis(30), silent: Duration::from_millis(30) };
 
     fn at(ms: u64) -> Time {
         Time::from_micros(ms * 1_000)
@@ -172,6 +189,22 @@ mod tests {
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(50)), None);
         assert_eq!(pace.check(&held(2, 55), PATIENCE, at(56)), None, "one is still missing");
         assert_eq!(pace.check(&held(3, 58), PATIENCE, at(59)), Some(Late { since: None, announced: true }));
+    }
+
+    #[test]
+    fn a_feed_that_brings_nothing_at_all_is_late_sooner_than_one_that_lacks_something() {
+        let patience = Patience { missing: Duration::from_millis(100), silent: Duration::from_millis(30) };
+        let mut lacks = Pace::default();
+        lacks.announce(front(2), &held(1, 0), at(10));
+        for now in (20..110).step_by(10) {
+            assert_eq!(lacks.check(&held(1, now), patience, at(now)), None, "sound still comes");
+        }
+        assert_eq!(lacks.check(&held(1, 109), patience, at(110)), Some(Late { since: Some(at(10)), announced: true }));
+        let mut silent = Pace::default();
+        silent.announce(front(2), &held(1, 5), at(10));
+        assert_eq!(silent.due(&held(1, 5), patience, at(10)), at(40));
+        assert_eq!(silent.check(&held(1, 5), patience, at(39)), None);
+        assert_eq!(silent.check(&held(1, 5), patience, at(40)), Some(Late { since: Some(at(10)), announced: true }));
     }
 
     #[test]

@@ -16,6 +16,8 @@ const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 const CHILD: LinkId = LinkId(3);
 const RTT: Duration = Duration::from_millis(2);
+/// Over an ocean.
+const FAR: Duration = Duration::from_millis(130);
 /// The least patience of a link; these are shorter than it by far.
 const PATIENCE: Duration = Duration::from_millis(60);
 
@@ -29,6 +31,8 @@ enum Asked {
 struct Script {
     brain: Node,
     now: Time,
+    /// Of all links.
+    rtt: Duration,
     /// Links whose other end answers.
     alive: BTreeSet<LinkId>,
     echoes: Vec<(Time, LinkId, u64)>,
@@ -49,10 +53,11 @@ fn cam() -> StreamName {
 
 impl Script {
     /// Two neighbours that say they carry the stream, and one that may ask for it.
-    fn new() -> Self {
+    fn new(rtt: Duration) -> Self {
         let mut script = Self {
             brain: brain(OWN, 1),
             now: Time::ZERO,
+            rtt,
             alive: BTreeSet::from([A, B, CHILD]),
             echoes: Vec::new(),
             unanswered: BTreeMap::new(),
@@ -60,7 +65,7 @@ impl Script {
             carries: false,
         };
         for (link, name) in [(A, "a"), (B, "b"), (CHILD, "child")] {
-            script.input(Input::LinkUp { link, peer: id(link), name: name.into(), dialed: true, rtt: RTT });
+            script.input(Input::LinkUp { link, peer: id(link), name: name.into(), dialed: true, rtt });
             let hello = Hello { version: PROTOCOL_VERSION, version_min: PROTOCOL_VERSION };
             script.message(link, Message::Hello(hello));
         }
@@ -76,7 +81,7 @@ impl Script {
         while let Some(output) = self.brain.poll_output() {
             match output {
                 Output::Probe { link, nonce } if self.alive.contains(&link) => {
-                    self.echoes.push((self.now + RTT, link, nonce));
+                    self.echoes.push((self.now + self.rtt, link, nonce));
                 }
                 Output::Probe { link, nonce } => {
                     self.unanswered.insert(link, nonce);
@@ -147,8 +152,8 @@ impl Script {
     }
 
     /// A reader, fed by A, with B as the backup.
-    fn fed() -> (Self, FeedId) {
-        let mut script = Self::new();
+    fn fed(rtt: Duration) -> (Self, FeedId) {
+        let mut script = Self::new(rtt);
         script.alive.remove(&CHILD);
         script.input(Input::Subscribe(cam()));
         let first = [A, B].into_iter().find_map(|link| Some((link, script.feed(link, Mode::Full)?)));
@@ -170,7 +175,7 @@ impl Script {
 
 #[test]
 fn who_refuses_to_give_more_is_not_pressed_and_another_one_is_asked() {
-    let mut script = Script::new();
+    let mut script = Script::new(RTT);
     let join = |feed, mode| Message::Join(Join { feed: FeedId(feed), stream: cam(), resume: None, mode });
     script.message(CHILD, join(1, Mode::Shadow));
     let shadow = script.feed(A, Mode::Shadow).expect("the first is asked how far it is");
@@ -191,7 +196,7 @@ fn who_refuses_to_give_more_is_not_pressed_and_another_one_is_asked() {
 
 #[test]
 fn a_pause_of_the_origin_moves_nobody_and_is_over_when_it_is_over() {
-    let (mut script, mut feed) = Script::fed();
+    let (mut script, mut feed) = Script::fed(RTT);
     for _ in 0..4 {
         // The feed is asked for anew, once in a while; each time it is as silent as before.
         script.behind(feed, false);
@@ -207,10 +212,29 @@ fn a_pause_of_the_origin_moves_nobody_and_is_over_when_it_is_over() {
     assert_eq!((why.parent.as_deref(), why.state.as_str()), (Some("a"), "fed"));
 }
 
+/// Round trips are for what was lost on the way, not for a parent from whom nothing comes at all.
+#[test]
+fn a_parent_far_away_that_falls_silent_is_passed_over_before_a_round_trip() {
+    let (mut script, feed) = Script::fed(FAR);
+    script.fall_silent(A);
+    script.run(PATIENCE / 2);
+    script.behind(feed, true);
+    script.run(FAR - PATIENCE / 2);
+    assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
+}
+
+#[test]
+fn a_parent_far_away_that_echoes_gets_the_time_to_send_again() {
+    let (mut script, feed) = Script::fed(FAR);
+    script.behind(feed, true);
+    script.run(FAR * 2);
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
+}
+
 /// The suspected parent's link goes before the verdict: it must not fall on the one that took over.
 #[test]
 fn the_verdict_dies_with_the_suspect() {
-    let (mut script, feed) = Script::fed();
+    let (mut script, feed) = Script::fed(RTT);
     script.fall_silent(A);
     script.behind(feed, true);
     script.run(PATIENCE * 2);
@@ -227,7 +251,7 @@ fn the_verdict_dies_with_the_suspect() {
 /// A parent that answers late, when the backup has been asked already, and brings nothing.
 #[test]
 fn every_verdict_comes() {
-    let (mut script, feed) = Script::fed();
+    let (mut script, feed) = Script::fed(RTT);
     script.fall_silent(A);
     script.behind(feed, false);
     script.run(PATIENCE * 2);
@@ -242,7 +266,7 @@ fn every_verdict_comes() {
 
 #[test]
 fn neighbours_are_told_when_the_stream_is_no_more_to_be_had() {
-    let (mut script, feed) = Script::fed();
+    let (mut script, feed) = Script::fed(RTT);
     assert!(script.carries);
     script.input(Input::LinkDown { link: B, reason: "gone".into() });
     script.message(A, Message::Refuse { feed, reason: Refusal::Busy, alternates: vec![] });

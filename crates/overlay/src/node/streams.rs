@@ -29,9 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Node;
+use super::links::Link;
 use crate::id::{NodeId, StreamName};
 use crate::io::{Cause, ChildRoute, Event, Inflow, LinkId, Output, Route, Watch};
 use crate::message::{FeedId, Join, Message, Mode, Refusal, Report, Supply, TRACE_HOPS_MAX};
+use crate::pace::Patience;
 use crate::position::{Position, Resume};
 use crate::record::StreamFacts;
 use crate::time::Time;
@@ -261,7 +263,7 @@ impl Stream {
         wanted.reduce(earlier)
     }
 
-    fn route(&self, patience: Option<Duration>) -> Route {
+    fn route(&self, patience: Option<Patience>) -> Route {
         let inflow = |upstream: &Upstream, report: bool| Inflow {
             link: upstream.link,
             feed: upstream.feed,
@@ -276,8 +278,7 @@ impl Stream {
         let watch = subject.zip(patience).map(|(main, patience)| Watch {
             feed: main.feed,
             reference: self.backup.as_ref().map(|backup| backup.feed),
-            // Reported half way, so that there is time to ask whether the parent lives.
-            patience: patience / 2,
+            patience,
         });
         let children = self.children.iter().map(|(link, child)| ChildRoute {
             link: *link,
@@ -720,7 +721,10 @@ impl Node {
     fn emit_route(&mut self, name: &StreamName) {
         let Some(stream) = self.streams.get(name) else { return };
         let main = stream.main.as_ref().and_then(|main| self.links.get(&main.link));
-        let route = stream.route(main.map(|link| link.estimator.patience()));
+        // Reported half way, so that there is time to ask whether the parent lives.
+        let half =
+            |link: &Link| Patience { missing: link.estimator.patience() / 2, silent: link.estimator.alertness() / 2 };
+        let route = stream.route(main.map(half));
         let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.routed.as_ref() != Some(&route)) else {
             return;
         };

@@ -8,6 +8,9 @@
 //!   │           │ is asked      │ for what is missing   │ no reason    │ the parent
 //! ```
 //!
+//! Round trips are for what was lost on the way. Where nothing at all comes, neither media nor the echo that was due, the
+//! backup is asked as soon as that is more than jitter.
+//!
 //! A parent that says it is repairing its own supply gets a second: one failure makes one switch. Between the first newer
 //! object of the backup and the verdict both feeds are open, and whichever brings the newest object is the parent in the
 //! sense of the commit rule, so no loop can close meanwhile.
@@ -18,6 +21,7 @@ use super::{Cause, Lost, Mode, NOT_FASTER, Node, REFUSED_RETRY, REPAIR_PATIENCE,
 use crate::graph::Micros;
 use crate::id::StreamName;
 use crate::io::{Event, LinkId, Output};
+use crate::link::PROBE_IN_USE;
 use crate::message::{FeedId, Supply};
 use crate::time::Time;
 
@@ -136,14 +140,16 @@ impl Node {
         let own = link.estimator.patience();
         let told = main.report.as_ref().map_or(Duration::ZERO, |report| report.patience);
         let patience = own.max(told);
+        let alertness = link.estimator.alertness();
         let lives = link.heard_at > suspicion.asked_at;
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
             // The answer gets the time of a round trip.
             (false, _) => {
                 let answered_by = suspicion.asked_at + own / 2;
-                let hedge_at = (suspicion.since + own * SILENT_PATIENCES).max(answered_by);
-                (hedge_at, suspicion.since + own * DEAD_PATIENCES)
+                let patient = (suspicion.since + own * SILENT_PATIENCES).max(answered_by);
+                let silent = (suspicion.since + alertness).max(link.heard_at + PROBE_IN_USE + alertness / 2);
+                (patient.min(silent), suspicion.since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
