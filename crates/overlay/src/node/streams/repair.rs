@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! since        +T/2            +T                      2T            3T        (T: two round trips and the jitter)
-//!   │ late      │ reported,     │ nothing heard since:  │ it lives,    │ it has brought nothing newer than the
+//!   │ late      │ reported,     │ no answer:            │ it lives,    │ it has brought nothing newer than the
 //!   │           │ the parent    │ the backup is asked   │ but gives    │ backup meanwhile: dead, the backup is
 //!   │           │ is asked      │ for what is missing   │ no reason    │ the parent
 //! ```
@@ -35,9 +35,7 @@ const ASKED_ANEW: Duration = Duration::from_secs(2);
 /// One that lives is left for one that was slower before, or for one that is no neighbour yet, only after this time. Tuned: a squeezed
 /// parent that passes over what it cannot send keeps up again by then.
 const STUCK: Duration = Duration::from_secs(2);
-/// What the diagram above says, in patiences: a parent that was not heard of since is passed over after one ...
-const SILENT_PATIENCES: u32 = 1;
-/// ... one that lives after two ...
+/// What the diagram above says, in patiences: a parent that lives is passed over after two ...
 const ALIVE_PATIENCES: u32 = 2;
 /// ... and either is dead after three (DESIGN 3).
 pub(super) const DEAD_PATIENCES: u32 = 3;
@@ -144,12 +142,13 @@ impl Node {
         let lives = link.heard_at > suspicion.asked_at;
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
-            // The answer gets the time of a round trip.
+            // It does not answer in the time of a round trip, or the echo that was due is missing.
             (false, _) => {
-                let answered_by = suspicion.asked_at + own / 2;
-                let patient = (suspicion.since + own * SILENT_PATIENCES).max(answered_by);
-                let silent = (suspicion.since + alertness).max(link.heard_at + PROBE_IN_USE + alertness / 2);
-                (patient.min(silent), suspicion.since + own * DEAD_PATIENCES)
+                let rtt = link.estimator.rtt().unwrap_or_default();
+                let answered_by = suspicion.asked_at + rtt + alertness / 2;
+                let echoed_by = link.heard_at + PROBE_IN_USE + alertness / 2;
+                let silent_at = (suspicion.since + alertness).max(answered_by.min(echoed_by));
+                (silent_at, suspicion.since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
