@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use levada_overlay::link::HEARD_INTERVAL;
 use levada_overlay::{HangUp, Input, LinkId, Message};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
@@ -118,6 +119,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(write_control(send, queued));
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
     tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
+    tasks.spawn(listen(link, connection.clone(), context.clone()));
     tasks.spawn(keep_window(connection.clone(), turns));
     tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
@@ -212,6 +214,22 @@ async fn read_datagrams(link: LinkId, connection: Connection, context: LinkConte
             PROBE => drop(connection.send_datagram(datagram(ECHO, nonce))),
             ECHO if brain.send(ToBrain::Echo { link, nonce, at }).await.is_err() => return,
             _ => {}
+        }
+    }
+}
+
+/// Tells the brain that something comes over a link that it is fed over.
+async fn listen(link: LinkId, connection: Connection, context: LinkContext) {
+    let mut before = 0;
+    let mut ticks = tokio::time::interval(HEARD_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let packets = connection.stats().udp_rx.datagrams;
+        if std::mem::replace(&mut before, packets) != packets
+            && context.feeds.come_over(link)
+            && context.brain.send(ToBrain::Input(Input::Heard { link })).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -67,6 +67,11 @@ pub enum Input {
         /// The nonce of the probe.
         nonce: u64,
     },
+    /// Something came over a link that media come over, whatever it was: told every [`crate::link::HEARD_INTERVAL`] in which that is so.
+    Heard {
+        /// The link.
+        link: LinkId,
+    },
     /// What the transport counted since it last said.
     Transport {
         /// On this link.
@@ -94,6 +99,8 @@ pub enum Input {
         /// Whether another feed announced what is missing. If not, the feed is only silent, which may be the origin's
         /// own silence.
         announced: bool,
+        /// Whether the feed brings nothing at all, though it did until then and another feed goes on.
+        silent: bool,
     },
     /// How much a stream takes, measured.
     Rate {

@@ -39,6 +39,8 @@ const TELL_MIN_US: f64 = 3_000.0;
 const GOOD_NEWS_LASTS: Duration = Duration::from_secs(3);
 /// Probe interval on a link that a tree uses (DESIGN 3).
 pub const PROBE_IN_USE: Duration = Duration::from_millis(100);
+/// Over links that media come over, this often it is told that anything came: echoes are rarer, and late where packets queue.
+pub const HEARD_INTERVAL: Duration = Duration::from_millis(50);
 /// Probe interval elsewhere (DESIGN 3).
 pub const PROBE_IDLE: Duration = Duration::from_secs(1);
 /// Silence that ends a link that a tree uses (DESIGN 3).

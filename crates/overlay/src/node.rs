@@ -23,6 +23,7 @@ use crate::graph::{Distances, Graph, TreeParent};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, Input, LinkId, Output};
 use crate::message::FeedId;
+use crate::pace::Late;
 use crate::table::Table;
 use crate::time::Time;
 
@@ -166,9 +167,12 @@ impl Node {
             Input::DialFailed { name, reason } => self.dial_failed(&name, reason, now),
             Input::Message { link, message } => self.message(link, message, now),
             Input::Echo { link, nonce } => self.echo(link, nonce, now),
+            Input::Heard { link } => self.heard(link, now),
             Input::Transport { link, sent, lost, load } => self.transport(link, sent, lost, load, now),
             Input::Newer { feed, position } => self.newer(feed, position, now),
-            Input::Behind { feed, since, announced } => self.behind(feed, since, announced, now),
+            Input::Behind { feed, since, announced, silent } => {
+                self.behind(feed, Late { since, announced, silent }, now);
+            }
             Input::Rate { stream, bps } => self.rate(&stream, bps),
             Input::Lacks { stream, resume } => self.lacks(&stream, resume, now),
             Input::Publish(facts) => self.publish(facts, now),

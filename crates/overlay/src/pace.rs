@@ -66,6 +66,8 @@ pub struct Late {
     pub since: Option<Time>,
     /// Whether another feed announced it.
     pub announced: bool,
+    /// Whether the feed brings nothing at all, though it did until then and another feed goes on.
+    pub silent: bool,
 }
 
 impl Pace {
@@ -101,14 +103,15 @@ impl Pace {
         let overdue = self.overdue_at(progress).is_some_and(|at| at <= now);
         let news = match (self.reported, late) {
             (None | Some(Reported { announced: false, .. }), Some(since)) => {
-                Late { since: Some(since), announced: true }
+                let silent = since + patience.missing > now;
+                Late { since: Some(since), announced: true, silent }
             }
             (None, None) if overdue => {
                 let since = progress.at + self.interval.unwrap_or_default();
-                Late { since: Some(since), announced: false }
+                Late { since: Some(since), announced: false, silent: false }
             }
             (Some(reported), None) if self.announced.is_empty() && progress.at > reported.at && !overdue => {
-                Late { since: None, announced: reported.announced }
+                Late { since: None, announced: reported.announced, silent: false }
             }
             _ => return None,
         };
@@ -125,10 +128,13 @@ impl Pace {
         late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(now + WINDOW)
     }
 
-    /// When what was announced at a time is late.
+    /// When what was announced at a time is late. After a pause of the origin silence means nothing: whoever is nearer announces
+    /// first.
     fn late_at(&self, announced: Time, progress: &Progress, patience: Patience) -> Time {
         let pause = self.interval.map_or(patience.silent, |interval| patience.silent.max(interval * SILENT_INTERVALS));
-        (announced + patience.missing).min((announced + patience.silent).max(progress.at + pause))
+        let missing_at = announced + patience.missing;
+        let flowed = announced.since(progress.at) <= INTERVAL_MAX;
+        if flowed { missing_at.min((announced + patience.silent).max(progress.at + pause)) } else { missing_at }
     }
 
     fn overdue_at(&self, progress: &Progress) -> Option<Time> {
@@ -185,10 +191,14 @@ mod tests {
         pace.announce(front(3), &held(1, 0), at(30));
         assert_eq!(pace.due(&held(1, 0), PATIENCE, at(30)), at(40));
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(39)), None);
-        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(40)), Some(Late { since: Some(at(10)), announced: true }));
+        let late = Late { since: Some(at(10)), announced: true, silent: false };
+        assert_eq!(pace.check(&held(1, 0), PATIENCE, at(40)), Some(late));
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(50)), None);
         assert_eq!(pace.check(&held(2, 55), PATIENCE, at(56)), None, "one is still missing");
-        assert_eq!(pace.check(&held(3, 58), PATIENCE, at(59)), Some(Late { since: None, announced: true }));
+        assert_eq!(
+            pace.check(&held(3, 58), PATIENCE, at(59)),
+            Some(Late { since: None, announced: true, silent: false })
+        );
     }
 
     #[test]
@@ -199,12 +209,22 @@ mod tests {
         for now in (20..110).step_by(10) {
             assert_eq!(lacks.check(&held(1, now), patience, at(now)), None, "sound still comes");
         }
-        assert_eq!(lacks.check(&held(1, 109), patience, at(110)), Some(Late { since: Some(at(10)), announced: true }));
+        let late = |silent| Some(Late { since: Some(at(10)), announced: true, silent });
+        assert_eq!(lacks.check(&held(1, 109), patience, at(110)), late(false));
         let mut silent = Pace::default();
         silent.announce(front(2), &held(1, 5), at(10));
         assert_eq!(silent.due(&held(1, 5), patience, at(10)), at(40));
         assert_eq!(silent.check(&held(1, 5), patience, at(39)), None);
-        assert_eq!(silent.check(&held(1, 5), patience, at(40)), Some(Late { since: Some(at(10)), announced: true }));
+        assert_eq!(silent.check(&held(1, 5), patience, at(40)), late(true));
+    }
+
+    #[test]
+    fn after_a_pause_of_the_origin_a_feed_may_be_slower_than_another() {
+        let patience = Patience { missing: Duration::from_millis(100), silent: Duration::from_millis(30) };
+        let mut pace = Pace::default();
+        pace.announce(front(2), &held(1, 0), at(3_000));
+        assert_eq!(pace.due(&held(1, 0), patience, at(3_000)), at(3_100));
+        assert_eq!(pace.check(&held(1, 0), patience, at(3_099)), None);
     }
 
     #[test]
@@ -218,7 +238,7 @@ mod tests {
         let late = pace.check(&last, PATIENCE, at(2_100)).expect("four intervals passed");
         assert!(!late.announced && late.since.is_some_and(|since| since <= at(2_010)), "{late:?}");
         let back = pace.check(&held(100, 2_110), PATIENCE, at(2_111));
-        assert_eq!(back, Some(Late { since: None, announced: false }));
+        assert_eq!(back, Some(Late { since: None, announced: false, silent: false }));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use levada_overlay::message::Gap;
-use levada_overlay::pace::{Pace, Progress};
+use levada_overlay::pace::{Late, Pace, Progress};
 use levada_overlay::{FeedId, Inflow, Input, LinkId, Mode, Position, Resume, Route, Time};
 
 use crate::held::Held;
@@ -230,7 +230,8 @@ impl Water {
         let progress = self.progress();
         let late = self.pace.check(&progress, watch.patience, now);
         let pause = self.pace.due(&progress, watch.patience, now).since(now).max(Duration::from_millis(1));
-        let news = late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced });
+        let news =
+            late.map(|Late { since, announced, silent }| Input::Behind { feed: watch.feed, since, announced, silent });
         (news, Some(pause))
     }
 

@@ -131,6 +131,11 @@ impl Feeds {
         self.inlets().get(&feed).filter(|inlet| inlet.link == link).cloned()
     }
 
+    /// Whether objects come over a link, or are to.
+    pub fn come_over(&self, link: levada_overlay::LinkId) -> bool {
+        self.inlets().values().any(|inlet| inlet.link == link && inlet.mode == Mode::Full)
+    }
+
     /// Notes that a feed brought its first object newer than everything held.
     fn brought_newer(&self, feed: FeedId, position: Position) {
         self.newer.lock().unwrap_or_else(PoisonError::into_inner).push((feed, position));

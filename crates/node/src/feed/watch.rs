@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use levada_overlay::pace::{Pace, Progress};
+use levada_overlay::pace::{Late, Pace, Progress};
 use levada_overlay::{FeedId, Input, Resume, Time, Watch};
 use tokio::sync::{Notify, mpsc};
 
@@ -87,7 +87,8 @@ impl Watched {
         let (now, progress) = (self.now(), self.progress(inlet, *since));
         let late = pace.check(&progress, watch.patience, now);
         let pause = pace.due(&progress, watch.patience, now).since(now).clamp(Duration::from_millis(1), IDLE);
-        let news = late.map(|late| Input::Behind { feed: watch.feed, since: late.since, announced: late.announced });
+        let news =
+            late.map(|Late { since, announced, silent }| Input::Behind { feed: watch.feed, since, announced, silent });
         (news, pause)
     }
 }

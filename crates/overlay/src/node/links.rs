@@ -217,6 +217,13 @@ impl Node {
         }
     }
 
+    /// The water says that something came.
+    pub(super) fn heard(&mut self, link: LinkId, now: Time) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.heard_at = now;
+        }
+    }
+
     /// Tells the mesh what a link costs, if that has changed enough. One that has just settled is good news.
     fn tell_cost(&mut self, link: LinkId, before: Option<Told>, now: Time) {
         let Some(entry) = self.links.get_mut(&link) else { return };

@@ -1,5 +1,6 @@
 //! The driver's part of the bargain with each brain: inputs in, outputs carried out, objects to and from the water.
 
+use levada_overlay::link::HEARD_INTERVAL;
 use levada_overlay::message::Gap;
 use levada_overlay::{Event, FeedId, Inflow, Input, LinkId, Message, Node, Output, Resume, StreamName};
 
@@ -170,6 +171,7 @@ impl World {
         if first {
             self.look(to, stream);
         }
+        self.heard(connection, end, to);
         match arrival {
             Arrival::NotWanted => {}
             Arrival::Duplicate => self.duplicates += 1,
@@ -215,6 +217,15 @@ impl World {
                 water.gap(link, gap);
                 self.flow(node, stream);
             }
+        }
+    }
+
+    /// Tells the brain now and then that anything comes over a link.
+    fn heard(&mut self, connection: u32, end: End, node: NodeIndex) {
+        let told = &mut self.connections[connection as usize].heard_at[usize::from(end)];
+        if told.is_none_or(|at| self.now.since(at) >= HEARD_INTERVAL) {
+            *told = Some(self.now);
+            self.input(node, Input::Heard { link: LinkId(u64::from(connection)) });
         }
     }
 

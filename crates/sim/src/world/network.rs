@@ -35,6 +35,8 @@ pub(super) struct Connection {
     /// What each end sent into a cut.
     waiting: [Vec<(Class, u64, Happening)>; 2],
     waiting_len: [u64; 2],
+    /// When each end's brain was told last that something came.
+    pub(super) heard_at: [Option<Time>; 2],
 }
 
 impl World {
@@ -91,6 +93,7 @@ impl World {
             clear_at: [[self.now; 2]; 2],
             waiting: [Vec::new(), Vec::new()],
             waiting_len: [0; 2],
+            heard_at: [None; 2],
         });
         let rtt = self.rtt(connection);
         for node in [from, to] {

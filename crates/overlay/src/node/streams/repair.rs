@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! since        +T/2            +T                      2T            3T        (T: two round trips and the jitter)
-//!   │ late      │ reported,     │ no answer:            │ it lives,    │ it has brought nothing newer than the
+//!   │ late      │ reported,     │ nothing heard since:  │ it lives,    │ it has brought nothing newer than the
 //!   │           │ the parent    │ the backup is asked   │ but gives    │ backup meanwhile: dead, the backup is
 //!   │           │ is asked      │ for what is missing   │ no reason    │ the parent
 //! ```
 //!
-//! Round trips are for what was lost on the way. Where nothing at all comes, neither media nor the echo that was due, the
-//! backup is asked as soon as that is more than jitter.
+//! Round trips are for what was lost on the way, and for queues. Where no packet comes at all, the backup is asked as soon as that
+//! is more than jitter.
 //!
 //! A parent that says it is repairing its own supply gets a second: one failure makes one switch. Between the first newer
 //! object of the backup and the verdict both feeds are open, and whichever brings the newest object is the parent in the
@@ -21,8 +21,9 @@ use super::{Cause, Lost, Mode, NOT_FASTER, Node, REFUSED_RETRY, REPAIR_PATIENCE,
 use crate::graph::Micros;
 use crate::id::StreamName;
 use crate::io::{Event, LinkId, Output};
-use crate::link::PROBE_IN_USE;
+use crate::link::HEARD_INTERVAL;
 use crate::message::{FeedId, Supply};
+use crate::pace::Late;
 use crate::time::Time;
 
 /// A parent that was found dead is not asked again for this long, unless there is no other. Tuned: its records and links
@@ -59,6 +60,8 @@ pub(super) struct Suspicion {
     asked_at: Time,
     /// Another feed announced what is missing.
     announced: bool,
+    /// Nothing comes at all.
+    silent: bool,
     /// The parent lives, nothing is known to be missing: its origin may have a pause.
     pub(super) merely_silent: bool,
     /// When it is given up.
@@ -69,18 +72,29 @@ pub(super) struct Suspicion {
 
 impl Node {
     /// The water says that a feed does not keep up, or does again.
-    pub(in crate::node) fn behind(&mut self, feed: FeedId, since: Option<Time>, announced: bool, now: Time) {
+    pub(in crate::node) fn behind(&mut self, feed: FeedId, late: Late, now: Time) {
+        let Late { since, announced, silent } = late;
         let Some(name) = self.feeds.get(&feed).cloned() else { return };
         let Some(stream) = self.streams.get_mut(&name) else { return };
         let Some(main) = stream.main.as_ref().filter(|main| main.feed == feed) else { return };
         let link = main.link;
         match (since, &mut stream.suspicion) {
             (None, _) => self.recovered(&name, now),
-            (Some(_), Some(suspicion)) => suspicion.announced |= announced,
+            (Some(_), Some(suspicion)) => {
+                suspicion.announced |= announced;
+                suspicion.silent &= silent;
+            }
             (Some(since), place @ None) => {
                 let dead_at = Time::NEVER;
-                *place =
-                    Some(Suspicion { since, asked_at: now, announced, merely_silent: false, dead_at, told: false });
+                *place = Some(Suspicion {
+                    since,
+                    asked_at: now,
+                    announced,
+                    silent,
+                    merely_silent: false,
+                    dead_at,
+                    told: false,
+                });
                 if let Some(link_entry) = self.links.get_mut(&link) {
                     let nonce = link_entry.estimator.probe(now);
                     self.emit(Output::Probe { link, nonce });
@@ -142,13 +156,13 @@ impl Node {
         let lives = link.heard_at > suspicion.asked_at;
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
-            // It does not answer in the time of a round trip, or the echo that was due is missing.
             (false, _) => {
-                let rtt = link.estimator.rtt().unwrap_or_default();
-                let answered_by = suspicion.asked_at + rtt + alertness / 2;
-                let echoed_by = link.heard_at + PROBE_IN_USE + alertness / 2;
-                let silent_at = (suspicion.since + alertness).max(answered_by.min(echoed_by));
-                (silent_at, suspicion.since + own * DEAD_PATIENCES)
+                let hedge_at = match suspicion.silent {
+                    true => suspicion.since + alertness,
+                    // The answer gets the time of a round trip.
+                    false => (suspicion.since + own).max(suspicion.asked_at + own / 2),
+                };
+                (hedge_at.max(link.heard_at + HEARD_INTERVAL + alertness / 2), suspicion.since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
