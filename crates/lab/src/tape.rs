@@ -25,6 +25,10 @@ const AUDIO_STEP: u64 = 1_920;
 /// A step may be off by this many ticks: timescales are rounded into each other.
 const STEP_SLACK: u64 = 90;
 
+/// Frames before a stretch that are looked at for it: presentation runs behind decoding by a few frames, and two tracks
+/// take turns unevenly. Some 13 s of both.
+const RUN_UP: usize = 1_000;
+
 /// What a tape holds of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Track {
@@ -125,6 +129,18 @@ pub struct Seen {
     pub calm_ms: f64,
 }
 
+impl Faults {
+    /// Those of two stretches that follow each other.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            lost: self.lost + more.lost,
+            doubled: self.doubled + more.doubled,
+            broken: self.broken + more.broken,
+        }
+    }
+}
+
 impl Tape {
     /// A tape that keeps what came, for [`Tape::recording`].
     pub fn new(start: Instant) -> Self {
@@ -180,10 +196,11 @@ impl Tape {
     pub fn faults(&self, since: Instant, until: Instant) -> Faults {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
-        let lost = [Track::Video, Track::Audio].map(|track| self.lost(track, since, until).0);
+        let frames = self.after(since);
+        let lost = [Track::Video, Track::Audio].map(|track| lost(frames, track, since, until).0);
         Faults {
             lost: lost.iter().sum(),
-            doubled: self.frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
+            doubled: frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
             broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }
     }
@@ -226,6 +243,21 @@ impl Tape {
         self.frames.push(Frame { track, era, pts, dts, at: now, offset, keyframe, doubled });
     }
 
+    /// Lets go of what came before an instant. A tape that keeps its bytes keeps its frames too.
+    pub fn forget(&mut self, before: Instant) {
+        let before = self.time(before);
+        let count = self.frames.len() - self.after(before).len();
+        if self.keeps || count < RUN_UP {
+            return;
+        }
+        for frame in self.frames.drain(..count) {
+            self.presented.remove(&(frame.track, frame.era, frame.pts));
+        }
+        self.open.retain(|_, at| *at >= count);
+        self.open.values_mut().for_each(|at| *at -= count);
+        self.broken.retain(|at| *at > before);
+    }
+
     fn time(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.start)
     }
@@ -253,7 +285,7 @@ impl Tape {
     }
 
     /// When each video frame came.
-    pub fn arrivals(&self) -> impl Iterator<Item = Instant> {
+    pub fn arrivals(&self) -> impl DoubleEndedIterator<Item = Instant> {
         self.video().map(|frame| self.start + frame.at)
     }
 
@@ -278,8 +310,9 @@ impl Tape {
             let again = self.frames.iter().filter(|frame| frame.track == track && frame.doubled);
             again.filter(|frame| within(&&frame.at)).count() as u64
         };
-        let (lost, uneven) = self.lost(Track::Video, since, until);
-        let (audio_lost, audio_uneven) = self.lost(Track::Audio, since, until);
+        let frames = self.after(since);
+        let (video_lost, uneven) = lost(frames, Track::Video, since, until);
+        let (audio_lost, audio_uneven) = lost(frames, Track::Audio, since, until);
         let (death, settled) = (self.time(round.death), self.time(round.settled));
         let zero = self.schedule(round.calm, round.death);
         let late = zero.map_or(0.0, |(era, zero)| {
@@ -287,7 +320,7 @@ impl Tape {
             after.map(|frame| ms(frame.at) - frame.dts as f64 / TICKS_PER_MS - zero).fold(0.0, f64::max)
         });
         Seen {
-            lost,
+            lost: video_lost,
             doubled: doubled(Track::Video),
             audio_lost,
             audio_doubled: doubled(Track::Audio),
@@ -308,27 +341,10 @@ impl Tape {
         micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
     }
 
-    /// Frames missing, and steps that are no whole number of frames.
-    fn lost(&self, track: Track, since: Duration, until: Duration) -> (u64, u64) {
-        let (mut lost, mut uneven) = (0, 0);
-        let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
-        for frame in self.frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
-            let era = eras.entry(frame.era).or_default();
-            era.presented.insert(frame.pts);
-            era.newest = era.newest.max(frame.dts);
-            if frame.at <= since {
-                era.counted = era.counted.max(frame.dts);
-            }
-        }
-        for era in eras.values() {
-            let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
-            for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
-                let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
-                lost += step.saturating_sub(1);
-                uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
-            }
-        }
-        (lost, uneven)
+    /// The frames that came after an instant, and enough of those before to tell what is missing between them.
+    fn after(&self, since: Duration) -> &[Frame] {
+        let first = self.frames.partition_point(|frame| frame.at <= since);
+        &self.frames[first.saturating_sub(RUN_UP)..]
     }
 
     /// A recording of the round, from the keyframe before it to the last whole frame in it.
@@ -339,6 +355,29 @@ impl Tape {
         let end = self.frames.iter().rfind(|frame| frame.at <= until).map_or(0, |frame| frame.offset);
         first.and_then(|first| self.bytes.get(first.offset..end)).unwrap_or_default()
     }
+}
+
+/// Frames missing, and steps that are no whole number of frames.
+fn lost(frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
+    let (mut lost, mut uneven) = (0, 0);
+    let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
+    for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
+        let era = eras.entry(frame.era).or_default();
+        era.presented.insert(frame.pts);
+        era.newest = era.newest.max(frame.dts);
+        if frame.at <= since {
+            era.counted = era.counted.max(frame.dts);
+        }
+    }
+    for era in eras.values() {
+        let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
+        for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
+            let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
+            lost += step.saturating_sub(1);
+            uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
+        }
+    }
+    (lost, uneven)
 }
 
 #[derive(Default)]
