@@ -127,7 +127,8 @@ impl Lookout {
     /// The last changes of a stream's way to a node, the newest first.
     pub(crate) fn switches(&self, node: &str, stream: &StreamName) -> Option<Vec<Switch>> {
         let connection = self.network.connect(node, *self.nodes.get(node)?).ok()?;
-        let why: Why = http::get(connection, &format!("/api/v1/why/{stream}")).ok()?;
+        let mut why: Why = http::get(connection, &format!("/api/v1/why/{stream}")).ok()?;
+        why.switches.reverse();
         Some(why.switches)
     }
 

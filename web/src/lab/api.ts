@@ -43,6 +43,8 @@ export interface LabPlace {
   readonly backup: string | undefined;
   readonly children: readonly string[];
   readonly waiting: boolean;
+  /** Fed no more than headers, so that it can stand by for another. */
+  readonly headers: boolean;
   readonly switches: number;
 }
 
@@ -116,6 +118,7 @@ export function parseState(value: unknown): LabState {
         backup: text(place.backup),
         children: texts(place.children),
         waiting: place.waiting === true,
+        headers: place.headers === true,
         switches: number(place.switches) ?? 0,
       })),
     })),

@@ -107,7 +107,7 @@ function Place({ node }: { node: LabNode }) {
   if (!shown || node.state === "dead") return null;
   const rows: [string, string][] = [];
   if (shown.origins.includes(name)) rows.push(["publishes", shown.name]);
-  if (place?.parent) rows.push(["fed by", place.parent]);
+  if (place?.parent) rows.push(["fed by", place.headers ? `${place.parent}, headers only` : place.parent]);
   if (place?.waiting) rows.push(["fed by", "nobody: it waits"]);
   if (place?.backup) rows.push(["stands by", place.backup]);
   if (place && place.children.length > 0) rows.push(["feeds", place.children.join(", ")]);

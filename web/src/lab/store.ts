@@ -36,7 +36,7 @@ export const mapNodes = computed<readonly MapNode[]>(() => {
       name: node.name,
       role: node.leaf ? "leaf" : published.has(node.name) ? "origin" : node.pop ? "pop" : "relay",
       condition: node.state,
-      carries: place !== undefined && !place.waiting,
+      carries: place !== undefined && !place.waiting && !place.headers,
       waiting: place?.waiting === true,
       viewers: node.leaf ? 0 : known.viewers.filter((viewer) => viewer.node === node.name).length,
     };
@@ -56,7 +56,7 @@ export const mapLinks = computed<readonly MapLink[]>(() =>
 
 export const mapFlows = computed<readonly MapFlow[]>(() =>
   (stream.value?.nodes ?? []).flatMap((place) => [
-    ...(place.parent ? [{ from: place.parent, to: place.node, backup: false }] : []),
+    ...(place.parent ? [{ from: place.parent, to: place.node, backup: place.headers }] : []),
     ...(place.backup ? [{ from: place.backup, to: place.node, backup: true }] : []),
   ]),
 );

@@ -21,6 +21,8 @@ const MARGIN: Point = { x: 46, y: 42 };
 const LABEL_LINK_MIN = 92;
 /** Links that nodes made themselves are bent, so that they do not run over others. */
 const BEND = 0.22;
+/** Where on a stroke its arrow is; the middle is the label's. */
+const TIP = 0.74;
 /** A tree's stroke lies beside its link. */
 const ASIDE = 4.5;
 /** A pointer that moves less has not dragged. */
@@ -199,7 +201,7 @@ function CutMark({ line, forward, both }: { line: Curve; forward: boolean; both:
 
 function FlowShape({ flow, line }: { flow: MapFlow; line: Curve }) {
   if (flow.backup) return <path class="map-backup" data-flow={`${flow.from}>${flow.to}`} data-kind="backup" d={line.d} />;
-  const tip = line.at(0.62);
+  const tip = line.at(TIP);
   return (
     <g data-flow={`${flow.from}>${flow.to}`} data-kind="feed">
       <path class="map-bed" d={line.d} />
@@ -207,7 +209,7 @@ function FlowShape({ flow, line }: { flow: MapFlow; line: Curve }) {
       <path
         class="map-tip"
         d="M-6 -5.500L6 0L-6 5.500z"
-        transform={`translate(${tip.x.toFixed(1)} ${tip.y.toFixed(1)}) rotate(${line.angle(0.62).toFixed(1)})`}
+        transform={`translate(${tip.x.toFixed(1)} ${tip.y.toFixed(1)}) rotate(${line.angle(TIP).toFixed(1)})`}
       />
     </g>
   );
@@ -307,7 +309,8 @@ export function describeLink(link: MapLink): string {
 /** What a shape needs to be a button for pointers and keyboards. */
 function button(onChoose: () => void) {
   return {
-    tabIndex: 0,
+    // SVG knows it in lower case only.
+    tabindex: 0,
     role: "button" as const,
     onClick: onChoose,
     onKeyDown: (event: KeyboardEvent) => {

@@ -111,6 +111,8 @@ struct PlaceView {
     backup: Option<String>,
     children: Vec<String>,
     waiting: bool,
+    /// Fed no more than headers, so that it can stand by for another.
+    headers: bool,
     switches: u64,
 }
 
@@ -260,6 +262,10 @@ impl Looker {
             }
         }
         for ((stream, node), parent) in &now {
+            let by_headers = |node: &str| {
+                let of = streams.iter().find(|known| known.name == *stream);
+                of.is_some_and(|of| of.nodes.iter().any(|place| place.node == node && place.headers))
+            };
             let before = self.parents.get(&(stream.clone(), node.clone())).cloned().flatten();
             if *parent == before {
                 continue;
@@ -267,6 +273,9 @@ impl Looker {
             let cause = StreamName::new(stream).ok().and_then(|name| facts.lookout.switches(node, &name));
             let cause = cause.and_then(|switches| Some(switches.into_iter().next()?.cause)).filter(|_| parent.is_some());
             let text = match (&before, parent) {
+                (None, Some(parent)) if by_headers(node) => {
+                    format!("{node} follows {stream} at {parent}, to stand by")
+                }
                 (None, Some(parent)) => format!("{node} is fed {stream} by {parent}"),
                 (Some(before), Some(parent)) => format!("{node} is fed {stream} by {parent}, before by {before}"),
                 (_, None) => format!("{node} is not fed {stream} any more"),
@@ -325,6 +334,7 @@ fn streams(desk: &Desk, facts: &Facts, snapshot: &Snapshot) -> Vec<StreamView> {
                     backup: known.backup.clone(),
                     children: known.children.iter().map(own).collect(),
                     waiting: known.waiting,
+                    headers: known.state == "idle" && !known.waiting,
                     switches: known.switches,
                 });
             }
@@ -335,7 +345,8 @@ fn streams(desk: &Desk, facts: &Facts, snapshot: &Snapshot) -> Vec<StreamView> {
             let parent = snapshot.feeders(identity, name).first().map(|parent| (*parent).to_owned());
             if watches && (parent.is_some() || identity == node) && !places.iter().any(|place| place.node == *node) {
                 let (node, waiting) = (node.clone(), parent.is_none());
-                places.push(PlaceView { node, parent, backup: None, children: Vec::new(), waiting, switches: 0 });
+                let (backup, children) = (None, Vec::new());
+                places.push(PlaceView { node, parent, backup, children, waiting, headers: false, switches: 0 });
             }
         }
         StreamView { name: name.to_string(), origins, nodes: places }
