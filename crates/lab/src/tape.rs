@@ -133,11 +133,7 @@ impl Faults {
     /// Those of two stretches that follow each other.
     #[must_use]
     pub fn plus(self, more: Self) -> Self {
-        Self {
-            lost: self.lost + more.lost,
-            doubled: self.doubled + more.doubled,
-            broken: self.broken + more.broken,
-        }
+        Self { lost: self.lost + more.lost, doubled: self.doubled + more.doubled, broken: self.broken + more.broken }
     }
 }
 

@@ -56,8 +56,8 @@ function Lab() {
         <aside>
           <Panel />
           <CommandLine />
-          <Viewers viewers={known?.viewers ?? []} />
         </aside>
+        <Viewers viewers={known?.viewers ?? []} />
         <Log />
       </main>
       <footer>{known && `${plural(known.nodes.length, "node")} in ${known.mode}`}</footer>

@@ -107,3 +107,36 @@ function toward(from: Point, to: Point, by: number): Point {
   const share = Math.min(by / length, 0.9);
   return { x: from.x + dx * share, y: from.y + dy * share };
 }
+
+/** Something that wants to be written on a curve. */
+export interface Wish {
+  readonly key: string;
+  readonly line: Curve;
+  readonly width: number;
+  /** The higher, the earlier it chooses. From 1 on it is written whatever lies below. */
+  readonly urgency: number;
+}
+
+const LABEL_HEIGHT = 18;
+/** Places on a curve that are tried, in this order. */
+const SHARES = [0.5, 0.38, 0.62, 0.28, 0.72] as const;
+
+/** Where labels go, so that they cover neither each other nor a node; those without room are left out. */
+export function labelPlaces(wishes: readonly Wish[], nodes: Iterable<Point>, radius: number): Map<string, Point> {
+  const taken = [...nodes].map((point) => ({ ...point, width: 2 * radius, height: 2 * radius }));
+  const places = new Map<string, Point>();
+  for (const wish of [...wishes].sort((one, other) => other.urgency - one.urgency)) {
+    const { key, line, width } = wish;
+    const isFree = (at: Point): boolean =>
+      taken.every(
+        (box) =>
+          Math.abs(box.x - at.x) > (box.width + width) / 2 || Math.abs(box.y - at.y) > (box.height + LABEL_HEIGHT) / 2,
+      );
+    const share = SHARES.find((one) => isFree(line.at(one))) ?? (wish.urgency >= 1 ? 0.5 : undefined);
+    if (share === undefined) continue;
+    const at = line.at(share);
+    taken.push({ ...at, width, height: LABEL_HEIGHT });
+    places.set(key, at);
+  }
+  return places;
+}

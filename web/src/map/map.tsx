@@ -1,7 +1,7 @@
 /** The map: nodes, links and one tree, drawn as SVG in the pixels of its frame, so that names keep their size. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type Curve, curve, fit, type Lens, type Size, UNMOVED, zoomed } from "./geometry";
+import { type Curve, curve, fit, type Lens, labelPlaces, type Size, UNMOVED, zoomed } from "./geometry";
 import { layout, type Places } from "./layout";
 import { isSame, type MapDirection, type MapFlow, type MapLink, type MapNode, type Point, type Target } from "./model";
 
@@ -42,6 +42,15 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
     const bend = link && !link.planned ? (link.a === from ? BEND : -BEND) : link ? 0 : BEND;
     return curve(p, q, bend, aside, short);
   };
+  const wishes = links.flatMap((link) => {
+    const line = between(link.a, link.b, 0, RADIUS);
+    if (!line || link.label === "") return [];
+    const chosen = isSame(selected, { link: [link.a, link.b] });
+    const urgency = chosen ? 2 : Math.max(link.there.severity, link.back.severity) > 0 ? 1 : 0;
+    const [key, width] = [`${link.a} ${link.b}`, labelWidth(link)];
+    return urgency > 0 || line.length >= LABEL_LINK_MIN ? [{ key, line, width, urgency }] : [];
+  });
+  const labels = labelPlaces(wishes, at.values(), RADIUS);
   const choose = (target: Target): void => {
     if (!dragged()) onSelect(target);
   };
@@ -79,9 +88,8 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
           })}
         </g>
         {links.map((link) => {
-          const line = between(link.a, link.b, 0, RADIUS);
-          const shown = isSame(selected, { link: [link.a, link.b] }) || (line && line.length >= LABEL_LINK_MIN);
-          return line && shown && link.label && <Label key={`${link.a} ${link.b}`} link={link} at={line.at(0.5)} />;
+          const place = labels.get(`${link.a} ${link.b}`);
+          return place && <Label key={`${link.a} ${link.b}`} link={link} at={place} />;
         })}
         {nodes.map((node) => {
           const point = at.get(node.name);
@@ -134,6 +142,7 @@ export function Legend() {
   const stroke = (name: string, word: string) => (
     <li>
       <svg width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">
+        {name === "map-flow" && <path class="map-bed" d="M2 6H28" />}
         <path class={name} d="M2 6H28" />
       </svg>
       {word}
@@ -193,7 +202,7 @@ function CutMark({ line, forward, both }: { line: Curve; forward: boolean; both:
   const turn = line.angle(share) + (forward ? 0 : 180);
   return (
     <g class="map-cut-mark" transform={`translate(${x.toFixed(1)} ${y.toFixed(1)}) rotate(${turn.toFixed(0)})`}>
-      <circle r="8.5" />
+      <circle r="9.5" />
       {both ? <path d="M-3.5 -3.500L3.5 3.500M-3.5 3.500L3.5 -3.5" /> : <path d="M-5 0H2M-1 -3.500L2.5 0L-1 3.500M5 -4V4" />}
     </g>
   );
@@ -215,9 +224,11 @@ function FlowShape({ flow, line }: { flow: MapFlow; line: Curve }) {
   );
 }
 
+/** The face is about 6 pixels wide; the browser cannot be asked before it has drawn. */
+const labelWidth = (link: MapLink): number => link.label.length * 6 + 12;
+
 function Label({ link, at }: { link: MapLink; at: Point }) {
-  // The face is tabular and about 6 pixels wide; the browser cannot be asked before it has drawn.
-  const width = link.label.length * 6 + 12;
+  const width = labelWidth(link);
   const bad = link.there.severity > 0 || link.back.severity > 0 || link.there.cut || link.back.cut;
   return (
     <g class="map-label" data-bad={bad} transform={`translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`} aria-hidden="true">

@@ -73,7 +73,8 @@ async fn act(
     line: String,
 ) -> Response {
     if !is_local_action(from, &headers) {
-        let mend = format!("only pages of this lab, and who sends the header {ACTION_HEADER} to 127.0.0.1, may do this");
+        let mend =
+            format!("only pages of this lab, and who sends the header {ACTION_HEADER} to 127.0.0.1, may do this");
         return problem(StatusCode::FORBIDDEN, mend);
     }
     match desk.order(&line).await {

@@ -271,7 +271,8 @@ impl Looker {
                 continue;
             }
             let cause = StreamName::new(stream).ok().and_then(|name| facts.lookout.switches(node, &name));
-            let cause = cause.and_then(|switches| Some(switches.into_iter().next()?.cause)).filter(|_| parent.is_some());
+            let cause =
+                cause.and_then(|switches| Some(switches.into_iter().next()?.cause)).filter(|_| parent.is_some());
             let text = match (&before, parent) {
                 (None, Some(parent)) if by_headers(node) => {
                     format!("{node} follows {stream} at {parent}, to stand by")
@@ -284,7 +285,8 @@ impl Looker {
             desk.journal.add(Kind::Parent, text, None);
         }
         // Who does not answer this once has not lost its parent.
-        let silent = |(_, node): &(String, String)| !snapshot.nodes.contains_key(node) && !desk.lab.leaves.contains(node);
+        let silent =
+            |(_, node): &(String, String)| !snapshot.nodes.contains_key(node) && !desk.lab.leaves.contains(node);
         let dead = |node: &str| facts.conditions.iter().any(|(name, state)| name == node && *state == Condition::Dead);
         let last = std::mem::take(&mut self.parents);
         for (key, parent) in last.into_iter().filter(|(key, _)| silent(key) && !dead(&key.1)) {
