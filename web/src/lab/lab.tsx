@@ -218,8 +218,14 @@ function Log() {
     <section class="card log">
       <div class="heading">
         <h2>What happened</h2>
-        <button type="button" class="secondary" disabled={steps === ""} onClick={() => void copy()}>
-          {copied || "Copy what I did as steps"}
+        <button
+          type="button"
+          class="secondary"
+          title="What was done, as steps of a lab file"
+          disabled={steps === ""}
+          onClick={() => void copy()}
+        >
+          {copied || "Copy as steps"}
         </button>
       </div>
       <div class="entries" role="log" aria-label="What happened, the newest first" tabIndex={0}>

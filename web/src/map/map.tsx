@@ -15,6 +15,8 @@ export interface MapProps {
 
 /** Of a node, in pixels. */
 const RADIUS = 14;
+/** Room for a name below its node. */
+const NAME_ROOM = 14;
 /** Room for a node and its name at the edge. */
 const MARGIN: Point = { x: 46, y: 42 };
 /** Links that are shorter show no label unless they are chosen. */
@@ -50,7 +52,9 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
     const [key, width] = [`${link.a} ${link.b}`, labelWidth(link)];
     return urgency > 0 || line.length >= LABEL_LINK_MIN ? [{ key, line, width, urgency }] : [];
   });
-  const labels = labelPlaces(wishes, at.values(), RADIUS);
+  // A node with its name below takes more than its glyph.
+  const bodies = [...at.values()].map(({ x, y }) => ({ x, y: y + NAME_ROOM / 2 }));
+  const labels = labelPlaces(wishes, bodies, RADIUS + NAME_ROOM / 2);
   const choose = (target: Target): void => {
     if (!dragged()) onSelect(target);
   };
