@@ -234,9 +234,12 @@ mod tests {
                 "objects_duplicated",
                 "objects_delivered",
                 "objects_lost",
+                "objects_unplayable",
                 "dropped",
                 "switches",
                 "joins",
+                "joins_refused",
+                "refusals",
                 "records_refused",
                 "protocol_errors",
             ] {

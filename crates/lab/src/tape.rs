@@ -399,3 +399,66 @@ fn timestamp(bytes: &[u8]) -> u64 {
     let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|at| u64::from(bytes[at]));
     (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transport packet that is a whole video frame.
+    fn frame(pts: u64, counter: u8) -> [u8; PACKET] {
+        let mut packet = [0xff; PACKET];
+        let stamp = [
+            0x21 | (pts >> 29 & 0xe) as u8,
+            (pts >> 22) as u8,
+            (pts >> 14 & 0xfe) as u8 | 1,
+            (pts >> 7) as u8,
+            (pts << 1 & 0xfe) as u8 | 1,
+        ];
+        packet[..4].copy_from_slice(&[0x47, 0x41, 0x00, 0x10 | counter & 0xf]);
+        packet[4..13].copy_from_slice(&[0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5]);
+        packet[13..18].copy_from_slice(&stamp);
+        packet
+    }
+
+    /// Records so many frames at their pace, without those that are lost and with those that come again.
+    fn record(tape: &mut Tape, start: Instant, frames: std::ops::Range<u64>, lost: &[u64], again: &[u64]) {
+        for n in frames {
+            let times = usize::from(!lost.contains(&n)) + usize::from(again.contains(&n));
+            for _ in 0..times {
+                tape.push(&frame(n * VIDEO_STEP, n as u8), start + Duration::from_millis(40 * n));
+            }
+        }
+    }
+
+    #[test]
+    fn counting_in_steps_and_forgetting_finds_the_same() {
+        let start = Instant::now();
+        let (lost, again) = ([100, 101, 1_400, 2_999, 3_000, 5_500], [50, 3_001, 5_000]);
+        let end = start + Duration::from_secs(400);
+        let mut whole = Tape::of_times(start);
+        record(&mut whole, start, 0..6_000, &lost, &again);
+        let all = whole.faults(start, end);
+        assert_eq!((all.lost, all.doubled), (lost.len() as u64, again.len() as u64));
+
+        let (mut stepped, mut sum, mut since) = (Tape::of_times(start), Faults::default(), start);
+        for step in 0..60 {
+            record(&mut stepped, start, step * 100..(step + 1) * 100, &lost, &again);
+            let until = start + Duration::from_millis(40 * ((step + 1) * 100) - 1);
+            sum = sum.plus(stepped.faults(since, until));
+            since = until;
+            stepped.forget(until.checked_sub(Duration::from_secs(30)).unwrap_or(start));
+            assert!(stepped.frames.len() <= 3 * RUN_UP && stepped.presented.len() <= stepped.frames.len());
+        }
+        assert_eq!((sum.lost, sum.doubled), (all.lost, all.doubled));
+        assert_eq!(stepped.newest(), whole.newest());
+    }
+
+    #[test]
+    fn a_tape_that_keeps_its_bytes_forgets_nothing() {
+        let start = Instant::now();
+        let mut tape = Tape::new(start);
+        record(&mut tape, start, 0..3_000, &[], &[]);
+        tape.forget(start + Duration::from_secs(1_000));
+        assert_eq!(tape.frames.len(), 3_000);
+    }
+}

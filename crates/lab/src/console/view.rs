@@ -126,10 +126,13 @@ struct ViewerView {
     doubled: u64,
 }
 
+/// Bytes sent so far from one node to another.
+type Sent = BTreeMap<(String, String), u64>;
+
 /// Looks, and remembers what it saw to tell what is new.
 #[derive(Debug, Default)]
 pub(super) struct Looker {
-    sent: VecDeque<(Instant, BTreeMap<(String, String), u64>)>,
+    sent: VecDeque<(Instant, Sent)>,
     /// Of every viewer, told apart by when it began.
     viewers: BTreeMap<(ViewerId, Instant), (Tally, Option<Flow>)>,
     /// By stream and node.
