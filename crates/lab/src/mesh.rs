@@ -173,12 +173,12 @@ impl Mesh {
     pub fn apply(&mut self, action: &Action<Name>) -> Result<(), MeshError> {
         let doing = || action.to_string();
         match action {
-            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
                 viewer.end();
                 Ok(())
             }),
             Action::Crash(node) => self.kill(node),
-            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
                 if let Some((process, _)) = &viewer.leaf {
                     process.stop()?;
                 }
@@ -206,13 +206,13 @@ impl Mesh {
                 self.kill(node)?;
                 self.start(&node.0)
             }
-            Action::Stall(node) if self.is_leaf(node) => {
-                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall()))
-            }
+            Action::Stall(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
+                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall())
+            }),
             Action::Stall(node) => self.process(node, &doing())?.stall().map_err(failed(&doing())),
-            Action::Resume(node) if self.is_leaf(node) => {
-                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume()))
-            }
+            Action::Resume(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
+                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume())
+            }),
             Action::Resume(node) => self.process(node, &doing())?.resume().map_err(failed(&doing())),
             Action::Cut(a, b) => self.cut(a, b).and_then(|()| self.cut(b, a)),
             Action::CutOneWay(a, b) => self.cut(a, b),
@@ -232,8 +232,10 @@ impl Mesh {
             Action::Subscribe(node, stream) => self.watch(&node.0, stream),
             Action::Unsubscribe(node, stream) => {
                 let id = (node.0.clone(), stream.clone());
-                self.viewers.iter_mut().filter(|(known, _)| *known == id).for_each(|(_, viewer)| viewer.end());
-                Ok(())
+                let watching = |(known, viewer): &&mut (ViewerId, Viewer)| *known == id && viewer.since.is_some();
+                let ended = self.viewers.iter_mut().filter(watching).map(|(_, viewer)| viewer.end()).count();
+                let nobody = || MeshError::Senseless(doing(), format!("nobody watches {stream} at {node}"));
+                (ended > 0).then_some(()).ok_or_else(nobody)
             }
             Action::Publish(node, stream) => self.publish(&node.0, stream),
             Action::Withdraw(node, stream) => {
@@ -354,8 +356,18 @@ impl Mesh {
         self.lab.leaves.contains(&node.0)
     }
 
-    fn each_leaf(&mut self, node: &Name, mut what: impl FnMut(&mut Viewer) -> io::Result<()>) -> Result<(), MeshError> {
-        let mut viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
+    fn each_leaf(
+        &mut self,
+        node: &Name,
+        doing: &str,
+        mut what: impl FnMut(&mut Viewer) -> io::Result<()>,
+    ) -> Result<(), MeshError> {
+        let viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
+        let mut viewers = viewers.peekable();
+        if viewers.peek().is_none() {
+            let why = format!("leaf {node} does not run; start it first");
+            return Err(MeshError::Senseless(doing.to_owned(), why));
+        }
         viewers.try_for_each(|(_, viewer)| what(viewer)).map_err(failed(&format!("reach leaf {node}")))
     }
 

@@ -181,6 +181,10 @@ async fn what_is_done_is_seen() {
 
     lab.done("unwatch k1 cam").await;
     lab.until("the leaf has left", |state| condition(state, "k1") == "dead").await;
+    for (line, mend) in [("kill k1", "start it first"), ("unwatch k1 cam", "nobody watches cam at k1")] {
+        let (status, error) = lab.act(line).await;
+        assert!(status == StatusCode::BAD_REQUEST && error.contains(mend), "{line}: {status} {error}");
+    }
     lab.done("watch k1 cam").await;
     lab.until("the leaf is back, and has pictures", flowing).await;
 

@@ -26,6 +26,8 @@ export interface LabNode {
   readonly state: "running" | "stalled" | "dead";
   readonly answers: boolean;
   readonly page: string | undefined;
+  /** Streams that it published when it last said. */
+  readonly publishes: readonly string[];
 }
 
 export interface LabLink {
@@ -100,6 +102,7 @@ export function parseState(value: unknown): LabState {
       state: oneOf(node.state, ["running", "stalled", "dead"]),
       answers: node.answers === true,
       page: text(node.page),
+      publishes: texts(node.publishes),
     })),
     links: list(root.links, (link) => ({
       a: text(link.a) ?? "",

@@ -29,12 +29,11 @@ export function chooseStream(name: string): void {
 export const mapNodes = computed<readonly MapNode[]>(() => {
   const [known, shown] = [state.value, stream.value];
   if (!known) return [];
-  const published = new Set(known.streams.flatMap((one) => one.origins));
   return known.nodes.map((node) => {
     const place = shown?.nodes.find((one) => one.node === node.name);
     return {
       name: node.name,
-      role: node.leaf ? "leaf" : published.has(node.name) ? "origin" : node.pop ? "pop" : "relay",
+      role: node.leaf ? "leaf" : node.publishes.length > 0 ? "origin" : node.pop ? "pop" : "relay",
       condition: node.state,
       carries: place !== undefined && !place.waiting && !place.headers,
       waiting: place?.waiting === true,

@@ -60,6 +60,8 @@ struct NodeView {
     /// Whether it said how it fares.
     answers: bool,
     page: Option<String>,
+    /// Streams that it published when it last said.
+    publishes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +135,8 @@ type Sent = BTreeMap<(String, String), u64>;
 #[derive(Debug, Default)]
 pub(super) struct Looker {
     sent: VecDeque<(Instant, Sent)>,
+    /// By node.
+    published: BTreeMap<String, Vec<String>>,
     /// Of every viewer, told apart by when it began.
     viewers: BTreeMap<(ViewerId, Instant), (Tally, Option<Flow>)>,
     /// By stream and node.
@@ -173,15 +177,32 @@ impl Looker {
             self.sent.pop_front();
         }
         let streams = streams(desk, facts, &snapshot);
+        for (name, state) in &snapshot.nodes {
+            let own = state.map.streams.iter().filter(|stream| stream.state == "published");
+            self.published.insert(name.clone(), own.map(|stream| stream.name.clone()).collect());
+        }
         self.tell_parents(desk, facts, &snapshot, &streams);
         View {
             about: desk.lab.about.clone(),
             mode: desk.mode.clone(),
             doing: facts.doing.clone(),
-            nodes: facts.conditions.iter().map(|(name, state)| node(desk, name, *state, &snapshot)).collect(),
+            nodes: facts.conditions.iter().map(|(name, state)| self.node(desk, name, *state, &snapshot)).collect(),
             links: self.links(desk, facts, &snapshot),
             streams,
             viewers: self.viewers(facts, &desk.journal),
+        }
+    }
+
+    fn node(&self, desk: &Desk, name: &str, state: Condition, snapshot: &Snapshot) -> NodeView {
+        let leaf = desk.lab.leaves.contains(name);
+        NodeView {
+            name: name.to_owned(),
+            leaf,
+            pop: desk.lab.pops.iter().any(|pop| pop == name),
+            state,
+            answers: if leaf { state == Condition::Running } else { snapshot.nodes.contains_key(name) },
+            page: desk.pages.get(name).cloned(),
+            publishes: self.published.get(name).cloned().unwrap_or_default(),
         }
     }
 
@@ -308,18 +329,6 @@ impl Doing {
             loss: impairment.loss,
             rate_bps: impairment.rate,
         }
-    }
-}
-
-fn node(desk: &Desk, name: &str, state: Condition, snapshot: &Snapshot) -> NodeView {
-    let leaf = desk.lab.leaves.contains(name);
-    NodeView {
-        name: name.to_owned(),
-        leaf,
-        pop: desk.lab.pops.iter().any(|pop| pop == name),
-        state,
-        answers: if leaf { state == Condition::Running } else { snapshot.nodes.contains_key(name) },
-        page: desk.pages.get(name).cloned(),
     }
 }
 
