@@ -168,6 +168,15 @@ async fn what_is_done_is_seen() {
     lab.done(&format!("resume {parent}")).await;
     lab.until("it goes on", |state| condition(state, &parent) == "running").await;
 
+    // Whoever is drained lets its children move, and ends.
+    let parent = lab.parent().await;
+    lab.done(&format!("drain {parent}")).await;
+    let left = |state: &Value| {
+        let fed = place(state, "n4").is_some_and(|n4| n4["parent"].is_string() && n4["parent"] != parent.as_str());
+        fed && condition(state, &parent) == "dead"
+    };
+    lab.until("its child has moved, and it has ended", left).await;
+
     lab.done("link n1>n2 delay=80ms loss=5%").await;
     lab.done("cut n1-n3").await;
     lab.done("heal n1-n3").await;

@@ -108,7 +108,7 @@ function Place({ node }: { node: LabNode }) {
   const rows: [string, string][] = [];
   if (shown.origins.includes(name)) rows.push(["publishes", shown.name]);
   if (place?.parent) rows.push(["fed by", place.headers ? `${place.parent}, headers only` : place.parent]);
-  if (place?.waiting) rows.push(["fed by", "nobody: it waits"]);
+  if (place && !place.parent && !shown.origins.includes(name)) rows.push(["fed by", "nobody: it waits"]);
   if (place?.backup) rows.push(["stands by", place.backup]);
   if (place && place.children.length > 0) rows.push(["feeds", place.children.join(", ")]);
   if (place && place.switches > 0) rows.push(["parents so far", String(place.switches)]);

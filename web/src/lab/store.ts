@@ -31,12 +31,13 @@ export const mapNodes = computed<readonly MapNode[]>(() => {
   if (!known) return [];
   return known.nodes.map((node) => {
     const place = shown?.nodes.find((one) => one.node === node.name);
+    const has = place?.parent !== undefined || shown?.origins.includes(node.name) === true;
     return {
       name: node.name,
       role: node.leaf ? "leaf" : node.publishes.length > 0 ? "origin" : node.pop ? "pop" : "relay",
       condition: node.state,
-      carries: place !== undefined && !place.waiting && !place.headers,
-      waiting: place?.waiting === true,
+      carries: has && place?.headers !== true,
+      waiting: place !== undefined && !has,
       viewers: node.leaf ? 0 : known.viewers.filter((viewer) => viewer.node === node.name).length,
     };
   });
