@@ -80,7 +80,7 @@ export interface Entry {
   readonly id: number;
   /** Since the lab began. */
   readonly atS: number;
-  readonly kind: "did" | "failed" | "ended" | "parent" | "viewer";
+  readonly kind: "did" | "failed" | "ended" | "parent" | "waits" | "served";
   readonly text: string;
   /** What was done, as a script says it. */
   readonly line: string | undefined;
@@ -143,7 +143,7 @@ export function parseEntry(value: unknown): Entry | undefined {
   return {
     id,
     atS: number(entry.at_s) ?? 0,
-    kind: oneOf(entry.kind, ["parent", "did", "failed", "ended", "viewer"]),
+    kind: oneOf(entry.kind, ["parent", "did", "failed", "ended", "waits", "served"]),
     text: text(entry.text) ?? "",
     line: text(entry.line),
   };

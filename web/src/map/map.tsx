@@ -162,6 +162,7 @@ export function Legend() {
       {glyph("relay", "dead", { condition: "dead" })}
       {stroke("map-flow", "feeds")}
       {stroke("map-backup", "stands by")}
+      {stroke("map-line map-made", "made for repair")}
       {stroke("map-line map-bad", "impaired")}
       {stroke("map-line map-cut", "cut")}
     </ul>

@@ -35,8 +35,10 @@ pub(super) enum Kind {
     Ended,
     /// A node got another parent.
     Parent,
-    /// Pictures stopped or came again.
-    Viewer,
+    /// A viewer has no pictures any more.
+    Waits,
+    /// A viewer has pictures, for the first time or again.
+    Served,
 }
 
 #[derive(Debug)]

@@ -255,11 +255,11 @@ impl Looker {
             let (node, stream) = (id.0.clone(), id.1.to_string());
             match (before, state) {
                 (Some(Flow::Flowing | Flow::Late), Flow::Waiting) => {
-                    journal.add(Kind::Viewer, format!("{node} has no pictures of {stream}"), None);
+                    journal.add(Kind::Waits, format!("{node} has no pictures of {stream}"), None);
                 }
                 (Some(Flow::Waiting), Flow::Flowing | Flow::Late) => {
                     let text = format!("{node} has pictures of {stream}; longest gap so far {:.0} ms", tally.gap_ms);
-                    journal.add(Kind::Viewer, text, None);
+                    journal.add(Kind::Served, text, None);
                 }
                 _ => {}
             }
