@@ -1,4 +1,4 @@
-// Bundles the page into dist/: exactly three files, which the node's binary embeds. Nothing is loaded from elsewhere.
+// Bundles both pages into dist/, three files each, which the binary embeds. Nothing is loaded from elsewhere.
 
 import { copyFile, mkdir, stat } from "node:fs/promises";
 import { build } from "esbuild";
@@ -7,8 +7,9 @@ const here = (path) => new URL(path, import.meta.url).pathname;
 
 await mkdir(here("dist"), { recursive: true });
 await build({
-  entryPoints: [here("src/app.ts"), here("src/app.css")],
+  entryPoints: [here("src/app.ts"), here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")],
   outdir: here("dist"),
+  entryNames: "[name]",
   bundle: true,
   minify: true,
   format: "iife",
@@ -18,8 +19,9 @@ await build({
   logLevel: "warning",
 });
 await copyFile(here("src/index.html"), here("dist/index.html"));
+await copyFile(here("src/lab/lab.html"), here("dist/lab.html"));
 
-for (const name of ["index.html", "app.js", "app.css"]) {
+for (const name of ["index.html", "app.js", "app.css", "lab.html", "lab.js", "lab.css"]) {
   const { size } = await stat(here(`dist/${name}`));
   console.log(`dist/${name}  ${(size / 1024).toFixed(1)} KiB`);
 }

@@ -232,6 +232,13 @@ impl Lab {
         self.steps.iter().flat_map(|step| step.when.iter().chain(&step.expect)).chain(&self.always)
     }
 
+    /// What a line of a script's `do` stands for, if this lab has what it names.
+    pub fn actions(&self, line: &str) -> Result<Vec<Action<Name>>, String> {
+        let Expanded(actions) = Expanded::read(line)?;
+        actions.iter().try_for_each(|action| self.check_action(action))?;
+        Ok(actions)
+    }
+
     /// Whether two nodes are linked.
     pub fn linked(&self, a: &str, b: &str) -> bool {
         self.links.iter().any(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a))

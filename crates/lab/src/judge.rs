@@ -7,14 +7,10 @@ use levada_overlay::StreamName;
 use crate::check::{Check, Measure, Relation, What, Who, fits};
 use crate::mesh::Mesh;
 use crate::state::Snapshot;
-use crate::viewers::{Viewer, ViewerId};
+use crate::viewers::{FLOWING, IN_TIME_MS, Viewer, ViewerId};
 
 /// Counters are compared over at least this long.
 const WINDOW: Duration = Duration::from_millis(1_500);
-/// A viewer who has had pictures in time for so long gets the stream.
-const FLOWING: Duration = Duration::from_secs(1);
-/// A pause that is no longer than this is in time, ms: five frames.
-const IN_TIME_MS: f64 = 200.0;
 /// So many packets must have been overheard before silence about their content means anything.
 const OVERHEARD_MIN: usize = 200;
 /// How far a ratio of counters may be off: they are read one after the other while media flow (E1 asked for 7 %).

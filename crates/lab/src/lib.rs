@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod check;
+pub mod console;
 pub mod file;
 
 mod http;

@@ -12,13 +12,14 @@ use levada_node::bootstrap::save_neighbours;
 use levada_node::trust::{Authority, TrustError};
 use levada_overlay::{Neighbour, StreamName};
 use levada_sim::{Action, Impairment};
+use serde::Serialize;
 
 use crate::check::Check;
 use crate::file::{Lab, Name, Stream, TESTCARD};
 use crate::http;
 use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network, Tap};
 use crate::nodes::{Process, command};
-use crate::state::{Map, NodeState, Snapshot, Switch, Why};
+use crate::state::{Lookout, Snapshot, Switch};
 use crate::viewers::{Latency, Viewer, ViewerId};
 
 /// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
@@ -81,6 +82,17 @@ pub struct Mesh {
     impairments: BTreeMap<(String, String), Impairment>,
     began: Instant,
     dir: tempfile::TempDir,
+}
+
+/// How a node fares. The later, the more of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Condition {
+    /// It has no process.
+    Dead,
+    /// Its process stands still.
+    Stalled,
+    Running,
 }
 
 #[derive(Debug)]
@@ -178,23 +190,25 @@ impl Mesh {
     pub fn apply(&mut self, action: &Action<Name>) -> Result<(), MeshError> {
         let doing = || action.to_string();
         match action {
-            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
                 viewer.end();
                 Ok(())
             }),
             Action::Crash(node) => self.kill(node),
-            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, |viewer| {
+            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
                 if let Some((process, _)) = &viewer.leaf {
                     process.stop()?;
                 }
                 Ok(())
             }),
             Action::Stop(node) => {
+                self.must_run(node, &doing())?;
                 let stopped = self.process(node, &doing())?.stop();
                 stopped.map_err(failed(&doing()))?;
                 self.await_end(node)
             }
             Action::Drain(node) => {
+                self.must_run(node, &doing())?;
                 let Some(port) = self.nodes.get(&node.0).map(|node| node.http) else { return Ok(()) };
                 let connection = self.network.connect(&node.0, port).map_err(failed(&doing()))?;
                 http::act(connection, "/api/v1/drain", DRAIN).map_err(failed(&doing()))?;
@@ -209,13 +223,13 @@ impl Mesh {
                 self.kill(node)?;
                 self.start(&node.0)
             }
-            Action::Stall(node) if self.is_leaf(node) => {
-                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall()))
-            }
+            Action::Stall(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
+                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall())
+            }),
             Action::Stall(node) => self.process(node, &doing())?.stall().map_err(failed(&doing())),
-            Action::Resume(node) if self.is_leaf(node) => {
-                self.each_leaf(node, |viewer| viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume()))
-            }
+            Action::Resume(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
+                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume())
+            }),
             Action::Resume(node) => self.process(node, &doing())?.resume().map_err(failed(&doing())),
             Action::Cut(a, b) => self.cut(a, b).and_then(|()| self.cut(b, a)),
             Action::CutOneWay(a, b) => self.cut(a, b),
@@ -235,8 +249,10 @@ impl Mesh {
             Action::Subscribe(node, stream) => self.watch(&node.0, stream),
             Action::Unsubscribe(node, stream) => {
                 let id = (node.0.clone(), stream.clone());
-                self.viewers.iter_mut().filter(|(known, _)| *known == id).for_each(|(_, viewer)| viewer.end());
-                Ok(())
+                let watching = |(known, viewer): &&mut (ViewerId, Viewer)| *known == id && viewer.since.is_some();
+                let ended = self.viewers.iter_mut().filter(watching).map(|(_, viewer)| viewer.end()).count();
+                let nobody = || MeshError::Senseless(doing(), format!("nobody watches {stream} at {node}"));
+                (ended > 0).then_some(()).ok_or_else(nobody)
             }
             Action::Publish(node, stream) => self.publish(&node.0, stream),
             Action::Withdraw(node, stream) => {
@@ -248,41 +264,27 @@ impl Mesh {
     }
 
     /// Asks every node that runs.
-    pub(crate) fn look(&mut self) -> Snapshot {
-        let names: Vec<(String, u16)> = self.running().map(|(name, node)| (name.clone(), node.http)).collect();
-        let ask = |name: &str, port| -> io::Result<NodeState> {
-            let map: Map = http::get(self.network.connect(name, port)?, "/api/v1/map")?;
-            let status = http::get(self.network.connect(name, port)?, "/api/v1/status")?;
-            Ok(NodeState { map, status })
-        };
-        let mut nodes = BTreeMap::new();
-        for (name, port) in names {
-            // Who does not answer is not there yet, or not any more.
-            if let Ok(state) = ask(&name, port) {
-                nodes.insert(name, state);
-            }
+    pub(crate) fn look(&self) -> Snapshot {
+        self.lookout().look()
+    }
+
+    /// Where the nodes that run now can be asked, without holding the mesh.
+    pub(crate) fn lookout(&self) -> Lookout {
+        Lookout {
+            network: self.network.clone(),
+            nodes: self.running().map(|(name, node)| (name.clone(), node.http)).collect(),
+            links: self.lab.links.iter().map(|link| (link.a.clone(), link.b.clone())).collect(),
         }
-        let mut sent = BTreeMap::new();
-        for link in &self.lab.links {
-            for (from, to) in [(&link.a, &link.b), (&link.b, &link.a)] {
-                if let Ok(counters) = self.network.counters(from, to) {
-                    sent.insert((from.clone(), to.clone()), counters.bytes);
-                }
-            }
-        }
-        Snapshot { at: Instant::now(), nodes, sent }
     }
 
     /// Why a node gets a stream the way it does: the last changes, in a line.
     pub(crate) fn changes(&self, node: &str, stream: &StreamName) -> Option<String> {
-        let port = self.nodes.get(node)?.http;
-        let path = format!("/api/v1/why/{stream}");
-        let why: Why = http::get(self.network.connect(node, port).ok()?, &path).ok()?;
+        let switches = self.lookout().switches(node, stream)?;
         let change = |change: &Switch| {
             let from = change.from.as_deref().unwrap_or("nobody");
             format!("{:.1} s ago from {from} to {}: {}", change.ago_s, change.to, change.cause)
         };
-        let changes: Vec<String> = why.switches.iter().take(CHANGES_SHOWN).map(change).collect();
+        let changes: Vec<String> = switches.iter().take(CHANGES_SHOWN).map(change).collect();
         Some(changes.join("; ")).filter(|changes| !changes.is_empty())
     }
 
@@ -311,6 +313,37 @@ impl Mesh {
     pub(crate) fn sources(&self) -> Vec<Vec<u8>> {
         let paths: BTreeSet<PathBuf> = self.lab.streams.iter().map(|stream| self.file_of(stream)).collect();
         paths.iter().filter_map(|path| std::fs::read(path).ok()).collect()
+    }
+
+    /// How every node fares, in the order of the file. A leaf runs as long as one of its viewers does.
+    pub(crate) fn conditions(&mut self) -> Vec<(String, Condition)> {
+        let names = self.lab.nodes.clone();
+        names.into_iter().map(|name| (self.condition(&name), name)).map(|(condition, name)| (name, condition)).collect()
+    }
+
+    fn condition(&mut self, name: &str) -> Condition {
+        let of = |process: &mut Process| match (process.has_ended(), process.is_stalled()) {
+            (true, _) => Condition::Dead,
+            (false, true) => Condition::Stalled,
+            (false, false) => Condition::Running,
+        };
+        if self.lab.leaves.contains(name) {
+            let processes = self.viewers.iter_mut().filter(|(id, _)| id.0 == name);
+            let processes = processes.filter_map(|(_, viewer)| viewer.leaf.as_mut().map(|(process, _)| of(process)));
+            return processes.max().unwrap_or(Condition::Dead);
+        }
+        self.nodes.get_mut(name).and_then(|node| node.process.as_mut()).map_or(Condition::Dead, of)
+    }
+
+    /// What the link does from one end to the other now, and whether it is cut in that direction.
+    pub(crate) fn direction(&self, from: &str, to: &str) -> Option<(Impairment, bool)> {
+        let ends = (from.to_owned(), to.to_owned());
+        Some((self.impairments.get(&ends)?.clone(), self.cut.contains(&ends)))
+    }
+
+    /// Lets go of viewers who have left, with what they recorded.
+    pub(crate) fn forget_viewers(&mut self) {
+        self.viewers.retain(|(_, viewer)| viewer.since.is_some());
     }
 
     /// Whether a node's process is there and does not stand still.
@@ -367,14 +400,32 @@ impl Mesh {
         self.lab.leaves.contains(&node.0)
     }
 
-    fn each_leaf(&mut self, node: &Name, mut what: impl FnMut(&mut Viewer) -> io::Result<()>) -> Result<(), MeshError> {
-        let mut viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
+    fn each_leaf(
+        &mut self,
+        node: &Name,
+        doing: &str,
+        mut what: impl FnMut(&mut Viewer) -> io::Result<()>,
+    ) -> Result<(), MeshError> {
+        let viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
+        let mut viewers = viewers.peekable();
+        if viewers.peek().is_none() {
+            let why = format!("leaf {node} does not run; start it first");
+            return Err(MeshError::Senseless(doing.to_owned(), why));
+        }
         viewers.try_for_each(|(_, viewer)| what(viewer)).map_err(failed(&format!("reach leaf {node}")))
     }
 
     fn process(&mut self, node: &Name, doing: &str) -> Result<&mut Process, MeshError> {
         let process = self.nodes.get_mut(&node.0).and_then(|node| node.process.as_mut());
-        process.ok_or_else(|| MeshError::Senseless(doing.to_owned(), format!("{node} does not run")))
+        process.ok_or_else(|| MeshError::Senseless(doing.to_owned(), format!("{node} does not run; start it first")))
+    }
+
+    /// Whoever stands still cannot be asked for anything.
+    fn must_run(&mut self, node: &Name, doing: &str) -> Result<(), MeshError> {
+        match self.process(node, doing)?.is_stalled() {
+            true => Err(MeshError::Senseless(doing.to_owned(), format!("{node} stands still; resume it first"))),
+            false => Ok(()),
+        }
     }
 
     /// Writes what a node is to know before it starts: who it is, and who its neighbours are. No bootstrapper: each link
@@ -412,7 +463,7 @@ impl Mesh {
         let mut command = self.command(name)?;
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
         if node.process.as_mut().is_some_and(|process| !process.has_ended()) {
-            return Err(MeshError::Senseless(doing, format!("{name} runs")));
+            return Err(MeshError::Senseless(doing, format!("{name} runs already; kill or stop it first")));
         }
         command.arg("node").args(["--name", name, "--until-stdin-closes"]);
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);

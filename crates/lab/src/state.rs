@@ -1,11 +1,29 @@
 //! What the nodes of a lab say of themselves at one time, over their API, and what follows from it: who feeds whom.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use levada_node::http::Status;
 use levada_overlay::StreamName;
 use serde::Deserialize;
+
+use crate::http;
+use crate::net::Network;
+
+/// Nodes that are asked at the same time: one that does not answer holds up only those behind it.
+const ASKED_AT_ONCE: usize = 4;
+
+/// Where nodes can be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookout {
+    pub(crate) network: Arc<Network>,
+    /// Those that run, with their ports.
+    pub(crate) nodes: BTreeMap<String, u16>,
+    /// Both ends of the file's links.
+    pub(crate) links: Vec<(String, String)>,
+}
 
 /// What all nodes that answered said.
 #[derive(Clone, Debug)]
@@ -42,6 +60,8 @@ pub(crate) struct Known {
 pub(crate) struct LinkState {
     pub(crate) from: String,
     pub(crate) to: String,
+    /// Microseconds, as the sending end measures it.
+    pub(crate) rtt_us: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -74,6 +94,53 @@ pub(crate) struct Switch {
     pub(crate) from: Option<String>,
     pub(crate) to: String,
     pub(crate) cause: String,
+}
+
+impl Lookout {
+    /// Asks all of them.
+    pub(crate) fn look(&self) -> Snapshot {
+        let (next, nodes) = (Mutex::new(self.nodes.iter()), Mutex::new(BTreeMap::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..ASKED_AT_ONCE.min(self.nodes.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let Some((name, port)) = locked(&next).next() else { return };
+                        // Who does not answer is not there yet, or not any more.
+                        if let Ok(state) = self.ask(name, *port) {
+                            locked(&nodes).insert(name.clone(), state);
+                        }
+                    }
+                });
+            }
+        });
+        let mut sent = BTreeMap::new();
+        for (a, b) in &self.links {
+            for (from, to) in [(a, b), (b, a)] {
+                if let Ok(counters) = self.network.counters(from, to) {
+                    sent.insert((from.clone(), to.clone()), counters.bytes);
+                }
+            }
+        }
+        Snapshot { at: Instant::now(), nodes: nodes.into_inner().unwrap_or_else(PoisonError::into_inner), sent }
+    }
+
+    /// The last changes of a stream's way to a node, the newest first.
+    pub(crate) fn switches(&self, node: &str, stream: &StreamName) -> Option<Vec<Switch>> {
+        let connection = self.network.connect(node, *self.nodes.get(node)?).ok()?;
+        let mut why: Why = http::get(connection, &format!("/api/v1/why/{stream}")).ok()?;
+        why.switches.reverse();
+        Some(why.switches)
+    }
+
+    fn ask(&self, name: &str, port: u16) -> io::Result<NodeState> {
+        let map = http::get(self.network.connect(name, port)?, "/api/v1/map")?;
+        let status = http::get(self.network.connect(name, port)?, "/api/v1/status")?;
+        Ok(NodeState { map, status })
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Snapshot {
@@ -167,9 +234,12 @@ mod tests {
                 "objects_duplicated",
                 "objects_delivered",
                 "objects_lost",
+                "objects_unplayable",
                 "dropped",
                 "switches",
                 "joins",
+                "joins_refused",
+                "refusals",
                 "records_refused",
                 "protocol_errors",
             ] {

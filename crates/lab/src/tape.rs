@@ -25,6 +25,10 @@ const AUDIO_STEP: u64 = 1_920;
 /// A step may be off by this many ticks: timescales are rounded into each other.
 const STEP_SLACK: u64 = 90;
 
+/// Frames before a stretch that are looked at for it: presentation runs behind decoding by a few frames, and two tracks
+/// take turns unevenly. Some 13 s of both.
+const RUN_UP: usize = 1_000;
+
 /// What a tape holds of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Track {
@@ -127,6 +131,19 @@ pub struct Seen {
     pub calm_ms: f64,
 }
 
+impl Faults {
+    /// Those of two stretches that follow each other.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            lost: self.lost + more.lost,
+            lost_audio: self.lost_audio + more.lost_audio,
+            doubled: self.doubled + more.doubled,
+            broken: self.broken + more.broken,
+        }
+    }
+}
+
 impl Tape {
     /// A tape that keeps what came, for [`Tape::recording`].
     pub fn new(start: Instant) -> Self {
@@ -182,11 +199,12 @@ impl Tape {
     pub fn faults(&self, since: Instant, until: Instant) -> Faults {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
-        let [video, audio] = [Track::Video, Track::Audio].map(|track| self.lost(track, since, until).0);
+        let frames = self.after(since);
+        let [video, audio] = [Track::Video, Track::Audio].map(|track| lost(frames, track, since, until).0);
         Faults {
             lost: video + audio,
             lost_audio: audio,
-            doubled: self.frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
+            doubled: frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
             broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }
     }
@@ -229,6 +247,21 @@ impl Tape {
         self.frames.push(Frame { track, era, pts, dts, at: now, offset, keyframe, doubled });
     }
 
+    /// Lets go of what came before an instant. A tape that keeps its bytes keeps its frames too.
+    pub fn forget(&mut self, before: Instant) {
+        let before = self.time(before);
+        let count = self.frames.len() - self.after(before).len();
+        if self.keeps || count < RUN_UP {
+            return;
+        }
+        for frame in self.frames.drain(..count) {
+            self.presented.remove(&(frame.track, frame.era, frame.pts));
+        }
+        self.open.retain(|_, at| *at >= count);
+        self.open.values_mut().for_each(|at| *at -= count);
+        self.broken.retain(|at| *at > before);
+    }
+
     fn time(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.start)
     }
@@ -256,7 +289,7 @@ impl Tape {
     }
 
     /// When each video frame came.
-    pub fn arrivals(&self) -> impl Iterator<Item = Instant> {
+    pub fn arrivals(&self) -> impl DoubleEndedIterator<Item = Instant> {
         self.video().map(|frame| self.start + frame.at)
     }
 
@@ -286,8 +319,9 @@ impl Tape {
             let again = self.frames.iter().filter(|frame| frame.track == track && frame.doubled);
             again.filter(|frame| within(&&frame.at)).count() as u64
         };
-        let (lost, uneven) = self.lost(Track::Video, since, until);
-        let (audio_lost, audio_uneven) = self.lost(Track::Audio, since, until);
+        let frames = self.after(since);
+        let (video_lost, uneven) = lost(frames, Track::Video, since, until);
+        let (audio_lost, audio_uneven) = lost(frames, Track::Audio, since, until);
         let (death, settled) = (self.time(round.death), self.time(round.settled));
         let zero = self.schedule(round.calm, round.death);
         let late = zero.map_or(0.0, |(era, zero)| {
@@ -295,7 +329,7 @@ impl Tape {
             after.map(|frame| ms(frame.at) - frame.dts as f64 / TICKS_PER_MS - zero).fold(0.0, f64::max)
         });
         Seen {
-            lost,
+            lost: video_lost,
             doubled: doubled(Track::Video),
             audio_lost,
             audio_doubled: doubled(Track::Audio),
@@ -316,27 +350,10 @@ impl Tape {
         micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
     }
 
-    /// Frames missing, and steps that are no whole number of frames.
-    fn lost(&self, track: Track, since: Duration, until: Duration) -> (u64, u64) {
-        let (mut lost, mut uneven) = (0, 0);
-        let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
-        for frame in self.frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
-            let era = eras.entry(frame.era).or_default();
-            era.presented.insert(frame.pts);
-            era.newest = era.newest.max(frame.dts);
-            if frame.at <= since {
-                era.counted = era.counted.max(frame.dts);
-            }
-        }
-        for era in eras.values() {
-            let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
-            for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
-                let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
-                lost += step.saturating_sub(1);
-                uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
-            }
-        }
-        (lost, uneven)
+    /// The frames that came after an instant, and enough of those before to tell what is missing between them.
+    fn after(&self, since: Duration) -> &[Frame] {
+        let first = self.frames.partition_point(|frame| frame.at <= since);
+        &self.frames[first.saturating_sub(RUN_UP)..]
     }
 
     /// A recording of the round, from the keyframe before it to the last whole frame in it.
@@ -347,6 +364,29 @@ impl Tape {
         let end = self.frames.iter().rfind(|frame| frame.at <= until).map_or(0, |frame| frame.offset);
         first.and_then(|first| self.bytes.get(first.offset..end)).unwrap_or_default()
     }
+}
+
+/// Frames missing, and steps that are no whole number of frames.
+fn lost(frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
+    let (mut lost, mut uneven) = (0, 0);
+    let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
+    for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
+        let era = eras.entry(frame.era).or_default();
+        era.presented.insert(frame.pts);
+        era.newest = era.newest.max(frame.dts);
+        if frame.at <= since {
+            era.counted = era.counted.max(frame.dts);
+        }
+    }
+    for era in eras.values() {
+        let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
+        for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
+            let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
+            lost += step.saturating_sub(1);
+            uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
+        }
+    }
+    (lost, uneven)
 }
 
 #[derive(Default)]
@@ -371,4 +411,67 @@ fn micros(ms: f64) -> f64 {
 fn timestamp(bytes: &[u8]) -> u64 {
     let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|at| u64::from(bytes[at]));
     (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transport packet that is a whole video frame.
+    fn frame(pts: u64, counter: u8) -> [u8; PACKET] {
+        let mut packet = [0xff; PACKET];
+        let stamp = [
+            0x21 | (pts >> 29 & 0xe) as u8,
+            (pts >> 22) as u8,
+            (pts >> 14 & 0xfe) as u8 | 1,
+            (pts >> 7) as u8,
+            (pts << 1 & 0xfe) as u8 | 1,
+        ];
+        packet[..4].copy_from_slice(&[0x47, 0x41, 0x00, 0x10 | counter & 0xf]);
+        packet[4..13].copy_from_slice(&[0, 0, 1, 0xe0, 0, 0, 0x80, 0x80, 5]);
+        packet[13..18].copy_from_slice(&stamp);
+        packet
+    }
+
+    /// Records so many frames at their pace, without those that are lost and with those that come again.
+    fn record(tape: &mut Tape, start: Instant, frames: std::ops::Range<u64>, lost: &[u64], again: &[u64]) {
+        for n in frames {
+            let times = usize::from(!lost.contains(&n)) + usize::from(again.contains(&n));
+            for _ in 0..times {
+                tape.push(&frame(n * VIDEO_STEP, n as u8), start + Duration::from_millis(40 * n));
+            }
+        }
+    }
+
+    #[test]
+    fn counting_in_steps_and_forgetting_finds_the_same() {
+        let start = Instant::now();
+        let (lost, again) = ([100, 101, 1_400, 2_999, 3_000, 5_500], [50, 3_001, 5_000]);
+        let end = start + Duration::from_secs(400);
+        let mut whole = Tape::of_times(start);
+        record(&mut whole, start, 0..6_000, &lost, &again);
+        let all = whole.faults(start, end);
+        assert_eq!((all.lost, all.doubled), (lost.len() as u64, again.len() as u64));
+
+        let (mut stepped, mut sum, mut since) = (Tape::of_times(start), Faults::default(), start);
+        for step in 0..60 {
+            record(&mut stepped, start, step * 100..(step + 1) * 100, &lost, &again);
+            let until = start + Duration::from_millis(40 * ((step + 1) * 100) - 1);
+            sum = sum.plus(stepped.faults(since, until));
+            since = until;
+            stepped.forget(until.checked_sub(Duration::from_secs(30)).unwrap_or(start));
+            assert!(stepped.frames.len() <= 3 * RUN_UP && stepped.presented.len() <= stepped.frames.len());
+        }
+        assert_eq!((sum.lost, sum.doubled), (all.lost, all.doubled));
+        assert_eq!(stepped.newest(), whole.newest());
+    }
+
+    #[test]
+    fn a_tape_that_keeps_its_bytes_forgets_nothing() {
+        let start = Instant::now();
+        let mut tape = Tape::new(start);
+        record(&mut tape, start, 0..3_000, &[], &[]);
+        tape.forget(start + Duration::from_secs(1_000));
+        assert_eq!(tape.frames.len(), 3_000);
+    }
 }

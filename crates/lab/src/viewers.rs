@@ -23,7 +23,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Interval of frames, ms: sources have 25 a second.
 const FRAME_MS: f64 = 40.0;
 /// A pause between pictures that is longer than this is one that a player with a small buffer would show, ms: five frames.
-const IN_TIME_MS: f64 = 200.0;
+pub(crate) const IN_TIME_MS: f64 = 200.0;
+/// A viewer who has had pictures in time for so long gets the stream.
+pub(crate) const FLOWING: Duration = Duration::from_secs(1);
+/// What was counted is kept for so long.
+const KEPT: Duration = Duration::from_secs(300);
 
 /// One watching node and stream.
 pub(crate) type ViewerId = (String, StreamName);
@@ -57,6 +61,34 @@ pub struct Latency {
     pub p99: f64,
     /// At most.
     pub max: f64,
+}
+
+/// A look into what a viewer gets. What is older than a few minutes is counted and forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Gauge {
+    recording: Arc<Mutex<Recording>>,
+    since: Instant,
+}
+
+/// What a viewer saw so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    until: Option<Instant>,
+    pub(crate) faults: Faults,
+    /// The longest pause between pictures, less the frame interval.
+    pub(crate) gap_ms: f64,
+}
+
+/// How pictures come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Flow {
+    /// In time, for a second.
+    Flowing,
+    /// They come, with pauses that a player would show.
+    Late,
+    /// None in the last second.
+    Waiting,
 }
 
 /// A point of a viewer's timeline.
@@ -118,24 +150,17 @@ impl Viewer {
 
     /// When the first picture came.
     pub(crate) fn first(&self) -> Option<Instant> {
-        self.lock().tapes.iter().find_map(|tape| tape.arrivals().next())
+        self.lock().first()
     }
 
     /// How long ago the newest picture came.
     pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
-        let newest = self.lock().tapes.iter().rev().find_map(Tape::newest)?;
-        Some(now.saturating_duration_since(newest))
+        Some(now.saturating_duration_since(self.lock().newest()?))
     }
 
     /// What was lost, doubled or broken between two instants.
     pub(crate) fn faults(&self, since: Instant, until: Instant) -> Faults {
-        let all = self.lock().tapes.iter().map(|tape| tape.faults(since, until)).collect::<Vec<_>>();
-        all.iter().fold(Faults::default(), |sum, one| Faults {
-            lost: sum.lost + one.lost,
-            lost_audio: sum.lost_audio + one.lost_audio,
-            doubled: sum.doubled + one.doubled,
-            broken: sum.broken + one.broken,
-        })
+        self.lock().faults(since, until)
     }
 
     /// The longest pause that ended within, or was open at the end, less the frame interval; milliseconds.
@@ -209,23 +234,92 @@ impl Viewer {
 
     /// Ends and lengths of all pauses between pictures, the one that is open at the end too.
     fn pauses(&self, since: Instant, until: Instant) -> Vec<(Instant, f64)> {
-        let until = self.since.map_or_else(|| self.last().unwrap_or(until), |_| until);
-        let mut at: Vec<Instant> =
-            self.lock().tapes.iter().flat_map(Tape::arrivals).filter(|at| *at <= until).collect();
-        if at.is_empty() {
-            return Vec::new();
+        let recording = self.lock();
+        let until = self.since.map_or_else(|| recording.newest().unwrap_or(until), |_| until);
+        recording.pauses(since, until)
+    }
+
+    /// What goes on being counted while the viewer is somebody else's.
+    pub(crate) fn gauge(&self) -> Option<Gauge> {
+        Some(Gauge { recording: self.recording.clone(), since: self.since? })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recording> {
+        locked(&self.recording)
+    }
+}
+
+impl Recording {
+    fn first(&self) -> Option<Instant> {
+        self.tapes.iter().find_map(|tape| tape.arrivals().next())
+    }
+
+    fn newest(&self) -> Option<Instant> {
+        self.tapes.iter().rev().find_map(Tape::newest)
+    }
+
+    fn faults(&self, since: Instant, until: Instant) -> Faults {
+        self.tapes.iter().map(|tape| tape.faults(since, until)).fold(Faults::default(), Faults::plus)
+    }
+
+    /// Ends and lengths of all pauses between pictures, the one that is open at the end too.
+    fn pauses(&self, since: Instant, until: Instant) -> Vec<(Instant, f64)> {
+        let arrivals = self.tapes.iter().rev().flat_map(|tape| tape.arrivals().rev());
+        let mut at = vec![until];
+        for arrival in arrivals.filter(|at| *at <= until) {
+            at.push(arrival);
+            if arrival <= since {
+                break;
+            }
         }
-        at.push(until);
+        at.reverse();
         let pairs = at.windows(2).filter(|pair| pair[1] > since);
         pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1]))).collect()
     }
 
-    fn last(&self) -> Option<Instant> {
-        self.lock().tapes.iter().rev().find_map(Tape::newest)
+    fn forget(&mut self, before: Instant) {
+        self.tapes.iter_mut().for_each(|tape| tape.forget(before));
+        let last = self.tapes.len().saturating_sub(1);
+        let mut n = 0..;
+        self.tapes.retain(|tape| n.next() == Some(last) || tape.newest().is_some_and(|newest| newest > before));
+    }
+}
+
+impl Gauge {
+    /// When the viewer began, which tells it from another of the same node and stream.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 
-    fn lock(&self) -> MutexGuard<'_, Recording> {
-        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether pictures have come in time for a second, and when the newest came.
+    pub(crate) fn flow(&self, now: Instant) -> Flow {
+        let recording = locked(&self.recording);
+        let from = now.checked_sub(FLOWING).unwrap_or(now);
+        match recording.newest() {
+            None => Flow::Waiting,
+            Some(newest) if newest < from => Flow::Waiting,
+            Some(_) => {
+                let fresh = recording.first().is_some_and(|first| first <= from);
+                let longest = recording.pauses(from, now).into_iter().map(|(_, pause)| pause).fold(0.0, f64::max);
+                if fresh && longest <= IN_TIME_MS { Flow::Flowing } else { Flow::Late }
+            }
+        }
+    }
+
+    /// Adds what came since the last time.
+    pub(crate) fn count(&self, so_far: Tally, now: Instant) -> Tally {
+        let mut recording = locked(&self.recording);
+        let since = so_far.until.unwrap_or(self.since);
+        let pauses = recording.pauses(since, now);
+        let tally = Tally {
+            until: Some(now),
+            faults: so_far.faults.plus(recording.faults(since, now)),
+            gap_ms: pauses.into_iter().map(|(_, pause)| pause).fold(so_far.gap_ms, f64::max),
+        };
+        if let Some(before) = now.checked_sub(KEPT) {
+            recording.forget(before);
+        }
+        tally
     }
 }
 
@@ -235,12 +329,16 @@ impl Drop for Viewer {
     }
 }
 
+fn locked(recording: &Mutex<Recording>) -> MutexGuard<'_, Recording> {
+    recording.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn pause_ms(from: Instant, to: Instant) -> f64 {
     (to.saturating_duration_since(from).as_secs_f64() * 1e3 - FRAME_MS).max(0.0)
 }
 
 fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &AtomicBool) {
-    let lock = || to.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || locked(to);
     let mut bytes = vec![0; READ_LEN];
     let mut first = true;
     while !stop.load(Ordering::Relaxed) {

@@ -266,8 +266,12 @@ pub(crate) struct SimArgs {
 pub(crate) struct LabArgs {
     #[command(subcommand)]
     pub(crate) command: Option<LabCommand>,
-    /// Start the mesh of this file (TOML; examples/lab/ has some) and leave it to you until Ctrl-C
+    /// Start the mesh of this file (TOML; examples/lab/ has some), and print the address of a console where nodes and links
+    /// can be clicked: kill, stall, cut, slow down; until Ctrl-C
     pub(crate) file: Option<PathBuf>,
+    /// Open the console in a browser
+    #[arg(long, requires = "file")]
+    pub(crate) open: bool,
     /// Keep the nodes' logs in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,

@@ -1,11 +1,15 @@
 //! `levada lab`: a mesh of real processes on links as bad as a file says, run by hand or by the file's script.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Context as _;
 use levada_lab::chaos::chaos;
+use levada_lab::console::Console;
 use levada_lab::mesh::{Mesh, Settings};
 use levada_lab::net::{self, Mode};
 use levada_lab::{Lab, run};
@@ -23,7 +27,7 @@ pub(crate) fn lab(args: LabArgs, quiet: bool) -> anyhow::Result<ExitCode> {
         (Some(LabCommand::Run(args)), _) => run_script(&args, quiet),
         (Some(LabCommand::Chaos(args)), _) => run_chaos(&args, quiet),
         (Some(LabCommand::Import(args)), _) => import(&args),
-        (None, Some(file)) => by_hand(&file, args.keep),
+        (None, Some(file)) => by_hand(&file, args.keep, args.open),
         (None, None) => anyhow::bail!("name a lab file, or say what to do: levada lab --help"),
     }
 }
@@ -89,32 +93,67 @@ fn settings(mode: Mode, seed: u64, keep: Option<PathBuf>) -> anyhow::Result<Sett
     Ok(Settings { program, testcard: CLIP, mode, seed, keep })
 }
 
-/// Starts the mesh and leaves it to whoever started it.
-fn by_hand(file: &Path, keep: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+/// Starts the mesh, and a console in which whoever started it does with it what they want.
+fn by_hand(file: &Path, keep: Option<PathBuf>, open: bool) -> anyhow::Result<ExitCode> {
     let lab = Lab::read(file)?;
-    let shown = if lab.pops.is_empty() { &lab.nodes } else { &lab.pops };
-    let shown: Vec<&String> = shown.iter().filter(|node| !lab.leaves.contains(*node)).collect();
     // Opened before the lab moves into a network of its own, so that a browser of this machine reaches them.
-    let doors: Vec<TcpListener> = shown
-        .iter()
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()
-        .context("no ports for pages")?;
+    let door = || TcpListener::bind("127.0.0.1:0").context("no ports for pages");
+    let console_door = door()?;
+    let nodes = lab.nodes.iter().filter(|node| !lab.leaves.contains(*node));
+    let doors = nodes.map(|node| Ok((node.as_str(), door()?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let browser = open.then(Browser::prepare).transpose()?;
     let mode = net::enter()?;
     eprintln!("{}: {} nodes in {mode} …", file.display(), lab.nodes.len());
     let mut mesh = Mesh::open(&lab, settings(mode, SEED, keep)?)?;
     mesh.await_ready()?;
     mesh.watch_all()?;
-    let mut open = Vec::new();
-    for (node, door) in shown.into_iter().zip(doors) {
-        let page = mesh.expose(door, node)?;
-        say(&format!("{node:<12}http://{}/", page.address()));
-        open.push(page);
+    let (mut forwarders, mut pages) = (Vec::new(), BTreeMap::new());
+    for (node, door) in doors {
+        let forwarder = mesh.expose(door, node)?;
+        pages.insert(node.to_owned(), format!("http://{}/", forwarder.address()));
+        forwarders.push(forwarder);
+    }
+    let address = format!("http://{}/", console_door.local_addr().context("the console has no address")?);
+    let console = Console::open(mesh, mode.to_string(), pages.clone()).context("cannot start the console")?;
+    say(&format!("{:<12}{address}", "console"));
+    let shown = |node: &&String| lab.pops.is_empty() || lab.pops.contains(*node);
+    for node in pages.keys().filter(shown) {
+        say(&format!("{node:<12}{}", pages[node]));
     }
     eprintln!("Ctrl-C stops everything.");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(crate::serve::end_of(Lifetime::default()))?;
+    runtime.block_on(async {
+        let server = console.serve(console_door);
+        if let Some(browser) = browser {
+            browser.open(&address)?;
+        }
+        tokio::select! {
+            ended = crate::serve::end_of(Lifetime::default()) => ended.map(drop),
+            served = server => served.context("the console cannot be served"),
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The user's browser, waiting to be told where to go: it must be started from outside the lab's network.
+struct Browser(Child);
+
+impl Browser {
+    fn prepare() -> anyhow::Result<Self> {
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"read -r url && exec "$1" "$url""#, "browser", opener]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn();
+        Ok(Self(child.context("cannot open a browser; leave out --open")?))
+    }
+
+    fn open(mut self, address: &str) -> anyhow::Result<()> {
+        let told = self.0.stdin.take().map_or(Ok(()), |mut stdin| writeln!(stdin, "{address}"));
+        told.context("cannot open a browser; leave out --open")?;
+        // It may stay as long as the browser does.
+        std::thread::spawn(move || self.0.wait());
+        Ok(())
+    }
 }
 
 fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {

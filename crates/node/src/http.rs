@@ -18,7 +18,7 @@ use crate::playout::Playouts;
 
 pub use api::{Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
 pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
-pub use local::ACTION_HEADER;
+pub use local::{ACTION_HEADER, is_local_action};
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");

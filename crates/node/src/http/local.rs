@@ -13,7 +13,7 @@ pub const ACTION_HEADER: &str = "x-levada-action";
 const PROXY_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-", "x-real-ip", "via"];
 
 /// Whether a request that changes something was made on this machine, for this machine.
-pub(super) fn is_local_action(from: SocketAddr, headers: &HeaderMap) -> bool {
+pub fn is_local_action(from: SocketAddr, headers: &HeaderMap) -> bool {
     let proxied = |name: &header::HeaderName| PROXY_HEADERS.iter().any(|begins| name.as_str().starts_with(begins));
     from.ip().to_canonical().is_loopback()
         && headers.contains_key(ACTION_HEADER)
