@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test lint web tools bench sim deny clean
+.PHONY: help demo test lint web tools bench sim lab deny clean
 
 help:
 	@echo 'make demo   build, and run a whole mesh on this machine; open the page it prints'
@@ -10,6 +10,7 @@ help:
 	@echo 'make lint   formatting, clippy, types of the page, licences (where cargo-deny is installed)'
 	@echo 'make web    rebuild the page (web/dist) from its sources'
 	@echo 'make sim    the large scenarios of examples/sim, ten seeds each (SEEDS=10), and random worlds with many (WORLDS=200)'
+	@echo 'make lab    figures of real processes on bad links, ten minutes of chaos, every scenario twenty times (PASSES=20)'
 	@echo 'make bench  links of the lab, joins, muxing, forwarding, deaths (ARGS="--rounds 5 --only kill --json"): figures for this machine'
 
 demo:
@@ -45,6 +46,11 @@ sim:
 	LEVADA_SIM_SEEDS=$(or $(WORLDS),200) $(CARGO) test --release --package levada-sim
 	$(CARGO) build --release --package levada
 	@SEEDS=$(or $(SEEDS),10) tools/sim.sh target/release/levada
+
+lab:
+	@tools/need.sh ffmpeg
+	$(CARGO) build --release --package levada
+	@PASSES=$(or $(PASSES),20) CHAOS=$(or $(CHAOS),10m) tools/lab.sh target/release/levada
 
 bench:
 	$(CARGO) bench --package levada-overlay --bench paths
