@@ -238,6 +238,20 @@ fn a_parent_far_away_that_echoes_gets_the_time_to_send_again() {
     }
 }
 
+#[test]
+fn who_has_just_repaired_its_supply_gets_a_moment_to_pass_it_on() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.behind(feed, true);
+    let told = |supply| Report { supply, path: [id(A)].into(), patience: Duration::ZERO };
+    script.message(A, Message::Supply { feed, report: told(Supply::Repairing) });
+    script.run(PATIENCE * 5);
+    script.message(A, Message::Supply { feed, report: told(Supply::Flowing) });
+    script.run(PATIENCE / 2);
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
+    script.run(PATIENCE);
+    assert_eq!(script.joins(B, Mode::Full), 1, "a moment only");
+}
+
 /// The suspected parent's link goes before the verdict: it must not fall on the one that took over.
 #[test]
 fn the_verdict_dies_with_the_suspect() {

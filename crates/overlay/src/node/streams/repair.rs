@@ -167,8 +167,10 @@ impl Node {
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
             (true, false) if !suspicion.announced => (suspicion.since + ASK_AGAIN, Time::NEVER),
+            // What it repaired comes right behind the word that it has.
             (true, false) => {
-                (suspicion.since + patience * ALIVE_PATIENCES, suspicion.since + patience * DEAD_PATIENCES)
+                let hedge_at = (suspicion.since + patience * ALIVE_PATIENCES).max(main.report_since + patience);
+                (hedge_at, (suspicion.since + patience * DEAD_PATIENCES).max(hedge_at + patience))
             }
         };
         suspicion.dead_at = dead_at;
