@@ -33,6 +33,8 @@ pub struct LayerCursor {
     grace: Option<Duration>,
     /// Since when it is late, and how late it was then.
     late_since: Option<(Instant, Duration)>,
+    /// It was in time once, or was made so: a child that begins behind catches up over a connection that is cold.
+    was_in_time: bool,
     /// Groups of another timeline are newer than all that the child holds from this stamp on.
     beyond: u64,
     /// Since when something is missing that others came after.
@@ -67,7 +69,17 @@ pub enum LayerStep {
 impl LayerCursor {
     /// Starts at a group, or at the newest one there is when it first looks.
     pub fn start(layer: Layer, group: Option<GroupId>) -> Self {
-        Self { layer, group, index: 0, owed: false, grace: None, late_since: None, beyond: 0, stuck_since: None }
+        Self {
+            layer,
+            group,
+            index: 0,
+            owed: false,
+            grace: None,
+            late_since: None,
+            was_in_time: false,
+            beyond: 0,
+            stuck_since: None,
+        }
     }
 
     /// Goes on where a child left off.
@@ -76,7 +88,17 @@ impl LayerCursor {
         let group = Some(GroupId { group, timeline: resume.timeline });
         // The same for all layers, which must change to another timeline at the same group.
         let beyond = beyond(resume);
-        Self { layer, group, index, owed: index > 0, grace: None, late_since: None, beyond, stuck_since: None }
+        Self {
+            layer,
+            group,
+            index,
+            owed: index > 0,
+            grace: None,
+            late_since: None,
+            was_in_time: false,
+            beyond,
+            stuck_since: None,
+        }
     }
 
     /// Takes up to `max` objects.
@@ -162,12 +184,12 @@ impl LayerCursor {
     /// Whether the child gets video too late and does not catch up. Sound is never so much that leaving some out helped.
     fn is_squeezed(&mut self, age: Duration, now: Instant) -> bool {
         if self.layer == Layer::Base || age < LAG_SQUEEZED {
-            self.late_since = None;
+            (self.late_since, self.was_in_time) = (None, true);
             return false;
         }
         let (since, then) = *self.late_since.get_or_insert((now, age));
         let elapsed = now.duration_since(since);
-        if elapsed < TREND {
+        if elapsed < if self.was_in_time { TREND } else { LAG_MAX } {
             return false;
         }
         let catches_up = age + elapsed.mul_f64(TREND_SHARE) <= then;
@@ -180,7 +202,7 @@ impl LayerCursor {
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
         self.enter(to);
-        (self.grace, self.late_since) = (None, None);
+        (self.grace, self.late_since, self.was_in_time) = (None, None, true);
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }

@@ -618,6 +618,21 @@ fn a_child_that_was_cut_off_for_two_seconds_and_catches_up_gets_all() {
     assert_eq!(given.len(), 1_000);
 }
 
+/// Two seconds behind when it joins, over a connection that gets going slowly.
+#[test]
+fn a_child_that_begins_behind_and_catches_up_late_gets_all() {
+    let given = video_given(50, 1_000, |n| {
+        if n < 49 {
+            0
+        } else if n < 110 {
+            1
+        } else {
+            2
+        }
+    });
+    assert_eq!(given.len(), 1_000);
+}
+
 #[test]
 fn of_a_long_group_that_is_too_late_the_rest_is_passed_over() {
     let given = video_given(500, 1_100, |n| usize::from(n % 2 == 0));
