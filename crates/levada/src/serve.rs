@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 use crate::cli::{BootstrapArgs, Lifetime, NodeArgs, PublishArgs, TokenArgs};
 use crate::config::{Member, NodeSettings, state_dir};
 
+/// Longest time for each part of the end of a process. Children that are to move take up to five seconds.
+const PART_OF_END: Duration = Duration::from_secs(6);
 /// Pause between attempts to reach a bootstrapper that a new node cannot do without.
 const ENROL_RETRY: Duration = Duration::from_secs(1);
 
@@ -82,8 +84,8 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         () = node.stop_requested() => Ending::Asked,
     };
     let_children_move(&node, ending, lifetime).await;
-    tasks.shutdown().await;
-    node.shutdown().await;
+    in_time("what the node publishes", tasks.shutdown()).await;
+    in_time("the node", node.shutdown()).await;
     Ok(())
 }
 
@@ -92,9 +94,16 @@ async fn let_children_move(node: &Node, ending: Ending, lifetime: Lifetime) {
     if ending == Ending::Asked {
         tracing::info!("stopping: children move to other parents; interrupt again to stop at once");
         tokio::select! {
-            () = node.drain() => {}
+            () = in_time("moving the children", node.drain()) => {}
             _ = end_of(lifetime) => {}
         }
+    }
+}
+
+/// Waits for a part of the end, but not for ever: whoever asked for it wants it.
+async fn in_time(what: &str, part: impl Future<Output = ()>) {
+    if tokio::time::timeout(PART_OF_END, part).await.is_err() {
+        tracing::warn!("{what} did not end within {} s; the process ends without it", PART_OF_END.as_secs());
     }
 }
 
@@ -154,7 +163,7 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
             Err(error) => Err(error),
         },
     };
-    node.shutdown().await;
+    in_time("the node", node.shutdown()).await;
     result
 }
 
