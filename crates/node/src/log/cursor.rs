@@ -17,6 +17,8 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
+/// A child that has just begun gets longer: congestion control finds the rate of a link that loses packets in some seconds.
+const WARM_UP: Duration = Duration::from_secs(5);
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
 
@@ -33,8 +35,8 @@ pub struct LayerCursor {
     grace: Option<Duration>,
     /// Since when it is late, and how late it was then.
     late_since: Option<(Instant, Duration)>,
-    /// It was in time once, or was made so: a child that begins behind catches up over a connection that is cold.
-    was_in_time: bool,
+    /// When it gave out its first object.
+    began: Option<Instant>,
     /// Groups of another timeline are newer than all that the child holds from this stamp on.
     beyond: u64,
     /// Since when something is missing that others came after.
@@ -76,7 +78,7 @@ impl LayerCursor {
             owed: false,
             grace: None,
             late_since: None,
-            was_in_time: false,
+            began: None,
             beyond: 0,
             stuck_since: None,
         }
@@ -95,7 +97,7 @@ impl LayerCursor {
             owed: index > 0,
             grace: None,
             late_since: None,
-            was_in_time: false,
+            began: None,
             beyond,
             stuck_since: None,
         }
@@ -131,6 +133,7 @@ impl LayerCursor {
         let pending = &indices[indices.partition_point(|index| *index < self.index)..];
         if let Some(oldest) = pending.first().and_then(|index| group.get(*index)).map(|held| held.at) {
             let age = now.duration_since(oldest);
+            self.began.get_or_insert(now);
             let grace = *self.grace.insert(self.grace.map_or(age, |grace| grace.min(age)));
             let late = age > LAG_MAX + grace;
             let squeezed = self.is_squeezed(age, now);
@@ -184,12 +187,14 @@ impl LayerCursor {
     /// Whether the child gets video too late and does not catch up. Sound is never so much that leaving some out helped.
     fn is_squeezed(&mut self, age: Duration, now: Instant) -> bool {
         if self.layer == Layer::Base || age < LAG_SQUEEZED {
-            (self.late_since, self.was_in_time) = (None, true);
+            self.late_since = None;
             return false;
         }
         let (since, then) = *self.late_since.get_or_insert((now, age));
         let elapsed = now.duration_since(since);
-        if elapsed < if self.was_in_time { TREND } else { LAG_MAX } {
+        // A connection that is cold carries less than it will.
+        let is_cold = self.began.is_none_or(|began| now.duration_since(began) < WARM_UP);
+        if elapsed < if is_cold { LAG_MAX } else { TREND } {
             return false;
         }
         let catches_up = age + elapsed.mul_f64(TREND_SHARE) <= then;
@@ -202,7 +207,7 @@ impl LayerCursor {
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
         self.enter(to);
-        (self.grace, self.late_since, self.was_in_time) = (None, None, true);
+        (self.grace, self.late_since) = (None, None);
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }
