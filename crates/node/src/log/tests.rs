@@ -657,9 +657,9 @@ fn what_no_layer_can_bring_any_more_is_passed_over_at_once() {
     assert_eq!(cursor.lost, 2);
 }
 
-/// It is in time at first, and then its connection, still cold, carries a third for some seconds.
+/// It is in time at first, and then its connection, still cold, carries a third for two seconds.
 #[test]
 fn a_child_whose_connection_is_still_cold_gets_all() {
-    let given = video_given(50, 1_000, |n| if n < 80 { usize::from(n % 3 == 0) } else { 2 });
+    let given = video_given(50, 1_000, |n| if n < 50 { usize::from(n % 3 == 0) } else { 2 });
     assert_eq!(given.len(), 1_000);
 }
