@@ -140,7 +140,8 @@ impl LayerCursor {
             if let Some(newest) = newest.filter(|newest| (late || squeezed) && *newest != id) {
                 return self.skip_to(newest);
             }
-            if late {
+            // One that catches up is not made to miss the rest of the only group there is.
+            if late && squeezed {
                 return self.skip_to(following(id));
             }
             out.extend(pending.iter().take(max).filter_map(|index| group.get(*index)).map(|held| held.object.clone()));
@@ -364,9 +365,13 @@ impl State {
     }
 
     /// Whether no layer can bring an index of a group any more: each has ended, is beyond it, or has nothing in the group and
-    /// had nothing in the one before.
+    /// had nothing in the one before. The beginning may come from further up yet: a log may have been filled from a later
+    /// object on.
     fn is_passed(&self, at: usize, index: u32) -> bool {
         let group = &self.groups[at];
+        if index == 0 || group.get(index - 1).is_none() {
+            return false;
+        }
         let before = at.checked_sub(1).and_then(|before| self.groups.get(before));
         Layer::ALL.into_iter().map(|layer| layer as usize).all(|layer| {
             let indices = &group.layers[layer];

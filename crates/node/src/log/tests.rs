@@ -663,3 +663,27 @@ fn a_child_whose_connection_is_still_cold_gets_all() {
     let given = video_given(50, 1_000, |n| if n < 50 { usize::from(n % 3 == 0) } else { 2 });
     assert_eq!(given.len(), 1_000);
 }
+
+#[test]
+fn the_beginning_of_a_group_that_is_filled_from_further_up_is_waited_for() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    fill(&log, 1, 0..2);
+    log.end(id(1), None, 2);
+    let mut cursor = FrameCursor::newest();
+    assert_eq!(read(&mut cursor, &log, now), [0, 1]);
+    for index in 6..9 {
+        put(&log, 2, object(index, layer_of(index)), now);
+    }
+    log.end(id(2), None, 9);
+    assert!(read(&mut cursor, &log, now).is_empty(), "a child went on from the seventh object");
+    for index in 0..6 {
+        put(&log, 2, object(index, layer_of(index)), now);
+    }
+    assert_eq!(read(&mut cursor, &log, now), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn a_child_that_was_cut_off_for_long_within_one_group_and_catches_up_gets_all() {
+    let given = video_given(1_000, 900, |n| if (300..420).contains(&n) { 0 } else { 2 });
+    assert_eq!(given.len(), 900);
+}
