@@ -20,6 +20,7 @@ use levada_overlay::{HangUp, Input, LinkId, Message};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::driver::ToBrain;
 use crate::feed::{Feeds, ReceiveError, receive, shadow};
@@ -35,8 +36,10 @@ pub use turns::Turns;
 const CONTROL_QUEUE: usize = 1_024;
 /// Time for a neighbour to open the control stream after the handshake.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause between two looks at the transport's counters.
-const TRANSPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The transport's counters are looked at every [`HEARD_INTERVAL`]; the window is made anew at every so manyth look, and the brain is
+/// told of loss at every so manyth: once a second.
+const TICKS_OF_WINDOW: u64 = 2;
+const TICKS_OF_TRANSPORT: u64 = 20;
 const PROBE: u8 = 0;
 const ECHO: u8 = 1;
 
@@ -119,9 +122,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(write_control(send, queued));
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
     tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
-    tasks.spawn(listen(link, connection.clone(), context.clone()));
-    tasks.spawn(keep_window(connection.clone(), turns));
-    tasks.spawn(watch_transport(link, connection.clone(), context.brain.clone()));
+    tasks.spawn(watch_transport(link, connection.clone(), turns, context.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
     drop(tasks);
@@ -218,48 +219,36 @@ async fn read_datagrams(link: LinkId, connection: Connection, context: LinkConte
     }
 }
 
-/// Tells the brain that something comes over a link that it is fed over.
-async fn listen(link: LinkId, connection: Connection, context: LinkContext) {
-    let mut before = 0;
-    let mut ticks = tokio::time::interval(HEARD_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let packets = connection.stats().udp_rx.datagrams;
-        if std::mem::replace(&mut before, packets) != packets
-            && context.feeds.come_over(link)
-            && context.brain.send(ToBrain::Input(Input::Heard { link })).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
-/// Keeps queues short that the link has, so that what is late waits in the log.
-async fn keep_window(connection: Connection, turns: Arc<Turns>) {
+/// Looks at what the transport counts: whether anything came, for a brain that is fed over the link; how much may be on its way;
+/// what was sent and lost.
+async fn watch_transport(link: LinkId, connection: Connection, turns: Arc<Turns>, context: LinkContext) {
     let mut window = Window::new();
-    let mut ticks = tokio::time::interval(window::LOOK_INTERVAL);
-    loop {
+    let (mut packets, mut sent, mut lost) = (0, 0, 0);
+    let mut ticks = tokio::time::interval(HEARD_INTERVAL);
+    // Looks that follow each other at once would measure nothing.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 0_u64.. {
         ticks.tick().await;
         let stats = connection.stats();
-        let (rtt, lost_bytes) = (stats.path.rtt, stats.path.lost_bytes);
-        if let Some(len) = window.look(Counted { rtt, sent_bytes: stats.udp_tx.bytes, lost_bytes }, Instant::now()) {
-            connection.set_send_window(len);
-            turns.set_short(len < SEND_WINDOW);
+        let path = stats.path;
+        if tick.is_multiple_of(TICKS_OF_WINDOW) {
+            let counted = Counted { rtt: path.rtt, sent_bytes: stats.udp_tx.bytes, lost_bytes: path.lost_bytes };
+            if let Some(len) = window.look(counted, Instant::now()) {
+                connection.set_send_window(len);
+                turns.set_short(len < SEND_WINDOW);
+            }
         }
-    }
-}
-
-async fn watch_transport(link: LinkId, connection: Connection, brain: mpsc::Sender<ToBrain>) {
-    let (mut sent_before, mut lost_before) = (0, 0);
-    let mut ticks = tokio::time::interval(TRANSPORT_INTERVAL);
-    loop {
-        ticks.tick().await;
-        let path = connection.stats().path;
-        let (sent, lost) = (path.sent_packets - sent_before, path.lost_packets - lost_before);
-        (sent_before, lost_before) = (path.sent_packets, path.lost_packets);
-        let counted = Input::Transport { link, sent, lost, load: 0.0 };
-        if brain.send(ToBrain::Input(counted)).await.is_err() {
-            return;
+        let came = std::mem::replace(&mut packets, stats.udp_rx.datagrams) != packets;
+        let heard = (came && context.feeds.come_over(link)).then_some(Input::Heard { link });
+        let counted = tick.is_multiple_of(TICKS_OF_TRANSPORT).then(|| {
+            let before = (sent, lost);
+            (sent, lost) = (path.sent_packets, path.lost_packets);
+            Input::Transport { link, sent: sent - before.0, lost: lost - before.1, load: 0.0 }
+        });
+        for input in heard.into_iter().chain(counted) {
+            if context.brain.send(ToBrain::Input(input)).await.is_err() {
+                return;
+            }
         }
     }
 }

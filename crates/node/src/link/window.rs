@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::quic::SEND_WINDOW;
 
-/// Pause between two looks.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// A round-trip time this far above the least one means that packets queue. Tuned: more than jitter is on most links.
 const QUEUES: Duration = Duration::from_millis(150);
 /// A queue is kept to this time, which lets the link never run dry. Tuned.
@@ -138,6 +136,9 @@ impl Least {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pause between two looks.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
     /// A link with a queue, and a sender that has so much to send, but no more on its way than its window.
     struct Link {

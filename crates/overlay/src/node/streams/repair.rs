@@ -186,7 +186,7 @@ impl Node {
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
         if stream.candidate.is_none() {
-            self.hedge(name, now);
+            self.hedge(name, lives, now);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
         if now < dead_at {
@@ -199,8 +199,8 @@ impl Node {
         }
     }
 
-    /// Asks somebody else for what the suspected parent does not bring.
-    fn hedge(&mut self, name: &StreamName, now: Time) {
+    /// Asks somebody else for what the suspected parent, which lives or not, does not bring.
+    fn hedge(&mut self, name: &StreamName, lives: bool, now: Time) {
         let Some(stream) = self.streams.get(name) else { return };
         let Some((main, suspicion)) = stream.main.as_ref().zip(stream.suspicion.as_ref()) else { return };
         let main_link = main.link;
@@ -215,7 +215,6 @@ impl Node {
         }
         // Where two are slow it is not they who are: the way that both share carries too little. To go to and fro, or to dial
         // others over the same way, would take of it what little there is.
-        let lives = self.links.get(&main_link).is_some_and(|link| link.heard_at > suspicion.asked_at);
         let stuck_at = if lives { suspicion.since + STUCK } else { now };
         match self.replacement(name, Some(main_link), now) {
             other if stuck_at > now && other.is_none_or(|link| self.was_slower(name, link)) => {
