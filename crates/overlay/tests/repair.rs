@@ -224,6 +224,19 @@ fn a_parent_far_away_that_falls_silent_is_passed_over_before_a_round_trip() {
     assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
 }
 
+/// It died within the interval of which this tells: what came, came before.
+#[test]
+fn what_came_before_a_parent_was_asked_is_no_answer() {
+    let (mut script, feed) = Script::fed(FAR);
+    script.fall_silent(A);
+    script.run(PATIENCE / 2);
+    script.behind(feed, true);
+    script.run(PATIENCE / 6);
+    script.input(Input::Heard { link: A });
+    script.run(FAR);
+    assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
+}
+
 #[test]
 fn a_parent_far_away_that_echoes_gets_the_time_to_send_again() {
     // The second has a queue on its way, or a satellite.

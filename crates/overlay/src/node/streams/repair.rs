@@ -162,7 +162,10 @@ impl Node {
                     // The answer gets the time of a round trip.
                     false => (suspicion.since + own).max(suspicion.asked_at + own / 2),
                 };
-                (hedge_at.max(link.heard_at + HEARD_INTERVAL + alertness / 2), suspicion.since + own * DEAD_PATIENCES)
+                (
+                    hedge_at.max(link.heard_at + HEARD_INTERVAL * 2 + alertness / 2),
+                    suspicion.since + own * DEAD_PATIENCES,
+                )
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
