@@ -61,6 +61,13 @@ pub enum ToBrain {
         /// When: it may have waited for the brain.
         at: Instant,
     },
+    /// Something came over a link.
+    Heard {
+        /// The link.
+        link: LinkId,
+        /// After this.
+        since: Instant,
+    },
     /// Some feed brought something newer than all that was held: see `Feeds::take_newer`.
     Newer,
     /// Anything else that the brain takes as it is.
@@ -226,6 +233,7 @@ impl Driver {
                 now = self.time(at);
                 Input::Echo { link, nonce }
             }
+            ToBrain::Heard { link, since } => Input::Heard { link, since: self.time(since) },
             ToBrain::Newer => return,
             ToBrain::Input(input) => {
                 self.note(&input);
@@ -265,6 +273,11 @@ impl Driver {
             Output::Probe { link, nonce } => {
                 if let Some(handle) = self.links.get(&link) {
                     handle.probe(nonce);
+                }
+            }
+            Output::Listen { link } => {
+                if let Some(handle) = self.links.get(&link) {
+                    handle.listen();
                 }
             }
             Output::Join { link, mut join, from_log } => {

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use levada_overlay::link::HEARD_INTERVAL;
+use levada_overlay::link::{ALERT, HEARD_ALERT, HEARD_INTERVAL};
 use levada_overlay::{HangUp, Input, LinkId, Message};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -68,12 +68,18 @@ pub struct LinkHandle {
     pub control: ControlSender,
     /// Who writes media first.
     pub turns: Arc<Turns>,
+    alert: Arc<Notify>,
 }
 
 impl LinkHandle {
     /// Sends a probe. One that finds no room is lost, like any datagram.
     pub fn probe(&self, nonce: u64) {
         let _ = self.connection.send_datagram(datagram(PROBE, nonce));
+    }
+
+    /// Has the brain told soon of what comes.
+    pub fn listen(&self) {
+        self.alert.notify_one();
     }
 
     /// Closes the link after what is queued has had a moment to leave.
@@ -114,7 +120,8 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     let (queue, queued) = mpsc::channel(CONTROL_QUEUE);
     let control = ControlSender { queue, connection: connection.clone() };
     let turns = Arc::<Turns>::default();
-    let handle = LinkHandle { connection: connection.clone(), control, turns: turns.clone() };
+    let alert = Arc::<Notify>::default();
+    let handle = LinkHandle { connection: connection.clone(), control, turns: turns.clone(), alert: alert.clone() };
     if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
         return close(&connection, HangUp::Shutdown);
     }
@@ -123,6 +130,7 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(read_control(link, recv, connection.clone(), context.brain.clone()));
     tasks.spawn(read_datagrams(link, connection.clone(), context.clone()));
     tasks.spawn(watch_transport(link, connection.clone(), turns, context.clone()));
+    tasks.spawn(listen(link, connection.clone(), alert, context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
     let reason = describe(&connection.closed().await);
     drop(tasks);
@@ -223,7 +231,7 @@ async fn read_datagrams(link: LinkId, connection: Connection, context: LinkConte
 /// what was sent and lost.
 async fn watch_transport(link: LinkId, connection: Connection, turns: Arc<Turns>, context: LinkContext) {
     let mut window = Window::new();
-    let (mut packets, mut sent, mut lost) = (0, 0, 0);
+    let (mut looked, mut packets, mut sent, mut lost) = (Instant::now(), 0, 0, 0);
     let mut ticks = tokio::time::interval(HEARD_INTERVAL);
     // Looks that follow each other at once would measure nothing.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -238,17 +246,38 @@ async fn watch_transport(link: LinkId, connection: Connection, turns: Arc<Turns>
                 turns.set_short(len < SEND_WINDOW);
             }
         }
+        let since = std::mem::replace(&mut looked, Instant::now());
         let came = std::mem::replace(&mut packets, stats.udp_rx.datagrams) != packets;
-        let heard = (came && context.feeds.come_over(link)).then_some(Input::Heard { link });
+        let heard = (came && context.feeds.come_over(link)).then_some(ToBrain::Heard { link, since });
         let counted = tick.is_multiple_of(TICKS_OF_TRANSPORT).then(|| {
             let before = (sent, lost);
             (sent, lost) = (path.sent_packets, path.lost_packets);
-            Input::Transport { link, sent: sent - before.0, lost: lost - before.1, load: 0.0 }
+            ToBrain::Input(Input::Transport { link, sent: sent - before.0, lost: lost - before.1, load: 0.0 })
         });
-        for input in heard.into_iter().chain(counted) {
-            if context.brain.send(ToBrain::Input(input)).await.is_err() {
+        for news in heard.into_iter().chain(counted) {
+            if context.brain.send(news).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Whenever the brain suspects the neighbour, tells it of the first that comes.
+async fn listen(link: LinkId, connection: Connection, alert: Arc<Notify>, brain: mpsc::Sender<ToBrain>) {
+    loop {
+        alert.notified().await;
+        let (mut since, before) = (Instant::now(), connection.stats().udp_rx.datagrams);
+        let until = since + ALERT;
+        while since < until {
+            tokio::time::sleep(HEARD_ALERT).await;
+            let looked = Instant::now();
+            if connection.stats().udp_rx.datagrams != before {
+                if brain.send(ToBrain::Heard { link, since }).await.is_err() {
+                    return;
+                }
+                break;
+            }
+            since = looked;
         }
     }
 }

@@ -67,10 +67,13 @@ pub enum Input {
         /// The nonce of the probe.
         nonce: u64,
     },
-    /// Something came over a link that media come over, whatever it was: told every [`crate::link::HEARD_INTERVAL`] in which that is so.
+    /// Something came over a link that media come over, whatever it was: told every [`crate::link::HEARD_INTERVAL`] in which that
+    /// is so. After an [`Output::Listen`] the first that comes is told within [`crate::link::HEARD_ALERT`].
     Heard {
         /// The link.
         link: LinkId,
+        /// After this time.
+        since: Time,
     },
     /// What the transport counted since it last said.
     Transport {
@@ -166,6 +169,12 @@ pub enum Output {
         /// With this nonce.
         nonce: u64,
     },
+    /// Tell soon of the first that comes over a link, if it comes within [`crate::link::ALERT`]: whoever is at the other end may be
+    /// dead.
+    Listen {
+        /// This link.
+        link: LinkId,
+    },
     /// Send a join.
     Join {
         /// To this parent.
@@ -245,6 +254,8 @@ pub struct Watch {
     pub reference: Option<FeedId>,
     /// How late it may be before that is reported.
     pub patience: Patience,
+    /// Since when both come the ways that they do: how far they are apart is to be learned anew.
+    pub ways_since: Time,
 }
 
 /// A child that is to be fed.

@@ -41,6 +41,10 @@ const GOOD_NEWS_LASTS: Duration = Duration::from_secs(3);
 pub const PROBE_IN_USE: Duration = Duration::from_millis(100);
 /// Over links that media come over, this often it is told that anything came: echoes are rarer, and late where packets queue.
 pub const HEARD_INTERVAL: Duration = Duration::from_millis(50);
+/// Where the other end is suspected, this soon ...
+pub const HEARD_ALERT: Duration = Duration::from_millis(5);
+/// ... if within this time: later it has been passed over.
+pub const ALERT: Duration = PATIENCE_MAX;
 /// Probe interval elsewhere (DESIGN 3).
 pub const PROBE_IDLE: Duration = Duration::from_secs(1);
 /// Silence that ends a link that a tree uses (DESIGN 3).

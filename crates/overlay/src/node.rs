@@ -167,7 +167,7 @@ impl Node {
             Input::DialFailed { name, reason } => self.dial_failed(&name, reason, now),
             Input::Message { link, message } => self.message(link, message, now),
             Input::Echo { link, nonce } => self.echo(link, nonce, now),
-            Input::Heard { link } => self.heard(link, now),
+            Input::Heard { link, since } => self.heard(link, since.min(now)),
             Input::Transport { link, sent, lost, load } => self.transport(link, sent, lost, load, now),
             Input::Newer { feed, position } => self.newer(feed, position, now),
             Input::Behind { feed, since, announced, silent } => {

@@ -23,6 +23,12 @@ const INTERVAL_MAX: Duration = Duration::from_millis(250);
 const WINDOW: Duration = Duration::from_secs(1);
 /// Pause between two looks at a feed that is late.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// What a feed is taken to lag behind its shadow before anything is known. Tuned: a long-haul detour.
+const LAG_UNKNOWN: Duration = Duration::from_millis(200);
+/// One object teaches at most that the lag is so much more than usual: a burst after an outage teaches little.
+const LAG_STEP_MAX: Duration = Duration::from_millis(60);
+/// The usual lag is the mean of about so many objects, some seconds of video with sound.
+const LAG_MEMORY: u32 = 256;
 
 /// How late a feed may be with what another one announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +43,42 @@ pub struct Patience {
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     announced: VecDeque<(Time, Resume)>,
+    lag: Lag,
     window: Option<(Time, u64)>,
     interval: Option<Duration>,
     reported: Option<Reported>,
+}
+
+/// By how much a feed usually comes after the announcements of another. The tree follows more than delay, so a backup may be
+/// nearer to the origin than the parent, for as long as it likes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lag {
+    mean: Duration,
+    samples: u32,
+}
+
+impl Lag {
+    fn usual(self) -> Duration {
+        if self.samples == 0 { LAG_UNKNOWN } else { self.mean }
+    }
+
+    fn learn(&mut self, lag: Duration) {
+        let lag = lag.min(self.usual() + LAG_STEP_MAX);
+        self.samples = (self.samples + 1).min(LAG_MEMORY);
+        let more = lag.saturating_sub(self.mean) / self.samples;
+        self.mean = (self.mean + more).saturating_sub(self.mean.saturating_sub(lag) / self.samples);
+    }
+}
+
+/// What is missing will be late.
+#[derive(Clone, Copy, Debug)]
+struct Lateness {
+    /// From then on.
+    at: Time,
+    /// And will have been missing since then.
+    since: Time,
+    /// The feed will have brought nothing else either.
+    silent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +115,21 @@ impl Pace {
         Self { interval: self.interval, ..Self::default() }
     }
 
+    /// The way of the feed or of its shadow is another one now: how far they are apart must be learned anew.
+    pub fn relearn(&mut self) {
+        self.lag = Lag::default();
+    }
+
     /// A shadow says how far its parent is. Tells whether this is the first that is missing: whoever looks must look
     /// earlier than he meant to.
     pub fn announce(&mut self, front: Resume, progress: &Progress, now: Time) -> bool {
+        self.settle(progress);
         let known = |resume: &Resume| resume.covers(&front);
-        if progress.held.as_ref().is_some_and(known) || self.announced.back().is_some_and(|(_, last)| known(last)) {
+        if self.announced.back().is_some_and(|(_, last)| known(last)) {
+            return false;
+        }
+        if progress.held.as_ref().is_some_and(known) {
+            self.lag.learn(Duration::ZERO);
             return false;
         }
         let first = self.announced.is_empty();
@@ -95,16 +144,12 @@ impl Pace {
         if self.reported.is_none() {
             self.measure(progress, now);
         }
-        let covered = |(_, front): &(Time, Resume)| progress.held.is_none_or(|held| held.covers(front));
-        while self.announced.front().is_some_and(covered) {
-            self.announced.pop_front();
-        }
-        let late = self.announced.front().map(|(at, _)| *at).filter(|at| self.late_at(*at, progress, patience) <= now);
+        self.settle(progress);
+        let late = self.lateness(progress, patience).filter(|late| late.at <= now);
         let overdue = self.overdue_at(progress).is_some_and(|at| at <= now);
         let news = match (self.reported, late) {
-            (None | Some(Reported { announced: false, .. }), Some(since)) => {
-                let silent = since + patience.missing > now;
-                Late { since: Some(since), announced: true, silent }
+            (None | Some(Reported { announced: false, .. }), Some(late)) => {
+                Late { since: Some(late.since), announced: true, silent: late.silent }
             }
             (None, None) if overdue => {
                 let since = progress.at + self.interval.unwrap_or_default();
@@ -124,17 +169,37 @@ impl Pace {
         if self.reported.is_some() {
             return now + LOOK_AGAIN;
         }
-        let late = self.announced.front().map_or(Time::NEVER, |(at, _)| self.late_at(*at, progress, patience));
+        let late = self.lateness(progress, patience).map_or(Time::NEVER, |late| late.at);
         late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(now + WINDOW)
     }
 
-    /// When what was announced at a time is late. After a pause of the origin silence means nothing: whoever is nearer announces
-    /// first.
-    fn late_at(&self, announced: Time, progress: &Progress, patience: Patience) -> Time {
-        let pause = self.interval.map_or(patience.silent, |interval| patience.silent.max(interval * SILENT_INTERVALS));
-        let missing_at = announced + patience.missing;
-        let flowed = announced.since(progress.at) <= INTERVAL_MAX;
-        if flowed { missing_at.min((announced + patience.silent).max(progress.at + pause)) } else { missing_at }
+    /// Forgets what has come, and learns from it. What came between two calls is taken to have come with the newest, which is right
+    /// to one announcement.
+    fn settle(&mut self, progress: &Progress) {
+        let covered = |(_, front): &mut (Time, Resume)| progress.held.is_none_or(|held| held.covers(front));
+        while let Some((at, _)) = self.announced.pop_front_if(covered) {
+            if progress.held.is_some() {
+                self.lag.learn(progress.at.since(at));
+            }
+        }
+    }
+
+    /// When the first that is missing is late. After a pause of the origin silence means nothing: whoever is nearer announces first.
+    fn lateness(&self, progress: &Progress, patience: Patience) -> Option<Lateness> {
+        let announced = self.announced.front()?.0;
+        let due = announced + self.lag.usual();
+        let missing = Lateness { at: due + patience.missing, since: due, silent: false };
+        if announced.since(progress.at) > INTERVAL_MAX {
+            return Some(missing);
+        }
+        let interval = self.interval.unwrap_or_default();
+        let pause = patience.silent.max(interval * SILENT_INTERVALS);
+        let silent = Lateness {
+            at: (announced + patience.silent).max(progress.at + pause),
+            since: announced.max(progress.at + interval),
+            silent: true,
+        };
+        Some(if silent.at < missing.at { silent } else { missing })
     }
 
     fn overdue_at(&self, progress: &Progress) -> Option<Time> {
@@ -172,6 +237,13 @@ mod tests {
         Progress { held: Some(front(index)), at: at(ms), objects: u64::from(index) }
     }
 
+    /// The feed is known to come with the announcements.
+    fn even() -> Pace {
+        let mut pace = Pace::default();
+        pace.announce(front(1), &held(1, 0), at(0));
+        pace
+    }
+
     #[test]
     fn a_feed_that_keeps_up_is_no_news() {
         let mut pace = Pace::default();
@@ -186,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_was_announced_and_does_not_come_is_reported_once_and_then_that_it_came() {
-        let mut pace = Pace::default();
+        let mut pace = even();
         pace.announce(front(2), &held(1, 0), at(10));
         pace.announce(front(3), &held(1, 0), at(30));
         assert_eq!(pace.due(&held(1, 0), PATIENCE, at(30)), at(40));
@@ -204,24 +276,83 @@ mod tests {
     #[test]
     fn a_feed_that_brings_nothing_at_all_is_late_sooner_than_one_that_lacks_something() {
         let patience = Patience { missing: Duration::from_millis(100), silent: Duration::from_millis(30) };
-        let mut lacks = Pace::default();
+        let mut lacks = even();
         lacks.announce(front(2), &held(1, 0), at(10));
         for now in (20..110).step_by(10) {
             assert_eq!(lacks.check(&held(1, now), patience, at(now)), None, "sound still comes");
         }
         let late = |silent| Some(Late { since: Some(at(10)), announced: true, silent });
         assert_eq!(lacks.check(&held(1, 109), patience, at(110)), late(false));
-        let mut silent = Pace::default();
+        let mut silent = even();
         silent.announce(front(2), &held(1, 5), at(10));
         assert_eq!(silent.due(&held(1, 5), patience, at(10)), at(40));
         assert_eq!(silent.check(&held(1, 5), patience, at(39)), None);
         assert_eq!(silent.check(&held(1, 5), patience, at(40)), late(true));
     }
 
+    /// A feed that brings everything so much later than it is announced, an object every 20 ms.
+    fn lagging(pace: &mut Pace, lag: u32, objects: std::ops::Range<u32>) -> Option<Late> {
+        let behind = lag / 20;
+        objects.into_iter().find_map(|n| {
+            let now = u64::from(n) * 20;
+            let progress = held(n - behind - 1, now - 20);
+            pace.announce(front(n), &progress, at(now));
+            let progress = held(n - behind, now);
+            pace.check(&progress, PATIENCE, at(now))
+        })
+    }
+
+    #[test]
+    fn a_feed_whose_shadow_is_always_ahead_is_no_news() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 100, 10..500), None);
+        // It gets as much longer as the lag is, and no more.
+        assert_eq!(pace.due(&held(494, 10_000), PATIENCE, at(10_000)), at(10_030));
+        let brings = |now: u64| held(494, now);
+        assert_eq!(pace.check(&brings(10_025), PATIENCE, at(10_025)), None);
+        let late = pace.check(&brings(10_045), PATIENCE, at(10_045)).expect("it is later than it ever was");
+        assert!(!late.silent && late.since.is_some_and(|since| since > at(9_990)), "{late:?}");
+    }
+
+    #[test]
+    fn a_feed_that_comes_another_way_is_learned_anew() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 20, 10..500), None);
+        let mut stayed = pace.clone();
+        assert!(lagging(&mut stayed, 160, 510..520).is_some());
+        pace.relearn();
+        assert_eq!(lagging(&mut pace, 160, 510..1_000), None);
+    }
+
+    #[test]
+    fn a_feed_that_falls_back_further_and_further_is_late() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 0, 10..500), None);
+        // Of ten objects it brings nine.
+        let late = (500..1_000).find_map(|n| {
+            let now = u64::from(n) * 20;
+            let progress = held(n - (n - 500) / 10, now);
+            pace.announce(front(n), &progress, at(now));
+            pace.check(&progress, PATIENCE, at(now)).map(|_| now)
+        });
+        assert!(late.is_some_and(|now| now < 12_000), "{late:?}");
+    }
+
+    #[test]
+    fn an_outage_teaches_little() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 0, 10..500), None);
+        for n in 500..550 {
+            pace.announce(front(n), &held(499, 9_980), at(u64::from(n) * 20));
+        }
+        pace.check(&held(550, 11_000), PATIENCE, at(11_000));
+        assert!(pace.lag.usual() < PATIENCE.missing / 2, "{:?}", pace.lag);
+    }
+
     #[test]
     fn after_a_pause_of_the_origin_a_feed_may_be_slower_than_another() {
         let patience = Patience { missing: Duration::from_millis(100), silent: Duration::from_millis(30) };
-        let mut pace = Pace::default();
+        let mut pace = even();
         pace.announce(front(2), &held(1, 0), at(3_000));
         assert_eq!(pace.due(&held(1, 0), patience, at(3_000)), at(3_100));
         assert_eq!(pace.check(&held(1, 0), patience, at(3_099)), None);

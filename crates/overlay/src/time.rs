@@ -30,14 +30,6 @@ impl Time {
     }
 }
 
-impl Time {
-    /// So much earlier, or the beginning of time.
-    #[must_use]
-    pub fn saturating_sub(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(by.as_micros() as u64))
-    }
-}
-
 impl Add<Duration> for Time {
     type Output = Self;
 

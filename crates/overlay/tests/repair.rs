@@ -5,10 +5,11 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::time::Duration;
 
 use common::brain;
-use levada_overlay::link::HEARD_INTERVAL;
+use levada_overlay::link::{HEARD_ALERT, HEARD_INTERVAL};
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
 use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time};
 
@@ -231,9 +232,10 @@ fn what_came_before_a_parent_was_asked_is_no_answer() {
     script.fall_silent(A);
     script.run(PATIENCE / 2);
     script.behind(feed, true);
+    let before = Time::from_micros(script.now.as_micros() - 1);
     script.run(PATIENCE / 6);
-    script.input(Input::Heard { link: A });
-    script.run(FAR);
+    script.input(Input::Heard { link: A, since: before });
+    script.run(FAR - PATIENCE * 2 / 3);
     assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
 }
 
@@ -243,9 +245,15 @@ fn a_parent_far_away_that_echoes_gets_the_time_to_send_again() {
     for rtt in [FAR, FAR * 3] {
         let (mut script, feed) = Script::fed(rtt);
         script.behind(feed, true);
-        for _ in 0..6 {
-            script.run(HEARD_INTERVAL);
-            script.input(Input::Heard { link: A });
+        let end = script.now + Duration::from_millis(300);
+        for pause in iter::once(HEARD_ALERT).chain(iter::repeat(HEARD_INTERVAL)) {
+            script.run(Duration::from_millis(1));
+            let since = script.now;
+            script.run(pause);
+            script.input(Input::Heard { link: A, since });
+            if script.now > end {
+                break;
+            }
         }
         assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
     }

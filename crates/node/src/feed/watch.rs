@@ -49,10 +49,14 @@ impl Watched {
     pub fn set(&self, target: Option<(Watch, Arc<Inlet>)>) {
         let now = self.now();
         let mut state = self.state();
-        let feed = |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| watch.feed);
-        if feed(&state.target) != feed(&target) {
+        let watch =
+            |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| (watch.feed, watch.ways_since));
+        let (before, after) = (watch(&state.target), watch(&target));
+        if before.map(|(feed, _)| feed) != after.map(|(feed, _)| feed) {
             state.pace = state.pace.renewed();
             state.since = now;
+        } else if before != after {
+            state.pace.relearn();
         }
         state.target = target;
         drop(state);

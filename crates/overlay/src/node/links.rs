@@ -8,7 +8,7 @@ use rand::Rng as _;
 use super::Node;
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, HangUp, LinkId, Output};
-use crate::link::{Estimator, HEARD_INTERVAL, PROBE_IDLE, PROBE_IN_USE, PROBE_NEW, SILENCE_IDLE, SILENCE_IN_USE, Told};
+use crate::link::{Estimator, PROBE_IDLE, PROBE_IN_USE, PROBE_NEW, SILENCE_IDLE, SILENCE_IN_USE, Told};
 use crate::message::{Hello, Message, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::time::Time;
 
@@ -217,10 +217,10 @@ impl Node {
         }
     }
 
-    /// The water says that something came since it looked last, and that may have been at the beginning of that interval.
-    pub(super) fn heard(&mut self, link: LinkId, now: Time) {
+    /// The water says that something came after a time.
+    pub(super) fn heard(&mut self, link: LinkId, since: Time) {
         if let Some(entry) = self.links.get_mut(&link) {
-            entry.heard_at = entry.heard_at.max(now.saturating_sub(HEARD_INTERVAL));
+            entry.heard_at = entry.heard_at.max(since);
         }
     }
 

@@ -160,6 +160,8 @@ pub(super) struct Upstream {
     /// What the parent told of its own supply; `None` until it has answered.
     report: Option<Report>,
     report_since: Time,
+    /// Since when the way of the stream to the parent is what it is.
+    way_since: Time,
 }
 
 impl Upstream {
@@ -279,6 +281,7 @@ impl Stream {
             feed: main.feed,
             reference: self.backup.as_ref().map(|backup| backup.feed),
             patience,
+            ways_since: self.backup.as_ref().map_or(main.way_since, |backup| backup.way_since.max(main.way_since)),
         });
         let children = self.children.iter().map(|(link, child)| ChildRoute {
             link: *link,
@@ -384,6 +387,9 @@ impl Node {
             if upstream.link == link && upstream.feed == feed {
                 if upstream.report.as_ref().is_none_or(|before| before.supply != report.supply) {
                     upstream.report_since = now;
+                }
+                if upstream.path() != &*report.path {
+                    upstream.way_since = now;
                 }
                 upstream.report = Some(report.clone());
             }
@@ -640,7 +646,17 @@ impl Node {
         self.next_feed += 1;
         self.feeds.insert(feed, name.clone());
         self.counters.joins += 1;
-        Upstream { link, feed, mode, cause, replaces: None, since: now, report: None, report_since: now }
+        Upstream {
+            link,
+            feed,
+            mode,
+            cause,
+            replaces: None,
+            since: now,
+            report: None,
+            report_since: now,
+            way_since: now,
+        }
     }
 
     fn leave(&mut self, upstream: &Upstream) {

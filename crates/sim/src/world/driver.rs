@@ -55,6 +55,7 @@ impl World {
             Output::HangUp { link, .. } => self.hang_up(link.0 as u32, node),
             Output::Send { link, message } => self.control(node, link, message),
             Output::Probe { link, nonce } => self.probe(link.0 as u32, node, nonce),
+            Output::Listen { link } => self.listen(link.0 as u32, node),
             Output::Join { link, mut join, from_log } => {
                 let index = self.intern(&join.stream);
                 let held = self.water(node, index).and_then(Water::resume);
@@ -225,7 +226,15 @@ impl World {
         let told = &mut self.connections[connection as usize].heard_at[usize::from(end)];
         if told.is_none_or(|at| self.now.since(at) >= HEARD_INTERVAL) {
             *told = Some(self.now);
-            self.input(node, Input::Heard { link: LinkId(u64::from(connection)) });
+            let since = self.nodes[node as usize].clock.shows(self.now);
+            self.input(node, Input::Heard { link: LinkId(u64::from(connection)), since });
+        }
+    }
+
+    /// Tells of the next that comes.
+    fn listen(&mut self, connection: u32, node: NodeIndex) {
+        if let Some(end) = self.end_at(connection, node) {
+            self.connections[connection as usize].heard_at[usize::from(end)] = None;
         }
     }
 

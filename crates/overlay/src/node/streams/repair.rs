@@ -21,7 +21,6 @@ use super::{Cause, Lost, Mode, NOT_FASTER, Node, REFUSED_RETRY, REPAIR_PATIENCE,
 use crate::graph::Micros;
 use crate::id::StreamName;
 use crate::io::{Event, LinkId, Output};
-use crate::link::HEARD_INTERVAL;
 use crate::message::{FeedId, Supply};
 use crate::pace::Late;
 use crate::time::Time;
@@ -98,6 +97,7 @@ impl Node {
                 if let Some(link_entry) = self.links.get_mut(&link) {
                     let nonce = link_entry.estimator.probe(now);
                     self.emit(Output::Probe { link, nonce });
+                    self.emit(Output::Listen { link });
                 }
             }
         }
@@ -157,15 +157,10 @@ impl Node {
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
             (false, _) => {
-                let hedge_at = match suspicion.silent {
-                    true => suspicion.since + alertness,
-                    // The answer gets the time of a round trip.
-                    false => (suspicion.since + own).max(suspicion.asked_at + own / 2),
-                };
-                (
-                    hedge_at.max(link.heard_at + HEARD_INTERVAL * 2 + alertness / 2),
-                    suspicion.since + own * DEAD_PATIENCES,
-                )
+                // Where something is missing, the answer gets the time of a round trip.
+                let time = if suspicion.silent { alertness } else { own };
+                let hedge_at = (suspicion.since + time).max(suspicion.asked_at + time / 2);
+                (hedge_at, suspicion.since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
