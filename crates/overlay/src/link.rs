@@ -53,6 +53,8 @@ pub const SILENCE_IN_USE: Duration = Duration::from_secs(1);
 pub const SILENCE_IDLE: Duration = Duration::from_millis(3_500);
 /// Least lateness that is suspicious (DESIGN 3).
 const PATIENCE_MIN: Duration = Duration::from_millis(60);
+/// Bounds alertness. Tuned: two frames, and what a busy machine lets a process wait; a false alarm costs a few objects that come twice.
+const ALERTNESS_MIN: Duration = Duration::from_millis(40);
 /// Lateness that is suspicious in any case. Tuned (docs/decisions.md; DESIGN 3 says 250 ms).
 const PATIENCE_MAX: Duration = Duration::from_millis(200);
 /// So many times the jitter is no surprise; RFC 6298, section 2.3 (K).
@@ -196,9 +198,9 @@ impl Estimator {
     }
 
     /// How late anything at all may be on this link: four times the jitter, and no round trips, which only what was lost
-    /// takes. 60 ms at least, the patience at most.
+    /// takes. 40 ms at least, the patience at most.
     pub fn alertness(&self) -> Duration {
-        stepped(self.jitter_us * JITTERS).saturating_add(PATIENCE_MIN).min(self.patience())
+        stepped(self.jitter_us * JITTERS).saturating_add(ALERTNESS_MIN).min(self.patience())
     }
 
     /// Costs as measured now; `None` before the first echo.

@@ -27,8 +27,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LAG_UNKNOWN: Duration = Duration::from_millis(200);
 /// One object teaches at most that the lag is so much more than usual: a burst after an outage teaches little.
 const LAG_STEP_MAX: Duration = Duration::from_millis(60);
-/// The usual lag is the mean of about so many objects, some seconds of video with sound.
-const LAG_MEMORY: u32 = 256;
+/// The usual lag is at first the mean of so many objects, a second of video with sound ...
+const LAG_FIRST: u32 = 64;
+/// ... then it follows lags that are shorter by this memory, in objects ...
+const LAG_MEMORY_SHORTER: u32 = 256;
+/// ... and longer ones by this: a squeezed feed lags more and more, until part of it is passed over, and so on. That must not become
+/// usual.
+const LAG_MEMORY_LONGER: u32 = 4_096;
 
 /// How late a feed may be with what another one announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +69,10 @@ impl Lag {
 
     fn learn(&mut self, lag: Duration) {
         let lag = lag.min(self.usual() + LAG_STEP_MAX);
-        self.samples = (self.samples + 1).min(LAG_MEMORY);
-        let more = lag.saturating_sub(self.mean) / self.samples;
-        self.mean = (self.mean + more).saturating_sub(self.mean.saturating_sub(lag) / self.samples);
+        let memory = if lag > self.mean { LAG_MEMORY_LONGER } else { LAG_MEMORY_SHORTER };
+        let weight = if self.samples < LAG_FIRST { self.samples + 1 } else { memory };
+        self.samples = (self.samples + 1).min(LAG_FIRST);
+        self.mean = self.mean + lag.saturating_sub(self.mean) / weight - self.mean.saturating_sub(lag) / weight;
     }
 }
 
@@ -115,9 +121,11 @@ impl Pace {
         Self { interval: self.interval, ..Self::default() }
     }
 
-    /// The way of the feed or of its shadow is another one now: how far they are apart must be learned anew.
+    /// The way of the feed or of its shadow is another one now: how far they are apart must be learned anew, from what is announced
+    /// from now on. What was announced before waited for the change.
     pub fn relearn(&mut self) {
         self.lag = Lag::default();
+        self.announced.clear();
     }
 
     /// A shadow says how far its parent is. Tells whether this is the first that is missing: whoever looks must look
@@ -336,6 +344,18 @@ mod tests {
             pace.check(&progress, PATIENCE, at(now)).map(|_| now)
         });
         assert!(late.is_some_and(|now| now < 12_000), "{late:?}");
+    }
+
+    /// Every two seconds what is late is passed over.
+    #[test]
+    fn a_squeezed_feed_does_not_become_usual() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 0, 10..500), None);
+        for n in 500..2_000_u32 {
+            let progress = held(n - n % 100 / 4, u64::from(n) * 20);
+            pace.announce(front(n), &progress, at(u64::from(n) * 20));
+        }
+        assert!(pace.lag.usual() < PATIENCE.missing, "{:?}", pace.lag);
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct Script {
     asked: Vec<Asked>,
     /// What neighbours were told last of whether the stream is to be had here.
     carries: bool,
+    /// What the child was told last of its supply.
+    told: Option<Report>,
 }
 
 fn id(link: LinkId) -> NodeId {
@@ -65,6 +67,7 @@ impl Script {
             unanswered: BTreeMap::new(),
             asked: Vec::new(),
             carries: false,
+            told: None,
         };
         for (link, name) in [(A, "a"), (B, "b"), (CHILD, "child")] {
             script.input(Input::LinkUp { link, peer: id(link), name: name.into(), dialed: true, rtt });
@@ -91,6 +94,7 @@ impl Script {
                 Output::Join { link, join, .. } => self.asked.push(Asked::Join(link, join.feed, join.mode)),
                 Output::Send { link, message: Message::Leave(feed) } => self.asked.push(Asked::Leave(link, feed)),
                 Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
+                Output::Send { link: CHILD, message: Message::Supply { report, .. } } => self.told = Some(report),
                 _ => {}
             }
         }
@@ -271,6 +275,26 @@ fn who_has_just_repaired_its_supply_gets_a_moment_to_pass_it_on() {
     assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
     script.run(PATIENCE);
     assert_eq!(script.joins(B, Mode::Full), 1, "a moment only");
+}
+
+/// Objects come that way already, and how late they may be for those below depends on it.
+#[test]
+fn children_are_told_the_way_over_the_backup_before_the_verdict() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.alive.insert(CHILD);
+    script.message(CHILD, Message::Join(Join { feed: FeedId(7), stream: cam(), resume: None, mode: Mode::Full }));
+    let path = |script: &Script| script.told.as_ref().map(|report| report.path.to_vec());
+    assert_eq!(path(&script), Some(vec![id(A), OWN]));
+    script.fall_silent(A);
+    script.behind(feed, true);
+    script.run(PATIENCE);
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
+    script.flows(B, hedge);
+    script.newer(hedge);
+    assert_eq!(path(&script), Some(vec![id(B), OWN]));
+    // The parent was merely late.
+    script.newer(feed);
+    assert_eq!(path(&script), Some(vec![id(A), OWN]));
 }
 
 /// The suspected parent's link goes before the verdict: it must not fall on the one that took over.

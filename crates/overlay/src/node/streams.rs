@@ -719,8 +719,8 @@ impl Node {
     fn report(&self, name: &StreamName) -> Report {
         let stream = self.streams.get(name);
         let published = stream.is_some_and(|stream| stream.published.is_some());
-        // While a verdict is out nothing has changed for those below.
-        let parent = stream.and_then(|stream| stream.former.as_ref().or(stream.main.as_ref()));
+        // While a verdict is out, that of the backup: that is the way that objects come, and how late they may be.
+        let parent = stream.and_then(|stream| stream.main.as_ref());
         let asked = stream.and_then(|stream| stream.candidate.as_ref());
         // A node that waits for objects tells whom it asks for them, so that rings show.
         let gives_less = |parent: &&Upstream| asked.is_some_and(|asked| parent.mode < asked.mode);

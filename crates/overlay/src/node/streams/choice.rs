@@ -19,7 +19,7 @@ const EQUAL_MAX_US: Micros = 40_000;
 /// Percent of a parent's own way that counts beside the link from it. At 100 the tree is that of shortest paths, at 0 Prim's,
 /// that of the shortest links; between them both are near (Alpert, Hu, Huang, Kahng and Karger, "Prim-Dijkstra tradeoffs
 /// for improved performance-driven routing tree design", 1995). Tuned on measured cities (docs/decisions.md).
-pub(in crate::node) const WAY_PERCENT: Micros = 60;
+pub(in crate::node) const WAY_PERCENT: Micros = 75;
 /// Percent of its price that a parent counts if it carries the stream already, as nothing is carried further for it. Tuned:
 /// decides between parents that cost about the same.
 const CARRIES_PERCENT: Micros = 90;
