@@ -188,14 +188,18 @@ pub(crate) enum Player {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Name of the stream
-    pub(crate) stream: String,
+    /// Names of the streams, each of which gets a player of its own
+    #[arg(required = true, value_name = "STREAM")]
+    pub(crate) streams: Vec<String>,
     /// Player to open; closing it gives the stream up [default: the first that is installed]
     #[arg(long, conflicts_with = "to")]
     pub(crate) with: Option<Player>,
-    /// Write MPEG-TS instead: to a FILE, - (standard output) or udp://HOST:PORT
+    /// Write MPEG-TS instead: to a FILE, - (standard output) or udp://HOST:PORT; {} stands for the name of the stream
     #[arg(long)]
     pub(crate) to: Option<String>,
+    /// The PoP to use, by its name, instead of the best: for a leaf of the mesh, see --node
+    #[arg(long, value_name = "NAME", conflicts_with = "node")]
+    pub(crate) pop: Option<String>,
     /// Stop after this long, for example 30s
     #[arg(long = "for", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
