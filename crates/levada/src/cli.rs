@@ -127,6 +127,13 @@ pub(crate) struct NodeArgs {
     /// Where to serve viewers, the page and the API (TCP), or `off` [default: 127.0.0.1:8080]
     #[arg(long, env = "LEVADA_HTTP")]
     pub(crate) http: Option<String>,
+    /// Base URL by which viewers elsewhere reach --http, told to all who look for a PoP [default: http://HOST:PORT, with the host
+    /// of --advertise if --http listens on all addresses]
+    #[arg(long, env = "LEVADA_HTTP_URL", value_name = "URL")]
+    pub(crate) http_url: Option<String>,
+    /// Most viewers at once; one more is sent to another PoP
+    #[arg(long, env = "LEVADA_MAX_VIEWERS")]
+    pub(crate) max_viewers: Option<u64>,
     /// File or folder to publish, or NAME=FILE; may be given several times
     #[arg(long, value_name = "[NAME=]PATH")]
     pub(crate) publish: Vec<String>,
@@ -181,14 +188,18 @@ pub(crate) enum Player {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Name of the stream
-    pub(crate) stream: String,
+    /// Names of the streams, each of which gets a player of its own
+    #[arg(required = true, value_name = "STREAM")]
+    pub(crate) streams: Vec<String>,
     /// Player to open; closing it gives the stream up [default: the first that is installed]
     #[arg(long, conflicts_with = "to")]
     pub(crate) with: Option<Player>,
-    /// Write MPEG-TS instead: to a FILE, - (standard output) or udp://HOST:PORT
+    /// Write MPEG-TS instead: to a FILE, - (standard output) or udp://HOST:PORT; {} stands for the name of the stream
     #[arg(long)]
     pub(crate) to: Option<String>,
+    /// The PoP to use, by its name, instead of the best: for a leaf of the mesh, see --node
+    #[arg(long, value_name = "NAME", conflicts_with = "node")]
+    pub(crate) pop: Option<String>,
     /// Stop after this long, for example 30s
     #[arg(long = "for", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,

@@ -1,4 +1,4 @@
-//! `levada watch`: a stream into a player, a file, a pipe or UDP.
+//! `levada watch`: streams into a player, a file, a pipe or UDP.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
 use levada_node::playout::{ChunkReader, Format, Playouts};
 use levada_overlay::StreamName;
@@ -21,6 +22,8 @@ use crate::serve::{Joining, end_of, join};
 
 /// The PoP that is asked unless told otherwise.
 const NODE: &str = "http://127.0.0.1:8080";
+/// Stands for the name of a stream in the place where it goes.
+const NAME: &str = "{}";
 /// Bytes of a datagram: seven transport packets, which fit every path.
 const DATAGRAM: usize = 7 * 188;
 /// Pause before a lost PoP is tried again.
@@ -29,21 +32,39 @@ const RETRY: Duration = Duration::from_millis(500);
 type Pieces = BoxStream<'static, Bytes>;
 
 pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
-    let stream = StreamName::new(&args.stream)?;
+    let streams = args.streams.iter().map(|name| StreamName::new(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(to) = args.to.as_ref().filter(|to| streams.len() > 1 && !to.contains(NAME)) {
+        bail!(
+            "--to {to} is one place for {} streams; write {NAME} where the name of each goes: --to {NAME}.ts",
+            streams.len()
+        )
+    }
     let mut tasks = JoinSet::new();
     let as_leaf = args.node.is_none() && (args.member.bootstrap.is_some() || args.member.dir.is_some());
     let lifetime = args.member.lifetime;
-    let mut node = None;
-    let pieces = if as_leaf {
-        let leaf = join(Member::new(args.member)?, Joining::light(), &mut tasks).await?;
-        node = Some(leaf.clone());
-        from_mesh(leaf, stream).await?
-    } else {
-        from_pop(args.node.unwrap_or_else(|| NODE.to_owned()), &stream).await?
+    let node = match as_leaf {
+        true => Some(join(Member::new(args.member)?, Joining::light().only(args.pop), &mut tasks).await?),
+        false if args.pop.is_some() => {
+            bail!("--pop is for a leaf of the mesh; add --bootstrap HOST:PORT, or use --node URL")
+        }
+        false => None,
     };
+    let url = args.node.unwrap_or_else(|| NODE.to_owned());
+    let playouts = node.clone().map(Playouts::new);
+    let playing = streams.into_iter().map(|stream| {
+        let (playouts, url) = (playouts.as_ref(), url.clone());
+        let to = args.to.as_ref().map(|to| to.replace(NAME, stream.as_str()));
+        async move {
+            let pieces = match playouts {
+                Some(playouts) => from_mesh(playouts, stream).await?,
+                None => from_pop(url, &stream).await?,
+            };
+            deliver(pieces, args.with, to).await
+        }
+    });
     let limit = args.duration.unwrap_or(Duration::MAX);
     let result = tokio::select! {
-        result = deliver(pieces, args.with, args.to) => result,
+        result = try_join_all(playing) => result.map(drop),
         () = tokio::time::sleep(limit) => Ok(()),
         ended = end_of(lifetime) => ended.map(drop),
     };
@@ -54,8 +75,8 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
 }
 
 /// As a leaf of the mesh: the stream is joined, resumed and muxed here.
-async fn from_mesh(node: levada_node::Node, stream: StreamName) -> anyhow::Result<Pieces> {
-    let playout = Playouts::new(node).open(stream, Format::Ts).await?;
+async fn from_mesh(playouts: &Playouts, stream: StreamName) -> anyhow::Result<Pieces> {
+    let playout = playouts.open(stream, Format::Ts).await?;
     let reader = ChunkReader::new(playout.chunks.clone());
     let next = |(mut reader, playout): (ChunkReader, Arc<_>)| async move {
         let mut chunks = Vec::new();

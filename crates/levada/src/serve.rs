@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use levada_node::bootstrap::{
     BootstrapConfig, Bootstrapper, EnrolError, EnrolRequest, Enrolled, enrol, follow, saved_neighbours,
 };
@@ -57,7 +57,10 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         None => None,
     };
     let http_url = match &listener {
-        Some(listener) => Some(format!("http://{}", listener.local_addr()?)),
+        Some(listener) => {
+            let found = viewer_url(listener.local_addr()?, &settings.advertise, settings.listen);
+            Some(settings.http_url.unwrap_or(found))
+        }
         None => None,
     };
     let mut tasks = JoinSet::new();
@@ -68,6 +71,8 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         light: false,
         max_children: settings.max_children,
         max_egress_bps: settings.max_egress_bps,
+        max_viewers: settings.max_viewers,
+        only: None,
         record: settings.record,
     };
     let node = tokio::select! {
@@ -87,6 +92,16 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     in_time("what the node publishes", tasks.shutdown()).await;
     in_time("the node", node.shutdown()).await;
     Ok(())
+}
+
+/// Where viewers find a server that listens there: one that listens on all addresses is found where the node is.
+fn viewer_url(http: SocketAddr, advertise: &[String], links: SocketAddr) -> String {
+    let told = advertise.first().and_then(|address| Some(address.rsplit_once(':')?.0));
+    match told {
+        _ if !http.ip().is_unspecified() => format!("http://{http}"),
+        Some(host) => format!("http://{host}:{}", http.port()),
+        None => format!("http://{}", SocketAddr::new(links.ip(), http.port())),
+    }
 }
 
 /// Asks the children of a node that is to stop to move, if there is time for that, and waits until they have.
@@ -175,6 +190,9 @@ pub(crate) struct Joining {
     light: bool,
     max_children: Option<usize>,
     max_egress_bps: Option<u64>,
+    max_viewers: Option<u64>,
+    /// The only neighbour to use, if one is chosen by hand.
+    only: Option<String>,
     record: Option<std::path::PathBuf>,
 }
 
@@ -188,14 +206,31 @@ impl Joining {
             light: true,
             max_children: None,
             max_egress_bps: None,
+            max_viewers: None,
+            only: None,
             record: None,
         }
+    }
+
+    /// Uses this neighbour only, if any is named.
+    pub(crate) fn only(self, neighbour: Option<String>) -> Self {
+        Self { only: neighbour, ..self }
     }
 }
 
 /// Enrols and starts a node, and keeps it in touch with its bootstrapper.
 pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<()>) -> anyhow::Result<Node> {
     let (identity, neighbours, following) = identify(&member).await?;
+    let only = joining.only;
+    let chosen = move |mut neighbours: Vec<Neighbour>| {
+        neighbours.retain(|neighbour| only.as_ref().is_none_or(|only| neighbour.name == *only));
+        neighbours
+    };
+    let names: Vec<String> = neighbours.iter().map(|neighbour| neighbour.name.clone()).collect();
+    let neighbours = chosen(neighbours);
+    if neighbours.is_empty() && !names.is_empty() {
+        bail!("there is no such PoP for node {}; it may use {}", member.name, names.join(", "));
+    }
     let config = NodeConfig {
         identity,
         listen: joining.listen,
@@ -205,6 +240,7 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
         neighbours,
         children_max: joining.max_children,
         egress_max_bps: joining.max_egress_bps,
+        viewers_max: joining.max_viewers,
         record: joining.record,
     };
     let node = Node::start(config)?;
@@ -214,7 +250,7 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
         let told = node.clone();
         tasks.spawn(async move {
             while let Some(neighbours) = updates.recv().await {
-                if told.set_neighbours(neighbours).await.is_err() {
+                if told.set_neighbours(chosen(neighbours)).await.is_err() {
                     return;
                 }
             }
@@ -285,4 +321,21 @@ async fn stdin_closed() {
     let mut stdin = tokio::io::stdin();
     let mut bytes = [0; 64];
     while matches!(stdin.read(&mut bytes).await, Ok(read) if read > 0) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn viewers_are_told_an_address_that_they_can_reach() {
+        let url = |http: &str, advertise: &[&str], links: &str| {
+            let advertise: Vec<String> = advertise.iter().map(|&address| address.to_owned()).collect();
+            viewer_url(http.parse().unwrap(), &advertise, links.parse().unwrap())
+        };
+        assert_eq!(url("192.0.2.1:80", &["a.example:1"], "0.0.0.0:1"), "http://192.0.2.1:80");
+        assert_eq!(url("0.0.0.0:80", &["a.example:1"], "0.0.0.0:1"), "http://a.example:80");
+        assert_eq!(url("[::]:80", &["[2001:db8::7]:1"], "[::]:1"), "http://[2001:db8::7]:80");
+        assert_eq!(url("0.0.0.0:80", &[], "192.0.2.1:7001"), "http://192.0.2.1:80");
+    }
 }

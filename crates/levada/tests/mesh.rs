@@ -4,9 +4,10 @@
 
 mod common;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Mesh, check_recording, clip, record, tool, until};
+use common::{Light, Mesh, check_recording, clip, record, tool, until};
 
 /// A clip three hops away: every frame of both tracks, over several loop points, and byte for byte what was sent.
 #[tokio::test]
@@ -230,6 +231,53 @@ async fn publishing_from_a_pipe_and_watching_as_a_leaf() {
     let frames: u32 = count.split([',', '\n']).find_map(|field| field.parse().ok()).unwrap();
     assert!(frames > 60, "{frames} frames in 4 s");
     feeding.abort();
+}
+
+/// A viewer whom no topology lists: it uses the PoPs, and when the one in use dies its streams go on from another.
+#[tokio::test]
+async fn a_guest_watches_two_streams_and_outlives_its_pop() {
+    let (names, links) = (["origin", "pop1", "pop2"], [("origin", "pop1"), ("origin", "pop2"), ("pop1", "pop2")]);
+    let mut mesh = Mesh::with_pops(&names, &links, &["pop1", "pop2"]);
+    let streams = ["one", "two"];
+    let published = streams.map(|stream| format!("{stream}={}", clip(mesh.dir.path(), "card.mp4").display()));
+    mesh.start("origin", &["--publish", &published[0], "--publish", &published[1]]);
+    ["pop1", "pop2"].iter().for_each(|name| mesh.start(name, &[]));
+    mesh.knows("pop1", 2).await;
+    mesh.knows("pop2", 2).await;
+    until("the PoPs are linked", async || mesh.linked("pop1", "pop2").await).await;
+
+    let files = mesh.path("{}.ts");
+    let watch = ["watch", streams[0], streams[1], "--to", files.to_str().unwrap()];
+    let guest = Light::start(&mesh, "guest", &watch, std::process::Stdio::null());
+    let written = streams.map(|stream| mesh.path(&format!("{stream}.ts")));
+    grow(&written, 300_000).await;
+    let mut in_use = None;
+    until("it has a PoP", async || {
+        for pop in ["pop1", "pop2"] {
+            let known: Option<levada_node::http::Streams> = mesh.get(pop, "/api/v1/streams").await;
+            let feeds = |entry: &levada_node::http::StreamEntry| entry.children.iter().any(|child| child == "guest");
+            if known.is_some_and(|known| known.streams.iter().any(feeds)) {
+                in_use = Some(pop);
+            }
+        }
+        in_use.is_some()
+    })
+    .await;
+    mesh.kill(in_use.unwrap());
+    grow(&written, 600_000).await;
+    drop(guest);
+    for path in written {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() / 188 * 188);
+        check_recording(&path, &bytes);
+    }
+}
+
+/// Waits until so many more bytes have been written to each file.
+async fn grow(files: &[PathBuf], more: u64) {
+    let sizes = || files.iter().map(|file| std::fs::metadata(file).map_or(0, |file| file.len()));
+    let wanted: Vec<u64> = sizes().map(|size| size + more).collect();
+    until("the streams flow", async || sizes().zip(&wanted).all(|(size, wanted)| size >= *wanted)).await;
 }
 
 #[tokio::test]

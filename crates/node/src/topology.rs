@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! links = [["porto", "lisboa"]]     # or `neighbours` with each node
+//! pops = ["lisboa"]                 # whom viewers may use, which are not listed themselves
 //!
 //! [[node]]
 //! name = "porto"
@@ -24,6 +25,7 @@ const FILE_LEN_MAX: u64 = 16 * 1024 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
     nodes: BTreeMap<String, Entry>,
+    pops: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,8 @@ struct File {
     node: Vec<FileNode>,
     #[serde(default)]
     links: Vec<(String, String)>,
+    #[serde(default)]
+    pops: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,18 +123,26 @@ impl Topology {
                 entry.neighbours.insert(to.clone());
             }
         }
+        if let Some(unknown) = file.pops.iter().find(|pop| !topology.nodes.contains_key(*pop)) {
+            return Err(format!("pops names the unknown node {unknown}; {}", topology.names()));
+        }
+        topology.pops = file.pops;
         Ok(topology)
     }
 
-    /// The neighbours of a node, or a message that names the nodes there are.
+    /// The neighbours of a node, or a message that names the nodes there are. One that is not listed is a viewer: it gets the PoPs,
+    /// if the topology names any.
     pub fn neighbours_of(&self, name: &str) -> Result<Vec<Neighbour>, String> {
-        let entry = self.nodes.get(name);
-        let entry = entry.ok_or_else(|| format!("node {name:?} is not in the topology; {}", self.names()))?;
+        let neighbours = match self.nodes.get(name) {
+            Some(entry) => &entry.neighbours,
+            None if !self.pops.is_empty() => &self.pops,
+            None => return Err(format!("node {name:?} is not in the topology; {}", self.names())),
+        };
         let neighbour = |name: &String| {
             let addresses = self.nodes.get(name).map(|entry| entry.addresses.clone()).unwrap_or_default();
             Neighbour { name: name.clone(), addresses }
         };
-        Ok(entry.neighbours.iter().map(neighbour).collect())
+        Ok(neighbours.iter().map(neighbour).collect())
     }
 
     /// The known names, for an error message.
@@ -187,6 +199,16 @@ mod tests {
         let json = r#"{"links": [["a","b"]], "node": [{"name": "a", "address": "127.0.0.1:1"},
             {"name": "b", "addresses": ["127.0.0.1:2", "[::1]:2"], "neighbours": ["c"]}, {"name": "c"}]}"#;
         assert_eq!(Topology::parse(json, true, "t.json").unwrap(), parse(THREE).unwrap());
+    }
+
+    #[test]
+    fn who_is_not_listed_is_a_viewer_where_there_are_pops() {
+        let topology = parse(&format!("pops = [\"a\", \"b\"]\n{THREE}")).unwrap();
+        let names: Vec<String> = topology.neighbours_of("guest").unwrap().into_iter().map(|n| n.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(topology.neighbours_of("a").unwrap().len(), 1);
+        let unknown = parse(&format!("pops = [\"x\"]\n{THREE}")).unwrap_err();
+        assert!(unknown.contains("unknown node x") && unknown.contains("a, b, c"), "{unknown}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub struct Mesh {
     pub dir: tempfile::TempDir,
     pub bootstrap: String,
     topology: String,
+    pops: Vec<String>,
     nodes: Vec<Node>,
     bootstrapper: Option<Child>,
 }
@@ -80,6 +81,7 @@ impl Mesh {
             .map(|name| Node { name: (*name).to_owned(), link: free_port(), http: free_port(), child: None })
             .collect();
         let mut mesh = Self {
+            pops: Vec::new(),
             bootstrap: format!("127.0.0.1:{}", free_port()),
             topology: String::new(),
             nodes,
@@ -91,12 +93,22 @@ impl Mesh {
         mesh
     }
 
+    /// The same, with nodes that viewers may use which no topology lists.
+    pub fn with_pops(names: &[&str], links: &[(&str, &str)], pops: &[&str]) -> Self {
+        let mut mesh = Self::new(names, links);
+        mesh.kill_bootstrapper();
+        mesh.pops = pops.iter().map(|pop| (*pop).to_owned()).collect();
+        mesh.write_topology(links);
+        mesh.start_bootstrapper();
+        mesh
+    }
+
     pub fn write_topology(&mut self, links: &[(&str, &str)]) {
         let links: Vec<String> = links.iter().map(|(a, b)| format!("[\"{a}\", \"{b}\"]")).collect();
         let node = |n: &Node| format!("[[node]]\nname = \"{}\"\naddress = \"127.0.0.1:{}\"\n", n.name, n.link);
         let light: String = LIGHT.iter().map(|name| format!("[[node]]\nname = \"{name}\"\n")).collect();
-        self.topology =
-            format!("links = [{}]\n{}{light}", links.join(", "), self.nodes.iter().map(node).collect::<String>());
+        let (links, nodes) = (links.join(", "), self.nodes.iter().map(node).collect::<String>());
+        self.topology = format!("links = [{links}]\npops = {:?}\n{nodes}{light}", self.pops);
         std::fs::write(self.path("topology.toml"), &self.topology).unwrap();
     }
 
