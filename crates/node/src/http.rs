@@ -1,6 +1,7 @@
 //! HTTP: players, the page, the API.
 
 mod api;
+mod hls;
 mod local;
 mod viewers;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
+use crate::playout::hls::HlsStreams;
 
 pub use api::{Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
 pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
@@ -32,6 +34,7 @@ const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 's
 struct Rooms {
     node: Node,
     playouts: Playouts,
+    hls: HlsStreams,
 }
 
 /// A running HTTP server; stops when dropped.
@@ -62,12 +65,13 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// Serves a node.
 pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
-    let rooms = Rooms { playouts: Playouts::new(node.clone()), node };
+    let rooms = Rooms { playouts: Playouts::new(node.clone()), hls: HlsStreams::new(node.clone()), node };
     let router = Router::new()
         .route("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))))
         .route("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/app.css", get(async || asset("text/css; charset=utf-8", STYLE)))
         .route("/live/{file}", get(viewers::live))
+        .route("/hls/{name}/{file}", get(hls::file))
         .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/streams/{name}/groups", get(api::groups))
         .route("/api/v1/map", get(api::map))
