@@ -105,7 +105,7 @@ impl Window {
 
     fn evict(&mut self) {
         let beyond = |us: i64, from: usize| {
-            let rest = self.segments.iter().skip(from + 1).filter(|segment| segment.done);
+            let rest = self.segments.iter().skip(from + 1).filter(|segment| segment.done && !segment.gap);
             rest.map(|segment| segment.duration_us).sum::<i64>() >= us
         };
         while self.segments.len() > self.unlisted + SEGMENTS_MIN && beyond(LISTED_US, self.unlisted) {
