@@ -47,32 +47,28 @@ impl Pathway {
     }
 }
 
-/// The multivariant playlist (RFC 8216, section 4.3.4): the variant once for each pathway, the own one first.
-pub fn multivariant(stream: &str, variant: &Variant, pathways: &[Pathway]) -> String {
+/// The multivariant playlist of one node (RFC 8216, section 4.3.4). With `steered` it names where the other nodes are told: not here, since
+/// players without Content Steering open all that is listed.
+pub fn multivariant(variant: &Variant, node: &str, steered: bool) -> String {
     // Version 8 is the media playlists'; here nothing asks for more.
     let mut out = "#EXTM3U\n#EXT-X-VERSION:8\n".to_owned();
-    if let [own, _, ..] = pathways {
-        let _ = writeln!(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"{}\"", own.id);
+    if steered {
+        let _ = writeln!(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"{node}\"");
     }
     let resolution = variant.resolution.map(|(width, height)| format!(",RESOLUTION={width}x{height}"));
-    for pathway in pathways {
-        let _ = writeln!(
-            out,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"{},STABLE-VARIANT-ID=\"{VARIANT}\",PATHWAY-ID=\"{}\"\n{}",
-            variant.bandwidth_bps,
-            variant.average_bps,
-            variant.codecs,
-            resolution.as_deref().unwrap_or_default(),
-            pathway.id,
-            pathway.url(stream, "media.m3u8"),
-        );
-    }
+    let _ = writeln!(
+        out,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"{},STABLE-VARIANT-ID=\"{VARIANT}\",PATHWAY-ID=\"{node}\"\nmedia.m3u8",
+        variant.bandwidth_bps,
+        variant.average_bps,
+        variant.codecs,
+        resolution.unwrap_or_default(),
+    );
     out
 }
 
 /// The steering manifest (bis, section 7.2), the best pathway first. It is to be asked for again at the second one: whoever tells
-/// where to go next should not be whose death is to be survived. Nodes that a player's playlist does not list are told as clones of
-/// the one that answers, `own`.
+/// where to go next should not be whose death is to be survived. All but the node that answers, `own`, are told as clones of it (bis, section 7.3).
 pub fn steering(stream: &str, own: &str, pathways: &[Pathway]) -> String {
     let reload = pathways.get(1).or(pathways.first()).map(|pathway| pathway.url(stream, "steering.json"));
     let clone = |pathway: &Pathway| {

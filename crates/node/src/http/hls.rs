@@ -8,6 +8,8 @@
 //! /hls/NAME/steering.json       steering manifest
 //! ```
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
@@ -21,7 +23,7 @@ use serde::Deserialize;
 use super::Rooms;
 use super::api::Problem;
 use super::viewers::known;
-use crate::playout::hls::HlsError;
+use crate::playout::hls::{HlsError, HlsStream};
 
 /// Most nodes that a player is told of. Tuned: more than it will try.
 const PATHWAYS_MAX: usize = 16;
@@ -98,48 +100,48 @@ pub(super) async fn file(
     if directives.part.is_some() && directives.msn.is_none() {
         return Err(Problem::bad_request("_HLS_part needs _HLS_msn".to_owned()));
     }
-    if wanted == File::Steering {
-        let view = rooms.node.view().await?;
-        let pathways = pathways(&view, directives.pathway.as_deref());
-        return Ok(answer(MANIFEST, CHANGES, steering(name.as_str(), &view.node, &pathways).into()));
-    }
-    let stream = match rooms.hls.find(&name) {
-        Some(stream) => stream,
-        None => {
-            known(&rooms, &name).await?;
-            let opened = rooms.hls.open_stream(&name).await?;
-            opened
-                .ok_or_else(|| Problem::busy("too many streams are watched here as HLS; try another PoP".to_owned()))?
-        }
-    };
     Ok(match wanted {
         File::Multivariant => {
-            let variant = stream.variant().await?;
+            let variant = stream_of(&rooms, &name).await?.variant().await?;
             let view = rooms.node.view().await?;
-            let mut pathways = pathways(&view, None);
-            // Whoever reads this one reached it, by whatever name.
-            pathways[0].base.clear();
-            answer(PLAYLIST, CHANGES, multivariant(name.as_str(), &variant, &pathways).into())
+            let steered = pathways(&view, None).len() > 1;
+            answer(PLAYLIST, CHANGES, multivariant(&variant, &view.node, steered).into())
+        }
+        File::Steering => {
+            let view = rooms.node.view().await?;
+            let pathways = pathways(&view, directives.pathway.as_deref());
+            answer(MANIFEST, CHANGES, steering(name.as_str(), &view.node, &pathways).into())
         }
         File::Media => {
             let waits_for = directives.msn.map(|msn| (msn, directives.part));
-            answer(PLAYLIST, CHANGES, stream.playlist(waits_for).await?)
+            answer(PLAYLIST, CHANGES, stream_of(&rooms, &name).await?.playlist(waits_for).await?)
         }
-        File::Init(init) => answer(MEDIA, STAYS, stream.init(init).ok_or_else(gone)?),
-        File::Part(number, part) => answer(MEDIA, STAYS, stream.part(number, part).await?.ok_or_else(gone)?),
+        File::Init(init) => answer(MEDIA, STAYS, stream_of(&rooms, &name).await?.init(init).ok_or_else(gone)?),
+        File::Part(number, part) => {
+            answer(MEDIA, STAYS, stream_of(&rooms, &name).await?.part(number, part).await?.ok_or_else(gone)?)
+        }
         File::Segment(number) => {
-            let parts = stream.segment(number).ok_or_else(gone)?;
+            let parts = stream_of(&rooms, &name).await?.segment(number).ok_or_else(gone)?;
             let len: usize = parts.iter().map(Bytes::len).sum();
             let body = futures_util::stream::iter(parts.into_iter().map(Ok::<_, std::convert::Infallible>));
-            let headers = [
-                (CONTENT_TYPE, MEDIA.to_owned()),
-                (CACHE_CONTROL, STAYS.to_owned()),
-                (CONTENT_LENGTH, len.to_string()),
-                (ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()),
-            ];
-            (headers, Body::from_stream(body)).into_response()
+            let mut whole = answer(MEDIA, STAYS, Bytes::new());
+            whole.headers_mut().insert(CONTENT_LENGTH, len.into());
+            *whole.body_mut() = Body::from_stream(body);
+            whole
         }
-        File::Steering => return Err(gone()),
+    })
+}
+
+/// The stream, which is made from now on if it was not.
+async fn stream_of(rooms: &Rooms, name: &StreamName) -> Result<Arc<HlsStream>, Problem> {
+    if let Some(stream) = rooms.hls.find(name) {
+        return Ok(stream);
+    }
+    known(rooms, name).await?;
+    let stream = rooms.hls.open_stream(name).await?;
+    stream.ok_or_else(|| {
+        let node = rooms.node.name();
+        Problem::busy(format!("node {node} makes as many streams into HLS as it may; try another PoP"))
     })
 }
 
