@@ -106,11 +106,15 @@ async fn ffmpeg_reads_it_without_a_warning() {
         assert_eq!(complaints, "", "ffprobe");
         assert!(streams.contains("h264,320,180") && streams.contains("aac,48000"), "{streams}");
         let out = out.to_str().unwrap();
-        let copy = ["-v", "warning", "-xerror", "-y", "-i", &index, "-t", "8", "-c", "copy", out];
-        let (_, complaints) = tool("ffmpeg", &copy);
-        assert_eq!(complaints, "", "ffmpeg");
-        let decode = ["-v", "warning", "-xerror", "-i", &index, "-t", "6", "-f", "null", "-"];
-        assert_eq!(tool("ffmpeg", &decode).1, "", "decoders");
+        for args in [&["-t", "8", "-c", "copy", out][..], &["-t", "6", "-f", "null", "-"]] {
+            let (_, said) = tool("ffmpeg", &[&["-v", "warning", "-xerror", "-y", "-i", &index], args].concat());
+            // Up to version 7 it reads the initialisation segment anew with each playlist, of any live stream in fMP4, its own
+            // too, and wonders.
+            let known =
+                |line: &&str| line.contains("Found duplicated MOOV Atom") || line.contains("Last message repeated");
+            let complaints: Vec<&str> = said.lines().filter(|line| !known(line)).collect();
+            assert!(complaints.is_empty(), "ffmpeg {args:?}: {complaints:?}");
+        }
         std::fs::read(out).unwrap()
     });
     let copied = read.await.unwrap();
@@ -233,4 +237,26 @@ async fn players_are_steered_away_from_what_is_gone() {
         manifest["PATHWAY-PRIORITY"] == serde_json::json!(["p1", "origin"])
     })
     .await;
+}
+
+/// Runs the page of web/tests/hls.mjs.
+async fn play(mesh: &Mesh, node: &str, args: &[&str]) -> serde_json::Value {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/tests/hls.mjs");
+    let out = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/test-results");
+    let index = url(mesh, node, "index.m3u8");
+    let args: Vec<String> =
+        [&[script, &index, "--json", "--out", out], args].concat().iter().map(|arg| (*arg).to_owned()).collect();
+    let played =
+        tokio::task::spawn_blocking(move || tool("node", &args.iter().map(String::as_str).collect::<Vec<_>>()).0);
+    let report = played.await.unwrap();
+    println!("{report}");
+    serde_json::from_str(&report).unwrap()
+}
+
+#[tokio::test]
+async fn hls_js_plays_near_to_live_and_survives_the_death_of_its_pop() {
+    let mesh = mesh(&["p1", "p2"], |dir| clip(dir, "card.mp4")).await;
+    let pid = mesh.node("p1").pid().to_string();
+    let report = play(&mesh, "p1", &["--seconds", "8", "--kill", &pid]).await;
+    assert_eq!(report["ok"], true, "{report}");
 }

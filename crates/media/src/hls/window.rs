@@ -29,6 +29,9 @@ const ADVANCE_PARTS: usize = 3_000_000_usize.div_ceil(PART_US as usize);
 /// How far ahead a segment may be asked for (bis, section 6.2.5.2).
 const ADVANCE_SEGMENTS: u64 = 2;
 
+/// Broadcasts are told apart by the second in which they began, modulo this. hls.js takes time in proportion to the number.
+const BROADCASTS: u64 = 4_096;
+
 /// The newest segments.
 #[derive(Debug, Default)]
 pub struct Window {
@@ -209,8 +212,8 @@ impl Window {
             seconds(PART_US),
         );
         if let Some(first) = self.listed().next() {
-            // Of a broadcast that is another one, at any PoP, the number is another one: no player takes its times for those of before.
-            let broadcast = first.init.timeline / 1_000_000;
+            // Another broadcast has another number, at every PoP, so that no player takes its times for those of before.
+            let broadcast = first.init.timeline / 1_000_000 % BROADCASTS;
             let _ = write!(out, "#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-DISCONTINUITY-SEQUENCE:{broadcast}\n", first.number);
         }
         let mut left_us: i64 = self.listed().map(|segment| segment.duration_us).sum();
