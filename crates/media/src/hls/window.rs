@@ -13,8 +13,10 @@ use super::{Cut, HOLD_BACK, Init, PART_HOLD_BACK, PART_US, SLOT_MS, TARGET_S, Va
 const LISTED_US: i64 = 4 * TARGET_US;
 /// Segments are held for the length of a playlist after they were last listed (RFC 8216, section 6.2.2), microseconds.
 const HELD_US: i64 = 2 * LISTED_US + TARGET_US;
-/// Parts are listed in the last three target durations (bis, section 6.2.2), microseconds.
-const PARTS_US: i64 = 3 * TARGET_US;
+/// The parts of a segment are listed until this long after its end, in microseconds; the draft wants them gone after three target
+/// durations at the latest (bis, section 6.2.2). Tuned: more than players hold back, and short since hls.js 1.7, having changed
+/// the pathway within a segment, waits until the parts that it had from elsewhere are listed no more.
+const PARTS_US: i64 = 1_500_000;
 const TARGET_US: i64 = TARGET_S as i64 * 1_000_000;
 /// Most bytes held of one stream. Tuned: all that is to be held, at 14 Mbit/s; at more the oldest segments go sooner.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -107,23 +109,24 @@ impl Window {
     }
 
     fn evict(&mut self) {
-        let beyond = |us: i64, from: usize| {
-            let rest = self.segments.iter().skip(from + 1).filter(|segment| segment.done && !segment.gap);
-            rest.map(|segment| segment.duration_us).sum::<i64>() >= us
-        };
-        while self.segments.len() > self.unlisted + SEGMENTS_MIN && beyond(LISTED_US, self.unlisted) {
+        while self.segments.len() > self.unlisted + SEGMENTS_MIN && self.media_us(self.unlisted + 1) >= LISTED_US {
             self.unlisted += 1;
         }
-        loop {
-            let full = self.bytes > BYTES_MAX || self.segments.len() > SEGMENTS_MAX;
-            let old = self.segments.iter().filter(|s| s.done).map(|s| s.duration_us).sum::<i64>() > HELD_US;
-            if self.segments.len() <= SEGMENTS_MIN || !full && !(old && self.unlisted > 0) {
+        while self.segments.len() > SEGMENTS_MIN {
+            let old = self.unlisted > 0 && self.media_us(0) > HELD_US;
+            if !old && self.bytes <= BYTES_MAX && self.segments.len() <= SEGMENTS_MAX {
                 return;
             }
             let Some(gone) = self.segments.pop_front() else { return };
             self.bytes -= gone.len();
             self.unlisted = self.unlisted.saturating_sub(1);
         }
+    }
+
+    /// Length of the whole segments held, without the first so many, microseconds.
+    fn media_us(&self, skipped: usize) -> i64 {
+        let whole = self.segments.iter().skip(skipped).filter(|segment| segment.done && !segment.gap);
+        whole.map(|segment| segment.duration_us).sum()
     }
 
     fn listed(&self) -> impl Iterator<Item = &Segment> {
@@ -227,8 +230,8 @@ impl Window {
                 let _ = writeln!(out, "#EXT-X-MAP:URI=\"{init}\"");
             }
             let _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.unix_ms));
-            segment.list(left_us <= PARTS_US, &mut out);
             left_us -= segment.duration_us;
+            segment.list(left_us <= PARTS_US, &mut out);
         }
         if let Some((number, part)) = self.next_part() {
             let _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}\"", part_name(number, part));
@@ -247,7 +250,7 @@ impl Segment {
     }
 
     fn list(&self, with_parts: bool, out: &mut String) {
-        for (index, part) in self.parts.iter().enumerate().filter(|_| with_parts || !self.done) {
+        for (index, part) in self.parts.iter().enumerate().filter(|_| with_parts) {
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
             let (duration, name) = (seconds(part.duration_us), part_name(self.number, index));
             let _ = writeln!(out, "#EXT-X-PART:DURATION={duration:.5},URI=\"{name}\"{independent}");
