@@ -35,7 +35,7 @@ if (positionals.length !== 1 || !(seconds > 0)) {
 
 const START_SECONDS = 20;
 const PACE_MIN = 0.9;
-const PACE_MAX = 1.1;
+const PACE_MAX = 1.15;
 const PAGE = `<!doctype html><title>hls.js</title><body style="margin:0;background:#111">
 <video muted autoplay playsinline style="width:100vw;height:100vh"></video><script src="/hls.js"></script><script>
   const video = document.querySelector("video");
