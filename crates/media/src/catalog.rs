@@ -76,6 +76,16 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// Width and height, if it is a picture.
+    pub fn size(&self) -> Option<(u16, u16)> {
+        match *self {
+            Self::Video { width, height } => Some((width, height)),
+            Self::Audio { .. } => None,
+        }
+    }
+}
+
 mod base64_bytes {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

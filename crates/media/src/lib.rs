@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod codec;
 pub mod demux;
 pub mod frame;
+pub mod hls;
 pub mod mux;
 pub mod object;
 pub mod source;

@@ -1,6 +1,7 @@
 //! HTTP: players, the page, the API.
 
 mod api;
+mod hls;
 mod local;
 mod viewers;
 
@@ -16,6 +17,7 @@ use tower_http::cors::{self, CorsLayer};
 
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
+use crate::playout::hls::HlsStreams;
 
 pub use api::{
     Drained, GroupDigest, LeftChild, Pop, Pops, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry,
@@ -35,6 +37,7 @@ const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 's
 struct Rooms {
     node: Node,
     playouts: Playouts,
+    hls: HlsStreams,
 }
 
 /// A running HTTP server; stops when dropped.
@@ -65,11 +68,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// Serves a node.
 pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
-    let rooms = Rooms { playouts: Playouts::new(node.clone()), node };
+    let rooms = Rooms { playouts: Playouts::new(node.clone()), hls: HlsStreams::new(node.clone()), node };
     // A page that came from one PoP asks the others.
     let anyone = CorsLayer::new().allow_origin(cors::Any).allow_methods([Method::GET, Method::HEAD]);
     let for_viewers = Router::new()
         .route("/live/{file}", get(viewers::live))
+        .route("/hls/{name}/{file}", get(hls::file))
         .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/pops", get(api::pops))
         .route("/api/v1/ping", get(api::ping))

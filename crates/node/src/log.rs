@@ -232,6 +232,11 @@ impl StreamLog {
         self.state().newest_whole()
     }
 
+    /// The oldest group whose beginning is held.
+    pub fn oldest_group(&self) -> Option<GroupId> {
+        self.state().groups.iter().find(|group| group.get(0).is_some()).map(|group| group.id)
+    }
+
     /// Where a feed has to go on, per layer the first object that is missing; `None` for an empty log.
     pub fn resume(&self) -> Option<Resume> {
         self.state().resume()

@@ -1,6 +1,7 @@
 //! Playout: streams made ready for players, once per node and format, and shared by all viewers.
 
 mod chunks;
+pub mod hls;
 mod mux;
 mod splice;
 

@@ -1,6 +1,8 @@
 //! Fragmented MP4 (ISO/IEC 14496-12, section 8.8) for Media Source Extensions: one fragment per frame, so that a frame
 //! is shown as soon as it is here.
 
+mod part;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use mp4_atom::{
     Atom as _, Audio, Avc1, Avcc, Codec as Entry, Compressor, Dinf, Dops, Dref, Encode as _, Esds, FourCC, Ftyp, Hdlr,
@@ -73,11 +75,6 @@ impl Fmp4Muxer {
             return;
         }
         self.sequence = self.sequence.wrapping_add(1);
-        let flags = match (frame.keyframe, frame.discardable) {
-            (true, _) => FLAGS_SYNC,
-            (false, true) => FLAGS_DISCARDABLE,
-            (false, false) => FLAGS_DELTA,
-        };
         let offset = i32::try_from(frame.pts - frame.dts).unwrap_or(0);
         out.reserve(FRAGMENT_HEAD + frame.data.len());
         put_head(out, FRAGMENT_HEAD - 8, b"moof");
@@ -99,10 +96,18 @@ impl Fmp4Muxer {
         out.put_u32(FRAGMENT_HEAD as u32);
         out.put_u32(frame.duration);
         out.put_u32(payload);
-        out.put_u32(flags);
+        out.put_u32(sample_flags(frame));
         out.put_i32(offset);
         put_head(out, 8 + frame.data.len(), b"mdat");
         out.put_slice(&frame.data);
+    }
+}
+
+fn sample_flags(frame: &Frame) -> u32 {
+    match (frame.keyframe, frame.discardable) {
+        (true, _) => FLAGS_SYNC,
+        (false, true) => FLAGS_DISCARDABLE,
+        (false, false) => FLAGS_DELTA,
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn live(
 }
 
 /// Refuses a stream that nobody publishes, naming those that are.
-async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Problem> {
+pub(super) async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Problem> {
     let view = rooms.node.view().await?;
     if view.streams.iter().any(|known| known.name == stream.as_str()) {
         return Ok(());
