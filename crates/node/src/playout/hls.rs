@@ -74,11 +74,12 @@ impl HlsStreams {
         Self { node, open: Arc::default(), waiting: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 
-    /// Whether a stream is being made.
+    /// The stream, if it is being made; it goes on being made for a while.
     pub fn find(&self, name: &StreamName) -> Option<Arc<HlsStream>> {
-        let stream = self.open().get(name).cloned()?;
+        let open = self.open();
+        let stream = open.get(name)?;
         stream.state().asked_at = Instant::now();
-        Some(stream)
+        Some(stream.clone())
     }
 
     /// The stream, made from now on if it was not; `None`: as many as may be are being made.
@@ -123,7 +124,7 @@ impl HlsStreams {
             Stats::add(&stats.lost, cursor.lost - lost);
             if let FrameStep::Objects(id) = step {
                 for object in &objects {
-                    if let Err(error) = maker.take(id, log.previous(id), object) {
+                    if let Err(error) = maker.take(id, || log.previous(id), object) {
                         Stats::add(&stats.unplayable, 1);
                         tracing::debug!(stream = %name, error, group = id.group, "an object cannot be played");
                     }
@@ -236,14 +237,15 @@ struct Maker {
 }
 
 impl Maker {
-    fn take(&mut self, id: GroupId, previous: Option<u64>, object: &Object) -> Result<(), String> {
+    /// `previous` tells the stamp of the group before, and is asked once for each group.
+    fn take(&mut self, id: GroupId, previous: impl FnOnce() -> Option<u64>, object: &Object) -> Result<(), String> {
         if object.track == CATALOG_TRACK {
             let catalog: Catalog = serde_json::from_slice(&object.payload()).map_err(|error| error.to_string())?;
             if self.group.is_none_or(|group| group.timeline != id.timeline) {
                 self.assembler = Assembler::default();
             }
             self.group = Some(id);
-            return self.cutter.group(id.timeline, id.group, previous, &catalog).map_err(|error| error.to_string());
+            return self.cutter.group(id.timeline, id.group, previous(), &catalog).map_err(|error| error.to_string());
         }
         // A group without its catalog has no beginning: what follows it is entered anew.
         if self.group != Some(id) {
