@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use levada_media::hls::{Pathway, multivariant, steering};
 use levada_overlay::StreamName;
-use levada_overlay::node::view::View;
+use levada_overlay::node::view::PopView;
+use levada_overlay::pop;
 use serde::Deserialize;
 
 use super::Rooms;
@@ -103,14 +104,15 @@ pub(super) async fn file(
     Ok(match wanted {
         File::Multivariant => {
             let variant = stream_of(&rooms, &name).await?.variant().await?;
-            let view = rooms.node.view().await?;
-            let steered = pathways(&view, None).len() > 1;
-            answer(PLAYLIST, CHANGES, multivariant(&variant, &view.node, steered).into())
+            let own = rooms.node.name();
+            let steered = pathways(own, rooms.node.pops(Some(name.clone())).await?, None).len() > 1;
+            answer(PLAYLIST, CHANGES, multivariant(&variant, own, steered).into())
         }
         File::Steering => {
-            let view = rooms.node.view().await?;
-            let pathways = pathways(&view, directives.pathway.as_deref());
-            answer(MANIFEST, CHANGES, steering(name.as_str(), &view.node, &pathways).into())
+            let own = rooms.node.name();
+            let pops = rooms.node.pops(Some(name.clone())).await?;
+            let pathways = pathways(own, pops, directives.pathway.as_deref());
+            answer(MANIFEST, CHANGES, steering(name.as_str(), own, &pathways).into())
         }
         File::Media => {
             let waits_for = directives.msn.map(|msn| (msn, directives.part));
@@ -146,26 +148,50 @@ async fn stream_of(rooms: &Rooms, name: &StreamName) -> Result<Arc<HlsStream>, P
 }
 
 fn answer(kind: &'static str, cache: &'static str, body: Bytes) -> Response {
-    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, cache), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")], body).into_response()
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, cache)], body).into_response()
 }
 
-/// The nodes that serve players, the one to be used first: where the player is as long as that can be reached, or else this one.
-fn pathways(view: &View, current: Option<&str>) -> Vec<Pathway> {
-    let pathway = |node: &levada_overlay::node::view::NodeView| {
-        let pathway = Pathway { id: node.name.clone(), base: node.http.clone()? };
-        (node.reachable && node.name != view.node && pathway.is_usable()).then_some(pathway)
+/// The nodes that serve players, the one to be used first: where the player is as long as that can be reached, then this one, then
+/// whoever is nearest to the stream and not full.
+fn pathways(own: &str, mut pops: Vec<PopView>, current: Option<&str>) -> Vec<Pathway> {
+    let far = |pop: &PopView| {
+        let way = pop.stream_metric_us.map(|way| pop::Cost { way, load_percent: pop.load_percent }.score());
+        way.unwrap_or(u64::MAX)
     };
-    let own = view.nodes.iter().find(|node| node.name == view.node).and_then(|node| node.http.clone());
-    let mut pathways = vec![Pathway { id: view.node.clone(), base: own.unwrap_or_default() }];
-    pathways.extend(view.nodes.iter().filter_map(pathway));
-    pathways.sort_by_key(|pathway| (current != Some(&pathway.id), pathway.id != view.node));
-    pathways.truncate(PATHWAYS_MAX);
-    pathways
+    pops.retain(|pop| pop.reachable || pop.name == own);
+    pops.sort_by_key(|pop| (current != Some(&pop.name), pop.name != own, far(pop)));
+    let pathways = pops.into_iter().map(|pop| Pathway { id: pop.name, base: pop.http });
+    pathways.filter(|pathway| pathway.id == own || pathway.is_usable()).take(PATHWAYS_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn players_go_on_at_the_pop_that_is_nearest_to_the_stream() {
+        let pop = |name: &str, stream_metric_us, load_percent, reachable| PopView {
+            name: name.to_owned(),
+            http: format!("http://{name}.example"),
+            stream_metric_us,
+            load_percent,
+            reachable,
+        };
+        let pops = vec![
+            pop("dead", Some(1), 0, false),
+            pop("far", Some(90_000), 0, true),
+            pop("full", Some(5_000), 100, true),
+            pop("lost", None, 0, true),
+            pop("near", Some(9_000), 0, true),
+            pop("own", Some(20_000), 0, true),
+        ];
+        let order = |current| -> Vec<String> {
+            pathways("own", pops.clone(), current).into_iter().map(|pathway| pathway.id).collect()
+        };
+        assert_eq!(order(None), ["own", "near", "far", "full", "lost"]);
+        assert_eq!(order(Some("far")), ["far", "own", "near", "full", "lost"]);
+        assert_eq!(order(Some("dead")), ["own", "near", "far", "full", "lost"]);
+    }
 
     #[test]
     fn names_of_files_are_told_apart() {
