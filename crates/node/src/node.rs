@@ -1,9 +1,10 @@
 //! Starting and stopping a node, and the handle by which its rooms ask the brain.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use levada_overlay::message::Hop;
@@ -13,8 +14,9 @@ use levada_overlay::record::{PRIORITY_MAX, STREAMS_MAX};
 use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain};
+use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain, Traffic};
 use crate::feed::Feeds;
+use crate::journal::Journal;
 use crate::link::{self, LinkContext};
 use crate::log::StreamLog;
 use crate::stats::Stats;
@@ -104,6 +106,8 @@ struct Shared {
     name: String,
     address: SocketAddr,
     stats: Arc<Stats>,
+    journal: Arc<Journal>,
+    published: Mutex<HashMap<StreamName, Arc<Notify>>>,
     started: Instant,
     stop: Notify,
 }
@@ -167,12 +171,14 @@ impl Node {
         let stats = Arc::new(Stats::default());
         let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };
         let next_link = Arc::new(AtomicU64::new(1));
-        let driver =
-            Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, next_link.clone());
+        let journal = Arc::new(Journal::new());
+        let (links, told) = (next_link.clone(), journal.clone());
+        let driver = Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, links, told);
         tokio::spawn(driver.run());
         tokio::spawn(accept(endpoint, context, next_link));
-        let node =
-            Self { brain: sender, shared: Arc::new(Shared { id, name, address, stats, started, stop: Notify::new() }) };
+        let (published, stop) = (Mutex::default(), Notify::new());
+        let shared = Shared { id, name, address, stats, journal, published, started, stop };
+        let node = Self { brain: sender, shared: Arc::new(shared) };
         node.tell(Ask::Neighbours(config.neighbours));
         Ok(node)
     }
@@ -197,6 +203,11 @@ impl Node {
         &self.shared.stats
     }
 
+    /// What happened to it lately.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
     /// Time since it started.
     pub fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
@@ -210,7 +221,10 @@ impl Node {
         facts.stamp_at_ms = unix_ms();
         facts.preparing = true;
         let log = self.ask(|answer| Ask::Publish(facts.clone(), answer)).await??;
-        Ok(Publication { log, facts, node: self.clone() })
+        let stop = Arc::<Notify>::default();
+        let mut published = self.shared.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.insert(facts.name.clone(), stop.clone());
+        Ok(Publication { log, facts, stop, node: self.clone() })
     }
 
     /// Those who are known to publish a stream or to be about to, this node among them, and what they would tell of it now.
@@ -227,6 +241,32 @@ impl Node {
     /// Replaces the list of neighbours.
     pub async fn set_neighbours(&self, neighbours: Vec<Neighbour>) -> Result<(), NodeError> {
         self.brain.send(ToBrain::Ask(Ask::Neighbours(neighbours))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// The name of who accepts links at an address, `host:port`; or why there is none, for people.
+    pub async fn identify(&self, address: String) -> Result<Result<String, String>, NodeError> {
+        self.ask(|answer| Ask::Identify(address, answer)).await
+    }
+
+    /// Keeps a link to a node, whatever the list of neighbours says.
+    pub async fn connect(&self, neighbour: Neighbour) -> Result<(), NodeError> {
+        self.brain.send(ToBrain::Ask(Ask::Connect(neighbour))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Keeps no link to a node, whatever the list of neighbours says.
+    pub async fn disconnect(&self, name: String) -> Result<(), NodeError> {
+        self.brain.send(ToBrain::Ask(Ask::Disconnect(name))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Bytes that open links have carried.
+    pub async fn traffic(&self) -> Result<HashMap<LinkId, Traffic>, NodeError> {
+        self.ask(Ask::Traffic).await
+    }
+
+    /// Asks whoever publishes a stream at this node to stop. Whether somebody does.
+    pub fn stop_stream(&self, stream: &StreamName) -> bool {
+        let published = self.shared.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.get(stream).map(|stop| stop.notify_one()).is_some()
     }
 
     /// The tables of the mesh.
@@ -303,10 +343,16 @@ pub struct Publication {
     /// Where its objects go.
     pub log: Arc<StreamLog>,
     facts: StreamFacts,
+    stop: Arc<Notify>,
     node: Node,
 }
 
 impl Publication {
+    /// Notified when somebody wants the stream to stop.
+    pub fn stop(&self) -> Arc<Notify> {
+        self.stop.clone()
+    }
+
     /// What the mesh was last told of it.
     pub fn facts(&self) -> &StreamFacts {
         &self.facts
@@ -338,6 +384,7 @@ impl Publication {
 
 impl Drop for Publication {
     fn drop(&mut self) {
+        self.node.shared.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.facts.name);
         self.node.tell(Ask::Withdraw(self.facts.name.clone()));
     }
 }
