@@ -110,6 +110,8 @@ pub enum Ask {
     Counters(oneshot::Sender<levada_overlay::node::Counters>),
     /// The log of a stream, if it flows through this node.
     Log(StreamName, oneshot::Sender<Option<Arc<StreamLog>>>),
+    /// The logs of all streams that flow through this node.
+    Logs(oneshot::Sender<HashMap<StreamName, Arc<StreamLog>>>),
     /// The way of a stream.
     Trace(StreamName, oneshot::Sender<Vec<Hop>>),
     /// Why a stream comes the way it comes.

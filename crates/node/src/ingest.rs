@@ -24,7 +24,7 @@ use crate::node::{Node, NodeError};
 
 use pace::Pace;
 
-pub use folder::publish_folder;
+pub use folder::{is_media, publish_folder};
 pub use group::{GroupWriter, Origin};
 
 /// Frames read ahead of their time.

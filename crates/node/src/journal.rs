@@ -60,10 +60,10 @@ pub enum Kind {
     Waiting,
     /// A record was refused.
     RecordRefused,
-    /// A node of the mesh cannot be reached any more.
-    NodeLost,
     /// A node of the mesh can be reached.
-    NodeBack,
+    NodeUp,
+    /// A node of the mesh cannot be reached any more.
+    NodeDown,
     /// A stream is published.
     StreamNew,
     /// A stream is published no more.
@@ -78,8 +78,6 @@ pub enum Kind {
     Stopped,
     /// An operator uploaded a file.
     Uploaded,
-    /// Somebody wanted to change something without an operator's token.
-    OperatorRefused,
     /// One that this version does not know.
     #[serde(other)]
     Other,

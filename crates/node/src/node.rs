@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use levada_overlay::message::Hop;
@@ -12,7 +12,7 @@ use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
 use levada_overlay::record::{PRIORITY_MAX, STREAMS_MAX};
 use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain, Traffic};
 use crate::feed::Feeds;
@@ -107,9 +107,23 @@ struct Shared {
     address: SocketAddr,
     stats: Arc<Stats>,
     journal: Arc<Journal>,
-    published: Mutex<HashMap<StreamName, Arc<Notify>>>,
+    published: Mutex<HashMap<StreamName, Stop>>,
     started: Instant,
     stop: Notify,
+}
+
+/// How a stream that this node publishes is stopped.
+#[derive(Clone, Debug)]
+struct Stop {
+    wanted: Arc<Notify>,
+    /// Closed once it has stopped.
+    lives: watch::Receiver<()>,
+}
+
+impl Shared {
+    fn published(&self) -> MutexGuard<'_, HashMap<StreamName, Stop>> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct NodeKeys {
@@ -221,10 +235,11 @@ impl Node {
         facts.stamp_at_ms = unix_ms();
         facts.preparing = true;
         let log = self.ask(|answer| Ask::Publish(facts.clone(), answer)).await??;
-        let stop = Arc::<Notify>::default();
-        let mut published = self.shared.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.insert(facts.name.clone(), stop.clone());
-        Ok(Publication { log, facts, stop, node: self.clone() })
+        let (lives, ends) = watch::channel(());
+        let stop = Stop { wanted: Arc::default(), lives: ends };
+        let wanted = stop.wanted.clone();
+        self.shared.published().insert(facts.name.clone(), stop);
+        Ok(Publication { log, facts, wanted, node: self.clone(), _lives: lives })
     }
 
     /// Those who are known to publish a stream or to be about to, this node among them, and what they would tell of it now.
@@ -263,10 +278,13 @@ impl Node {
         self.ask(Ask::Traffic).await
     }
 
-    /// Asks whoever publishes a stream at this node to stop. Whether somebody does.
-    pub fn stop_stream(&self, stream: &StreamName) -> bool {
-        let published = self.shared.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.get(stream).map(|stop| stop.notify_one()).is_some()
+    /// Asks whoever publishes a stream at this node to stop, and waits until it has. Whether somebody did.
+    pub async fn stop_stream(&self, stream: &StreamName) -> bool {
+        let stop = self.shared.published().get(stream).cloned();
+        let Some(mut stop) = stop else { return false };
+        stop.wanted.notify_one();
+        while stop.lives.changed().await.is_ok() {}
+        true
     }
 
     /// The tables of the mesh.
@@ -282,6 +300,11 @@ impl Node {
     /// The log of a stream that flows through this node.
     pub async fn log(&self, stream: &StreamName) -> Result<Option<Arc<StreamLog>>, NodeError> {
         self.ask(|answer| Ask::Log(stream.clone(), answer)).await
+    }
+
+    /// The logs of all streams that flow through this node.
+    pub async fn logs(&self) -> Result<HashMap<StreamName, Arc<StreamLog>>, NodeError> {
+        self.ask(Ask::Logs).await
     }
 
     /// The way of a stream from its origin to here; empty if nothing answered in time.
@@ -343,14 +366,17 @@ pub struct Publication {
     /// Where its objects go.
     pub log: Arc<StreamLog>,
     facts: StreamFacts,
-    stop: Arc<Notify>,
+    /// Notified when the stream is to stop.
+    wanted: Arc<Notify>,
     node: Node,
+    /// Closed with it.
+    _lives: watch::Sender<()>,
 }
 
 impl Publication {
     /// Notified when somebody wants the stream to stop.
     pub fn stop(&self) -> Arc<Notify> {
-        self.stop.clone()
+        self.wanted.clone()
     }
 
     /// What the mesh was last told of it.
@@ -384,7 +410,7 @@ impl Publication {
 
 impl Drop for Publication {
     fn drop(&mut self) {
-        self.node.shared.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.facts.name);
+        self.node.shared.published().remove(&self.facts.name);
         self.node.tell(Ask::Withdraw(self.facts.name.clone()));
     }
 }

@@ -69,6 +69,9 @@ impl Driver {
             Ask::Log(stream, answer) => {
                 let _ = answer.send(self.water.log(&stream).cloned());
             }
+            Ask::Logs(answer) => {
+                let _ = answer.send(self.water.logs());
+            }
             Ask::Trace(stream, answer) => {
                 self.traces.retain(|_, asker| !asker.is_closed());
                 if self.traces.len() < TRACES_MAX {
