@@ -162,6 +162,9 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
         !args.shared || args.source == "-",
         "only an MPEG transport stream on standard input can be shared; pipe the encoder's into: levada publish - --shared"
     );
+    if let Some(node) = &args.at {
+        return crate::control::publish_at(&args, node).await;
+    }
     let member = Member::new(args.member)?;
     let name = args.stream.as_deref().map(StreamName::new).transpose()?;
     let mut tasks = JoinSet::new();

@@ -36,7 +36,7 @@ pub use api::{
 };
 pub use events::{Log, Missed};
 pub use history::{NeighbourHistory, StreamHistory, Told as History};
-pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
+pub use levada_overlay::node::view::{RefusedView as Refused, View as Map, WhyView as Why};
 pub use local::{ACTION_HEADER, is_local_action};
 pub use neighbours::{Meet, Met, Neighbours};
 pub use openapi::DOCUMENT as OPENAPI;

@@ -15,7 +15,7 @@ use super::operator::{MayChange, MayLook};
 use crate::journal::{Kind, Note};
 
 /// Answer of `/api/v1/neighbours`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Neighbours {
     /// Name of the node that answers.
     pub node: String,

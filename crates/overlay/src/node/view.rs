@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::streams::Upstream;
@@ -14,7 +14,7 @@ use crate::record::{NodeFacts, StreamFacts};
 use crate::time::Time;
 
 /// A picture of the mesh as one node knows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct View {
     /// Name of the node that looks.
     pub node: String,
@@ -31,7 +31,7 @@ pub struct View {
 }
 
 /// What a node gives to its children, and how much it may.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoadView {
     /// Children, over all streams; those that only want to know how far this node is count too.
     pub children: usize,
@@ -44,7 +44,7 @@ pub struct LoadView {
 }
 
 /// A node of the mesh.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeView {
     /// Its name.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct NodeView {
 }
 
 /// What a node can be for a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It publishes something.
@@ -77,7 +77,7 @@ pub enum Role {
 }
 
 /// One direction of a link.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkView {
     /// Name of the sending end.
     pub from: String,
@@ -94,7 +94,7 @@ pub struct LinkView {
 }
 
 /// A neighbour of the node that looks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NeighbourView {
     /// Its name.
     pub name: String,
@@ -124,7 +124,7 @@ pub struct NeighbourView {
 }
 
 /// How a node came to be a neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NeighbourKind {
     /// The topology says so.
@@ -137,8 +137,30 @@ pub enum NeighbourKind {
     Caller,
 }
 
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Origin => "origin",
+            Self::Relay => "relay",
+            Self::Pop => "pop",
+            Self::Leaf => "leaf",
+        })
+    }
+}
+
+impl std::fmt::Display for NeighbourKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Listed => "topology",
+            Self::Added => "operator",
+            Self::Adopted => "need",
+            Self::Caller => "its call",
+        })
+    }
+}
+
 /// A stream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StreamView {
     /// Its name.
     pub name: String,
@@ -165,7 +187,7 @@ pub struct StreamView {
 }
 
 /// What a node does with a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamState {
     /// It publishes it.
