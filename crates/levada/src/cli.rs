@@ -41,6 +41,14 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// Explain why a stream comes the way it comes: who could give it, what each lacks, the backup, the last changes
     Why(TraceArgs),
+    /// List the PoPs, with how far each is from here
+    Pops(PopsArgs),
+    /// List the neighbours of a node, connect it to another node, or disconnect it from one
+    Neighbours(NeighboursArgs),
+    /// Stop a stream at the node that publishes it
+    Stop(StopArgs),
+    /// Watch a node's tables in this terminal: streams, links, nodes, PoPs, events
+    Top(TopArgs),
     /// Run a recorded node again and show what it decided, and why
     Replay(ReplayArgs),
     /// Stop a node without a gap for anybody: its children move first
@@ -143,10 +151,31 @@ pub(crate) struct NodeArgs {
     /// Most Mbit/s that leave for other nodes; a child that would exceed it is told who else has the stream
     #[arg(long, env = "LEVADA_MAX_EGRESS", value_name = "MBIT/S")]
     pub(crate) max_egress: Option<f64>,
+    /// Folder whose files an operator can publish while the node runs, and upload into
+    #[arg(long, env = "LEVADA_MEDIA", value_name = "DIR")]
+    pub(crate) media: Option<PathBuf>,
+    /// Longest file that can be uploaded, in MB [default: 2000]
+    #[arg(long, env = "LEVADA_MAX_UPLOAD", value_name = "MB")]
+    pub(crate) max_upload: Option<u64>,
+    /// What an operator shows to change things: 16 to 256 signs [default: made at the first start, and kept in the file
+    /// operator-token of the node's directory]
+    #[arg(long, env = "LEVADA_OPERATOR_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) operator_token: Option<String>,
+    /// Who may look at the tables: everyone (open) or operators (token). Players need no permission [default: open]
+    #[arg(long, env = "LEVADA_LOOK")]
+    pub(crate) look: Option<Looking>,
     /// Record what happens to the node's brain into this file; `levada replay FILE` runs it again. Holds addresses and
     /// names, no media and no keys
     #[arg(long, env = "LEVADA_RECORD", value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+}
+
+/// Who may look at the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Looking {
+    Open,
+    Token,
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +204,14 @@ pub(crate) struct PublishArgs {
     /// change from one to another without a seam
     #[arg(long)]
     pub(crate) shared: bool,
+    /// Let the running node of this base URL publish a file of its media folder, and return
+    #[arg(long, value_name = "URL", conflicts_with = "shared")]
+    pub(crate) at: Option<String>,
+    /// Put the file into that node's media folder first
+    #[arg(long, requires = "at")]
+    pub(crate) upload: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
     #[command(flatten)]
     pub(crate) member: MemberArgs,
 }
@@ -218,6 +255,75 @@ pub(crate) struct QueryArgs {
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
+}
+
+/// What opens a node to an operator.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OperatorArgs {
+    /// Token of the node's operator, which changes need
+    #[arg(long, env = "LEVADA_OPERATOR_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) operator_token: Option<String>,
+    /// File that holds it: operator-token in the node's directory
+    #[arg(long, env = "LEVADA_OPERATOR_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) operator_token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PopsArgs {
+    /// Tell how far each is from this stream
+    #[arg(long)]
+    pub(crate) stream: Option<String>,
+    /// Pings to each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) pings: u32,
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct NeighboursArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<NeighbourCommand>,
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NeighbourCommand {
+    /// Connect to whoever accepts links at an address, and stay connected
+    Add {
+        /// HOST:PORT
+        address: String,
+        #[command(flatten)]
+        query: QueryArgs,
+    },
+    /// Disconnect, and stay disconnected
+    Remove {
+        /// Name of the neighbour
+        name: String,
+        #[command(flatten)]
+        query: QueryArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Name of the stream
+    pub(crate) stream: String,
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Base URL of the node to look at
+    #[arg(long, env = "LEVADA_NODE", default_value = "http://127.0.0.1:8080")]
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
 }
 
 #[derive(Debug, Args)]

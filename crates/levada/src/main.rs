@@ -1,14 +1,18 @@
 //! The one binary: command line and configuration in, a node out.
 
 mod cli;
+mod client;
 mod config;
+mod control;
 mod demo;
 mod lab;
 mod play;
+mod pops;
 mod query;
 mod replay;
 mod serve;
 mod sim;
+mod top;
 
 use std::process::ExitCode;
 
@@ -61,6 +65,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Map(args) => query::map(&args).await?,
         Command::Trace(args) => query::trace(&args).await?,
         Command::Why(args) => query::why(&args).await?,
+        Command::Pops(args) => pops::pops(&args).await?,
+        Command::Neighbours(args) => control::neighbours(&args).await?,
+        Command::Stop(args) => control::stop(&args).await?,
+        Command::Top(args) => top::top(&args).await?,
         Command::Replay(args) => return replay::replay(&args),
         Command::Drain(args) => query::drain(&args).await?,
         Command::Demo(args) => return demo::demo(args).await,

@@ -115,7 +115,7 @@ async fn from_pop(node: String, stream: &StreamName) -> anyhow::Result<Pieces> {
 async fn get(url: &str) -> anyhow::Result<reqwest::Response> {
     let response =
         reqwest::get(url).await.with_context(|| format!("{url} cannot be reached; choose a PoP with --node"))?;
-    crate::query::checked(response).await
+    crate::client::checked(response).await
 }
 
 async fn deliver(mut pieces: Pieces, with: Option<Player>, to: Option<String>) -> anyhow::Result<()> {

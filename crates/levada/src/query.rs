@@ -1,38 +1,22 @@
 //! Questions to a running node: streams, map, trace.
 
-use anyhow::{Context as _, bail};
-use levada_node::http::{ACTION_HEADER, Drained, Refused, Streams, Trace, Why};
+use anyhow::Context as _;
+use levada_node::http::{ACTION_HEADER, Drained, Map, Refused, Streams, Trace, Why};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::{DrainArgs, QueryArgs, TraceArgs};
+use crate::client::{Client, checked};
 
 /// Asks a node for a path of its API.
 pub(crate) async fn get<T: DeserializeOwned>(node: &str, path: &str) -> anyhow::Result<T> {
-    let url = format!("{}{path}", node.trim_end_matches('/'));
-    let response = reqwest::get(&url).await;
-    let response =
-        response.with_context(|| format!("node {node} cannot be reached; choose another with --node URL"))?;
-    checked(response).await?.json().await.with_context(|| format!("{url} did not answer as a Levada node does"))
-}
-
-/// Turns an error answer into an error that says what the node said.
-pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
-    if response.status().is_success() {
-        return Ok(response);
-    }
-    let status = response.status();
-    let body: Value = response.json().await.unwrap_or_default();
-    match body.get("error").and_then(Value::as_str) {
-        Some(error) => bail!("{error}"),
-        None => bail!("the node answered {status}"),
-    }
+    Client::new(node)?.get(path).await
 }
 
 /// Prints JSON as it came, if that was asked for.
-async fn raw(args: &QueryArgs, path: &str) -> anyhow::Result<bool> {
+pub(crate) async fn raw(args: &QueryArgs, path: &str) -> anyhow::Result<bool> {
     if args.json {
-        let value: Value = get(&args.node, path).await?;
+        let value: Value = Client::of(args)?.get(path).await?;
         say(&serde_json::to_string_pretty(&value)?);
     }
     Ok(args.json)
@@ -43,12 +27,11 @@ pub(crate) async fn streams(args: &QueryArgs) -> anyhow::Result<()> {
     if raw(args, PATH).await? {
         return Ok(());
     }
-    let answer: Streams = get(&args.node, PATH).await?;
+    let answer: Streams = Client::of(args)?.get(PATH).await?;
     if answer.streams.is_empty() {
         say("no streams yet; publish one with: levada publish FILE");
         return Ok(());
     }
-    let dash = || "-".to_owned();
     let mut rows = vec![["STREAM", "HERE", "ORIGIN", "PARENT", "BITRATE", "AGE"].map(str::to_owned)];
     for stream in answer.streams {
         rows.push([
@@ -56,7 +39,7 @@ pub(crate) async fn streams(args: &QueryArgs) -> anyhow::Result<()> {
             if stream.waiting { "waiting".to_owned() } else { stream.state },
             if stream.origins.is_empty() { dash() } else { stream.origins.join(",") },
             stream.parent.unwrap_or_else(dash),
-            stream.bitrate_bps.map_or_else(dash, |bps| format!("{:.2} Mbit/s", bps as f64 / 1e6)),
+            mbps(stream.bitrate_bps),
             stream.newest_age_ms.map_or_else(dash, |ms| format!("{ms} ms")),
         ]);
     }
@@ -69,30 +52,24 @@ pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
     if raw(args, PATH).await? {
         return Ok(());
     }
-    let answer: Value = get(&args.node, PATH).await?;
-    let list = |key: &str| answer.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |value: &Value, key: &str| match value.get(key) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
-    let mut rows = vec![["NODE", "ADDRESSES", "HTTP", "REACHABLE"].map(str::to_owned)];
-    for node in list("nodes") {
-        let addresses = node.get("addresses").and_then(Value::as_array).cloned().unwrap_or_default();
-        let addresses: Vec<&str> = addresses.iter().filter_map(Value::as_str).collect();
-        let reachable = if node.get("reachable") == Some(&Value::Bool(true)) { "yes" } else { "no" };
-        rows.push([text(&node, "name"), addresses.join(","), text(&node, "http"), reachable.to_owned()]);
+    let answer: Map = Client::of(args)?.get(PATH).await?;
+    let mut rows = vec![["NODE", "ROLES", "ADDRESSES", "HTTP", "REACHABLE"].map(str::to_owned)];
+    for node in answer.nodes {
+        let reachable = if node.reachable { "yes" } else { "no" };
+        let roles: Vec<String> = node.roles.iter().map(ToString::to_string).collect();
+        let http = node.http.unwrap_or_else(dash);
+        rows.push([node.name, roles.join(","), node.addresses.join(","), http, reachable.to_owned()]);
     }
     print_table(&rows);
     say("");
     let mut rows = vec![["FROM", "TO", "COST", "RTT"].map(str::to_owned)];
-    for link in list("links") {
-        let ms = |key| link.get(key).and_then(Value::as_f64).map_or("-".to_owned(), |us| format!("{:.2} ms", us / 1e3));
-        rows.push([text(&link, "from"), text(&link, "to"), ms("cost_us"), ms("rtt_us")]);
+    for link in answer.links {
+        rows.push([link.from, link.to, ms(Some(link.cost_us.into())), ms(Some(link.rtt_us.into()))]);
     }
     print_table(&rows);
-    for neighbour in list("neighbours").iter().filter(|n| n.get("up") == Some(&Value::Bool(false))) {
-        say(&format!("\nneighbour {} is not reached: {}", text(neighbour, "name"), text(neighbour, "failure")));
+    for neighbour in answer.neighbours.into_iter().filter(|neighbour| !neighbour.up) {
+        let why = neighbour.failure.unwrap_or_else(dash);
+        say(&format!("\nneighbour {} is not reached: {why}", neighbour.name));
     }
     Ok(())
 }
@@ -102,7 +79,7 @@ pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<()> {
     if raw(&args.query, &path).await? {
         return Ok(());
     }
-    let answer: Trace = get(&args.query.node, &path).await?;
+    let answer: Trace = Client::of(&args.query)?.get(&path).await?;
     let mut rows = vec![["HOP", "NODE", "RTT", "COST", "NEWEST OBJECT"].map(str::to_owned)];
     for (hop, node) in answer.hops.iter().enumerate() {
         let ms = |us: u32| if hop == 0 { "-".to_owned() } else { format!("{:.2} ms", f64::from(us) / 1e3) };
@@ -121,7 +98,7 @@ pub(crate) async fn why(args: &TraceArgs) -> anyhow::Result<()> {
     if raw(&args.query, &path).await? {
         return Ok(());
     }
-    let why: Why = get(&args.query.node, &path).await?;
+    let why: Why = Client::of(&args.query)?.get(&path).await?;
     let by = |node: &Option<String>, path: &[String]| match node {
         None => "none".to_owned(),
         Some(node) if path.is_empty() => node.clone(),
@@ -186,7 +163,20 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn print_table<const N: usize>(rows: &[[String; N]]) {
+/// What is not known.
+pub(crate) fn dash() -> String {
+    "-".to_owned()
+}
+
+pub(crate) fn ms(us: Option<u64>) -> String {
+    us.map_or_else(dash, |us| format!("{:.2} ms", us as f64 / 1e3))
+}
+
+pub(crate) fn mbps(bps: Option<u64>) -> String {
+    bps.map_or_else(dash, |bps| format!("{:.2} Mbit/s", bps as f64 / 1e6))
+}
+
+pub(crate) fn print_table<const N: usize>(rows: &[[String; N]]) {
     let widths: [usize; N] =
         std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in rows {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use levada_node::bootstrap::{
     BootstrapConfig, Bootstrapper, EnrolError, EnrolRequest, Enrolled, enrol, follow, saved_neighbours,
 };
+use levada_node::http::{HttpConfig, Operator};
 use levada_node::ingest::{publish_file, publish_folder, publish_stdin, stream_name};
 use levada_node::trust::{Authority, Identity};
 use levada_node::{Node, NodeConfig, http};
@@ -59,8 +60,12 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     let http_url = match &listener {
         Some(listener) => {
             let found = viewer_url(listener.local_addr()?, &settings.advertise, settings.listen);
-            Some(settings.http_url.unwrap_or(found))
+            Some(settings.http_url.clone().unwrap_or(found))
         }
+        None => None,
+    };
+    let http = match &listener {
+        Some(_) => Some(http_config(&settings)?),
         None => None,
     };
     let mut tasks = JoinSet::new();
@@ -79,7 +84,8 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         node = join(settings.member, joining, &mut tasks) => node?,
         ended = end_of(lifetime) => return ended.map(drop),
     };
-    let _server = listener.map(|listener| http::serve(node.clone(), listener)).transpose()?;
+    let serving = listener.zip(http);
+    let _server = serving.map(|(listener, config)| http::serve(node.clone(), listener, config)).transpose()?;
     for given in &settings.publish {
         spawn_publish(&node, given, &mut tasks)?;
     }
@@ -102,6 +108,25 @@ fn viewer_url(http: SocketAddr, advertise: &[String], links: SocketAddr) -> Stri
         Some(host) => format!("http://{host}:{}", http.port()),
         None => format!("http://{}", SocketAddr::new(links.ip(), http.port())),
     }
+}
+
+/// The operator's token, given or kept, and what an operator may do.
+fn http_config(settings: &NodeSettings) -> anyhow::Result<HttpConfig> {
+    let dir = &settings.member.dir;
+    let token = match &settings.operator_token {
+        Some(token) => token.clone(),
+        None => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            let (token, path) = http::kept_token(dir)?;
+            tracing::info!(path = %path.display(), "the operator's token is kept here");
+            token
+        }
+    };
+    Ok(HttpConfig {
+        operator: Operator::new(&token, settings.look)?,
+        media: settings.media.clone(),
+        upload_bytes_max: settings.upload_bytes_max,
+    })
 }
 
 /// Asks the children of a node that is to stop to move, if there is time for that, and waits until they have.
@@ -152,6 +177,9 @@ pub(crate) async fn publish(args: PublishArgs) -> anyhow::Result<()> {
         !args.shared || args.source == "-",
         "only an MPEG transport stream on standard input can be shared; pipe the encoder's into: levada publish - --shared"
     );
+    if let Some(node) = &args.at {
+        return crate::control::publish_at(&args, node).await;
+    }
     let member = Member::new(args.member)?;
     let name = args.stream.as_deref().map(StreamName::new).transpose()?;
     let mut tasks = JoinSet::new();

@@ -1,0 +1,107 @@
+//! Asking a running node, and telling it what to do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Method, RequestBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cli::{OperatorArgs, QueryArgs};
+
+/// Time for a node to take a connection; what it then answers may take longer.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A node, and an operator's token for it if there is one.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    node: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// Asks without a token.
+    pub(crate) fn new(node: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_DEADLINE).build()?;
+        Ok(Self { http, node: node.trim_end_matches('/').to_owned(), token: None })
+    }
+
+    pub(crate) fn of(args: &QueryArgs) -> anyhow::Result<Self> {
+        Self::operated(&args.node, &args.operator)
+    }
+
+    /// Asks with the operator's token, if one is given.
+    pub(crate) fn operated(node: &str, operator: &OperatorArgs) -> anyhow::Result<Self> {
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the operator's token in {}", file.display()))
+        };
+        let token = match (&operator.operator_token, &operator.operator_token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) => Some(read(file)?),
+            (None, None) => None,
+        };
+        Ok(Self { token: token.map(|token| token.trim().to_owned()), ..Self::new(node)? })
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Asks for a path of the API.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let response = self.sent(self.request(Method::GET, path)).await?;
+        response.json().await.with_context(|| format!("{}{path} did not answer as a Levada node does", self.node))
+    }
+
+    /// Tells the node to do something.
+    pub(crate) async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let response = self.sent(self.request(method, path).json(body)).await?;
+        response.json().await.context("the node stopped in the middle of its answer")
+    }
+
+    /// Removes something.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.sent(self.request(Method::DELETE, path)).await.map(drop)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.node));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn sent(&self, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let unreachable = || format!("node {} cannot be reached; choose another with --node URL", self.node);
+        let response = request.send().await.with_context(unreachable)?;
+        match checked(response).await {
+            Err(error) if self.token.is_none() && error.to_string().contains("operator's token") => {
+                bail!("{error}; give it with --operator-token-file FILE")
+            }
+            result => result,
+        }
+    }
+}
+
+/// Turns an error answer into an error that says what the node said.
+pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body: Value = response.json().await.unwrap_or_default();
+    match body.get("error").and_then(Value::as_str) {
+        Some(error) => bail!("{error}"),
+        None => bail!("the node answered {status}"),
+    }
+}

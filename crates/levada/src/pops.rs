@@ -1,0 +1,127 @@
+//! `levada pops`: the PoPs of the mesh, as far away as they are from here.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::PopsArgs;
+use crate::client::Client;
+use crate::query::{dash, ms, print_table, say};
+
+/// A ping that takes longer is lost.
+const PING_DEADLINE: Duration = Duration::from_secs(1);
+/// PoPs that are pinged at once.
+const PINGED_AT_ONCE: usize = 16;
+
+/// Answer of `/api/v1/pops`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pops {
+    pub(crate) node: String,
+    pub(crate) pops: Vec<Pop>,
+}
+
+/// A PoP as the mesh knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pop {
+    pub(crate) name: String,
+    pub(crate) http: String,
+    #[serde(default)]
+    pub(crate) stream_metric_us: Option<u64>,
+    #[serde(default)]
+    pub(crate) viewers: u64,
+    #[serde(default)]
+    pub(crate) viewers_max: u64,
+    #[serde(default)]
+    pub(crate) load: f64,
+    #[serde(default)]
+    pub(crate) reachable: bool,
+}
+
+/// A PoP, and how far away it is.
+#[derive(Clone, Debug, Serialize)]
+struct Measured {
+    #[serde(flatten)]
+    pop: Pop,
+    /// Median round-trip time of a request, microseconds.
+    rtt_us: Option<u64>,
+    /// Share of pings that were lost.
+    loss: f64,
+    /// Why none came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl Measured {
+    /// What a viewer here waits for: to the PoP and back, and the stream's way to it. Those that do not answer come last.
+    fn rank(&self) -> (bool, u64, String) {
+        let way = self.rtt_us.unwrap_or(u64::MAX).saturating_add(self.pop.stream_metric_us.unwrap_or(0));
+        (self.rtt_us.is_none(), way, self.pop.name.clone())
+    }
+}
+
+pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
+    let client = Client::of(&args.query)?;
+    let path = match &args.stream {
+        Some(stream) => format!("/api/v1/pops?stream={stream}"),
+        None => "/api/v1/pops".to_owned(),
+    };
+    let Pops { node, pops } = client.get(&path).await?;
+    let measured = futures_util::stream::iter(pops).map(|pop| measure(pop, args.pings));
+    let mut measured: Vec<Measured> = measured.buffer_unordered(PINGED_AT_ONCE).collect().await;
+    measured.sort_by_key(Measured::rank);
+    if args.query.json {
+        say(&serde_json::to_string_pretty(&serde_json::json!({"node": node, "pops": measured}))?);
+        return Ok(());
+    }
+    if measured.is_empty() {
+        say("no PoPs: no node of the mesh serves HTTP");
+        return Ok(());
+    }
+    let mut rows = vec![["POP", "RTT", "LOSS", "STREAM", "LOAD", "VIEWERS", "IN THE MESH", "URL"].map(str::to_owned)];
+    for Measured { pop, rtt_us, loss, failure } in measured {
+        rows.push([
+            pop.name,
+            rtt_us.map_or_else(|| failure.unwrap_or_else(dash), |us| ms(Some(us))),
+            format!("{:.0} %", loss * 100.0),
+            ms(pop.stream_metric_us),
+            format!("{:.0} %", pop.load * 100.0),
+            format!("{}/{}", pop.viewers, pop.viewers_max),
+            if pop.reachable { "yes" } else { "no" }.to_owned(),
+            pop.http,
+        ]);
+    }
+    print_table(&rows);
+    Ok(())
+}
+
+async fn measure(pop: Pop, pings: u32) -> Measured {
+    let http = reqwest::Client::builder().timeout(PING_DEADLINE).build();
+    let (mut took, mut failure) = (Vec::new(), None);
+    if let Ok(http) = http {
+        let url = format!("{}/api/v1/ping", pop.http.trim_end_matches('/'));
+        let ping = async || {
+            let asked = Instant::now();
+            let answer = http.get(&url).send().await?.error_for_status()?;
+            // The connection is used again only once the answer is read.
+            answer.bytes().await?;
+            Ok::<Duration, reqwest::Error>(asked.elapsed())
+        };
+        // The first one opens the connection.
+        if let Err(error) = ping().await {
+            failure = Some(if error.is_timeout() { "no answer in 1 s" } else { "not reached" }.to_owned());
+        }
+        for _ in 0..pings {
+            match ping().await {
+                Ok(time) => took.push(time.as_micros() as u64),
+                // One that is not there need not be waited for again and again.
+                Err(_) if failure.is_some() => break,
+                Err(_) => {}
+            }
+        }
+    }
+    took.sort_unstable();
+    let loss = 1.0 - took.len() as f64 / f64::from(pings.max(1));
+    let rtt_us = took.get(took.len() / 2).copied();
+    Measured { pop, rtt_us, loss, failure: failure.filter(|_| rtt_us.is_none()) }
+}
