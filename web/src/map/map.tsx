@@ -3,7 +3,17 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Curve, curve, fit, type Lens, labelPlaces, type Size, UNMOVED, zoomed } from "./geometry";
 import { layout, type Places } from "./layout";
-import { isSame, type MapDirection, type MapFlow, type MapLink, type MapNode, type Point, type Target } from "./model";
+import {
+  type Condition,
+  isSame,
+  type MapDirection,
+  type MapFlow,
+  type MapLink,
+  type MapNode,
+  type Point,
+  type Role,
+  type Target,
+} from "./model";
 
 export interface MapProps {
   readonly nodes: readonly MapNode[];
@@ -19,7 +29,7 @@ const RADIUS = 14;
 const NAME_ROOM = 14;
 /** Room for a node and its name at the edge. */
 const MARGIN: Point = { x: 46, y: 42 };
-/** Links that are shorter show no label unless they are chosen. */
+/** Links that are shorter show no label, unless they are chosen, or bad and there is room. */
 const LABEL_LINK_MIN = 92;
 /** Links that nodes made themselves are bent, so that they do not run over others. */
 const BEND = 0.22;
@@ -48,9 +58,11 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
     const line = between(link.a, link.b, 0, RADIUS);
     if (!line || link.label === "") return [];
     const chosen = isSame(selected, { link: [link.a, link.b] });
-    const urgency = chosen ? 2 : Math.max(link.there.severity, link.back.severity) > 0 ? 1 : 0;
+    const bad = Math.max(link.there.severity, link.back.severity) > 0;
+    const short = line.length < LABEL_LINK_MIN;
+    const urgency = chosen ? 2 : bad ? (short ? 0.5 : 1) : 0;
     const [key, width] = [`${link.a} ${link.b}`, labelWidth(link)];
-    return urgency > 0 || line.length >= LABEL_LINK_MIN ? [{ key, line, width, urgency }] : [];
+    return urgency > 0 || !short ? [{ key, line, width, urgency }] : [];
   });
   // A node with its name below takes more than its glyph.
   const bodies = [...at.values()].map(({ x, y }) => ({ x, y: y + NAME_ROOM / 2 }));
@@ -131,41 +143,54 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
   );
 }
 
+const SIGNS = {
+  origin: () => <GlyphSign role="origin" />,
+  relay: () => <GlyphSign role="relay" />,
+  PoP: () => <GlyphSign role="pop" />,
+  leaf: () => <GlyphSign role="leaf" />,
+  stalled: () => <GlyphSign role="relay" condition="stalled" />,
+  dead: () => <GlyphSign role="relay" condition="dead" />,
+  feeds: () => <StrokeSign name="map-flow" />,
+  "stands by": () => <StrokeSign name="map-backup" />,
+  "made for repair": () => <StrokeSign name="map-line map-made" />,
+  impaired: () => <StrokeSign name="map-line map-bad" />,
+  "loses packets": () => <StrokeSign name="map-line map-bad" />,
+  cut: () => <StrokeSign name="map-line map-cut" />,
+  down: () => <StrokeSign name="map-line map-cut" />,
+};
+
+export type Sign = keyof typeof SIGNS;
+
 /** What the signs of a map mean. */
-export function Legend() {
-  const glyph = (role: MapNode["role"], word: string, more: Partial<MapNode> = {}) => (
-    <li>
-      <svg width="30" height="26" viewBox="-15 -13 30 26" aria-hidden="true">
-        <g transform="scale(0.72)" class="map-node" data-condition={more.condition ?? "running"}>
-          <Glyph role={role} condition={more.condition ?? "running"} />
-        </g>
-      </svg>
-      {word}
-    </li>
-  );
-  const stroke = (name: string, word: string) => (
-    <li>
-      <svg width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">
-        {name === "map-flow" && <path class="map-bed" d="M2 6H28" />}
-        <path class={name} d="M2 6H28" />
-      </svg>
-      {word}
-    </li>
-  );
+export function Legend({ signs }: { signs: readonly Sign[] }) {
   return (
     <ul class="map-legend">
-      {glyph("origin", "origin")}
-      {glyph("relay", "relay")}
-      {glyph("pop", "PoP")}
-      {glyph("leaf", "leaf")}
-      {glyph("relay", "stalled", { condition: "stalled" })}
-      {glyph("relay", "dead", { condition: "dead" })}
-      {stroke("map-flow", "feeds")}
-      {stroke("map-backup", "stands by")}
-      {stroke("map-line map-made", "made for repair")}
-      {stroke("map-line map-bad", "impaired")}
-      {stroke("map-line map-cut", "cut")}
+      {signs.map((sign) => (
+        <li key={sign}>
+          {SIGNS[sign]()}
+          {sign}
+        </li>
+      ))}
     </ul>
+  );
+}
+
+function GlyphSign({ role, condition = "running" }: { role: Role; condition?: Condition }) {
+  return (
+    <svg width="30" height="26" viewBox="-15 -13 30 26" aria-hidden="true">
+      <g transform="scale(0.72)" class="map-node" data-condition={condition}>
+        <Glyph role={role} condition={condition} />
+      </g>
+    </svg>
+  );
+}
+
+function StrokeSign({ name }: { name: string }) {
+  return (
+    <svg width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">
+      {name === "map-flow" && <path class="map-bed" d="M2 6H28" />}
+      <path class={name} d="M2 6H28" />
+    </svg>
   );
 }
 
@@ -253,6 +278,7 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
       data-condition={node.condition}
       data-carries={node.carries}
       data-waiting={node.waiting}
+      data-here={node.here === true}
       data-selected={selected}
       transform={`translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`}
       {...button(onChoose)}
@@ -265,8 +291,10 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
       <Glyph role={node.role} condition={node.condition} />
       {node.viewers > 0 && (
         <g class="map-viewers" transform={`translate(${RADIUS} ${-RADIUS + 1})`}>
-          <circle r="7.5" />
-          <text dy="3.5">{node.viewers}</text>
+          <rect x={-7.5} y={-7.5} width={9 + 6 * String(node.viewers).length} height={15} rx={7.5} />
+          <text x={-3 + 3 * String(node.viewers).length} dy="3.5">
+            {node.viewers}
+          </text>
         </g>
       )}
       <text class="map-name" y={RADIUS + 17}>
@@ -276,7 +304,7 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
   );
 }
 
-function Glyph({ role, condition }: { role: MapNode["role"]; condition: MapNode["condition"] }) {
+function Glyph({ role, condition }: { role: Role; condition: Condition }) {
   return (
     <>
       {role === "origin" && <rect class="map-body" x="-13" y="-13" width="26" height="26" rx="6" />}
@@ -303,6 +331,7 @@ function Glyph({ role, condition }: { role: MapNode["role"]; condition: MapNode[
 export function describeNode(node: MapNode, fedBy: string | undefined): string {
   const role = node.role === "pop" ? "PoP" : node.role;
   const parts = [node.name, role, node.condition];
+  if (node.here) parts.push("this node");
   if (node.condition === "running") {
     if (fedBy) parts.push(`fed by ${fedBy}`);
     if (node.waiting) parts.push("waiting for the stream");
