@@ -1,6 +1,6 @@
-/** What a node tells of its streams, checked where it enters, and the addresses of what it serves. */
+/** What a node tells of its streams and of PoPs, checked where it enters, and the addresses of what it serves. */
 
-import { count, type Fields, fields, list, number, oneOf, text, texts } from "./fields";
+import { count, type Fields, fields, list, number, oneOf, text, texts, webAddress } from "./fields";
 
 export interface TrackInfo {
   readonly id: number;
@@ -45,6 +45,45 @@ export function parseListing(value: unknown): Listing {
   const root = fields(value);
   if (!root || !Array.isArray(root.streams)) throw new TypeError("the node's answer has no list of streams");
   return { node: text(root.node) ?? "", streams: list(root.streams, parseStream) };
+}
+
+/** A PoP as a node tells of it. */
+export interface PopEntry {
+  readonly name: string;
+  readonly http: string;
+  /** From the stream's nearest origin to the PoP; undefined where no way is known, or no stream was asked for. */
+  readonly metricMs: number | undefined;
+  readonly viewers: number;
+  readonly viewersMax: number;
+  /** Share of what it can give, 0 to 1. */
+  readonly load: number;
+  readonly reachable: boolean;
+}
+
+export interface PopListing {
+  readonly node: string;
+  readonly pops: readonly PopEntry[];
+}
+
+/** Reads an answer to `GET /api/v1/pops`. */
+export function parsePops(value: unknown): PopListing {
+  const root = fields(value);
+  if (!root || !Array.isArray(root.pops)) throw new TypeError("the node's answer has no list of PoPs");
+  return { node: text(root.node) ?? "", pops: list(root.pops, parsePop) };
+}
+
+function parsePop(entry: Fields): PopEntry | undefined {
+  const [name, http, metricUs] = [text(entry.name), webAddress(entry.http), count(entry.stream_metric_us)];
+  if (!name || !http) return undefined;
+  return {
+    name,
+    http,
+    metricMs: metricUs === undefined ? undefined : metricUs / 1000,
+    viewers: count(entry.viewers) ?? 0,
+    viewersMax: count(entry.viewers_max) ?? 0,
+    load: Math.min(1, count(entry.load) ?? 0),
+    reachable: entry.reachable === true,
+  };
 }
 
 function parseStream(entry: Fields): StreamInfo | undefined {

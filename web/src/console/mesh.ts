@@ -1,9 +1,9 @@
 /** What the map shows of what a node knows: roles, deaths, and how good links are. */
 
-import type { StreamInfo } from "../api";
+import type { PopEntry, StreamInfo } from "../api";
 import { bitrate, millis, percent } from "../format";
 import type { MapDirection, MapFlow, MapLink, MapNode, Role } from "../map/model";
-import type { Mesh, MeshLink, MeshNode, Neighbour, Pop } from "./tables";
+import type { Mesh, MeshLink, MeshNode, Neighbour } from "./tables";
 import type { Places } from "./tree";
 
 /** A link whose loss is above this is drawn as a bad one. */
@@ -57,7 +57,7 @@ export function mapNodes(
   stream: StreamInfo | undefined,
   flows: readonly MapFlow[],
   places: Places,
-  pops: readonly Pop[],
+  pops: readonly PopEntry[],
 ): MapNode[] {
   const fed = new Set(flows.filter((flow) => !flow.backup).map((flow) => flow.to));
   return mesh.nodes.map((node) => {

@@ -48,7 +48,7 @@ export function Pops() {
                   <meter aria-label={`Load of ${pop.name}`} value={pop.load} high={0.6} optimum={0} />
                   {percent(pop.load)}
                 </td>
-                <td class="figure">{pop.metricUs === undefined ? "–" : millis(pop.metricUs / 1000)}</td>
+                <td class="figure">{pop.metricMs === undefined ? "–" : millis(pop.metricMs)}</td>
               </tr>
             ))}
           </tbody>

@@ -1,13 +1,13 @@
 /** All that the page knows, and what follows from it. */
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { type Listing, nodeUrl, type StreamInfo } from "../api";
+import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
 import { type Follower, follow } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
 import { authorization, token } from "./operator";
-import { type Entry, type Mesh, type Neighbour, type Pop, parsePops } from "./tables";
+import type { Entry, Mesh, Neighbour } from "./tables";
 import { askNode, flowsOf, type Places, walk } from "./tree";
 
 const ENTRIES_MAX = 500;
@@ -22,7 +22,7 @@ const SILENT_MS = 5000;
 export const listing = signal<Listing | undefined>(undefined);
 export const mesh = signal<Mesh | undefined>(undefined);
 export const neighbours = signal<readonly Neighbour[]>([]);
-export const pops = signal<readonly Pop[]>([]);
+export const pops = signal<readonly PopEntry[]>([]);
 export const entries = signal<readonly Entry[]>([]);
 export const figures = signal<History | undefined>(undefined);
 /** `streams`: the rest is for operators only. */
@@ -156,7 +156,8 @@ async function askTree(): Promise<void> {
 
 async function askPops(): Promise<void> {
   const name = shownName.peek();
-  pops.value = parsePops(await ask(`api/v1/pops${name ? `?stream=${encodeURIComponent(name)}` : ""}`));
+  const query = name === undefined ? "" : `?stream=${encodeURIComponent(name)}`;
+  pops.value = parsePops(await ask(`api/v1/pops${query}`)).pops;
 }
 
 async function askHistory(): Promise<void> {

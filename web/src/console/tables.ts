@@ -1,6 +1,6 @@
-/** What a node tells of its mesh, checked where it enters: the map, neighbours, PoPs, the log, and files to publish. */
+/** What a node tells of its mesh, checked where it enters: the map, neighbours, the log, and files to publish. */
 
-import { count, fields, list, number, oneOf, text, texts } from "../fields";
+import { count, fields, list, number, oneOf, text, texts, webAddress } from "../fields";
 
 export type NodeRole = "origin" | "relay" | "pop" | "leaf";
 
@@ -47,18 +47,6 @@ export interface Neighbour {
   readonly addresses: readonly string[];
   readonly sentBps: number | undefined;
   readonly receivedBps: number | undefined;
-}
-
-export interface Pop {
-  readonly name: string;
-  readonly http: string;
-  /** From the nearest origin of the stream that was asked for. */
-  readonly metricUs: number | undefined;
-  readonly viewers: number;
-  readonly viewersMax: number;
-  /** Share of what it can give that is in use. */
-  readonly load: number;
-  readonly reachable: boolean;
 }
 
 /** Something that happened. */
@@ -136,22 +124,6 @@ export function parseNeighbours(value: unknown): Neighbour[] {
   });
 }
 
-export function parsePops(value: unknown): Pop[] {
-  return list(fields(value)?.pops, (pop) => {
-    const [name, http] = [text(pop.name), webAddress(pop.http)];
-    if (!name || !http) return undefined;
-    return {
-      name,
-      http,
-      metricUs: count(pop.stream_metric_us),
-      viewers: count(pop.viewers) ?? 0,
-      viewersMax: count(pop.viewers_max) ?? 0,
-      load: Math.min(1, count(pop.load) ?? 0),
-      reachable: pop.reachable === true,
-    };
-  });
-}
-
 export function parseEntry(value: unknown): Entry | undefined {
   const entry = fields(value);
   const id = count(entry?.id);
@@ -169,10 +141,4 @@ export function parseMedia(value: unknown): Media {
       return file ? { file, bytes: count(entry.bytes) ?? 0, stream: text(entry.stream) } : undefined;
     }),
   };
-}
-
-/** An address that may become a link of this page; `javascript:` and the like may not. */
-function webAddress(value: unknown): string | undefined {
-  const address = text(value);
-  return address && /^https?:\/\/[^/]/i.test(address) ? address : undefined;
 }

@@ -46,7 +46,7 @@ export async function askNode(http: string): Promise<Listing | undefined> {
   const abort = new AbortController();
   const timer = window.setTimeout(() => abort.abort(), TIMEOUT_MS);
   try {
-    const answer = await fetch(`${http.replace(/\/$/, "")}/api/v1/streams`, { cache: "no-store", signal: abort.signal });
+    const answer = await fetch(new URL("api/v1/streams", http), { cache: "no-store", signal: abort.signal });
     return answer.ok ? parseListing(await answer.json()) : undefined;
   } catch {
     return undefined;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Listing, parseListing, type StreamInfo } from "../../src/api";
+import { type Listing, parseListing, parsePops, type StreamInfo } from "../../src/api";
 import { EventCutter } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
-import { parseMesh, parseNeighbours, parsePops } from "../../src/console/tables";
+import { parseMesh, parseNeighbours } from "../../src/console/tables";
 import { flowsOf, walk } from "../../src/console/tree";
 import { bytes, millis, percent } from "../../src/format";
 
@@ -53,8 +53,8 @@ test("a mesh is read, and what is no link or no web address is left out", () => 
   assert.deepEqual([odd.nodes.length, odd.nodes[0]?.http, odd.links.length], [1, undefined, 0]);
   const pop = { name: "p", http: "http://p:8080", load: 3, reachable: true };
   assert.deepEqual(
-    parsePops({ pops: [pop, { ...pop, http: "data:text/html,x" }] }).map(({ name, load }) => [name, load]),
-    [["p", 1]],
+    parsePops({ pops: [pop, { ...pop, http: "data:text/html,x" }] }).pops.map(({ http, load }) => [http, load]),
+    [["http://p:8080/", 1]],
   );
 });
 
@@ -108,7 +108,8 @@ test("a neighbour that is not reached is drawn, and a link for repair is no link
 test("nodes have the role that they play for the shown stream", () => {
   const cam = streamOf(place("p", { origins: ["o"], parent: "r", path: ["o", "r", "p"], viewers: 1, state: "watched" }));
   const flows = flowsOf("p", cam, new Map());
-  const nodes = mapNodes(without("r"), cam, flows, new Map(), parsePops({ pops: [{ name: "p", http: "http://p", viewers: 7 }] }));
+  const { pops } = parsePops({ pops: [{ name: "p", http: "http://p", viewers: 7 }] });
+  const nodes = mapNodes(without("r"), cam, flows, new Map(), pops);
   assert.deepEqual(
     nodes.map(({ name, role, condition, carries, viewers, here }) => [name, role, condition, carries, viewers, here]),
     [
