@@ -34,7 +34,7 @@ const SIGNS: readonly Sign[] = [
   "relay",
   "PoP",
   "leaf",
-  "dead",
+  "not reached",
   "feeds",
   "stands by",
   "made for repair",

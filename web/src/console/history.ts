@@ -68,6 +68,8 @@ function fitted(column: Column, samples: number): Column {
 
 export interface Line {
   readonly label: string;
+  /** Which of the colours it has. */
+  readonly tone: number;
   /** The values of `times`. */
   readonly values: Column;
 }
@@ -79,9 +81,15 @@ export function times(history: History, samples: number): number[] {
 }
 
 /** A column as a line of a plot, in another unit. */
-export function line(history: History, name: string, label: string, samples: number, by = 1): Line | undefined {
+export function line(
+  history: History,
+  name: string,
+  { label, tone }: Pick<Line, "label" | "tone">,
+  samples: number,
+  by = 1,
+): Line | undefined {
   const column = history.columns.get(name);
   if (!column) return undefined;
   const values = column.slice(-Math.min(samples, history.samples)).map((value) => (value === null ? null : value * by));
-  return { label, values };
+  return { label, tone, values };
 }

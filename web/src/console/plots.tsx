@@ -8,8 +8,8 @@ import { type History, type Line, line, times } from "./history";
 import { CardSection } from "./parts";
 import { figures, neighbours, shown } from "./store";
 
-/** Lines of one plot; more cannot be told apart. */
-const LINES_MAX = 6;
+/** Colours of lines; more cannot be told apart. */
+const TONES = 6;
 const HEIGHT = 150;
 const SPANS = [
   { word: "2 min", samples: 120 },
@@ -52,32 +52,34 @@ export function Plots() {
 }
 
 function bitrates(known: History): Line[] {
-  const name = shown.value?.name;
-  return some(known, [
-    ...(name ? [[`stream ${name} bitrate`, name] as const] : []),
-    ["in", "all received"],
-    ["out", "all sent"],
-  ]);
+  return some(known, [...ofStream("bitrate", ""), ["in", "all received", 1], ["out", "all sent", 2]]);
 }
 
 function latencies(known: History): Line[] {
-  const name = shown.value?.name;
-  const stream = name ? some(known, [[`stream ${name} latency`, `${name} from its origin`]]) : [];
-  return [...stream, ...perNeighbour(known, "rtt", (neighbour) => `RTT ${neighbour}`, 1e-3)].slice(0, LINES_MAX);
+  return [...some(known, ofStream("latency", " from its origin")), ...perNeighbour(known, "rtt", "RTT ", 1e-3)];
 }
 
 function losses(known: History): Line[] {
-  return perNeighbour(known, "loss", (neighbour) => neighbour, 1).slice(0, LINES_MAX);
+  return perNeighbour(known, "loss", "", 1);
 }
 
-function perNeighbour(known: History, what: string, label: (name: string) => string, by: number): Line[] {
+type Wanted = readonly [column: string, label: string, tone: number];
+
+function ofStream(what: string, words: string): Wanted[] {
+  const name = shown.value?.name;
+  return name === undefined ? [] : [[`stream ${name} ${what}`, `${name}${words}`, 0]];
+}
+
+/** A neighbour has the same colour in each plot; the first one is the stream's. */
+function perNeighbour(known: History, what: string, words: string, by: number): Line[] {
   // Those that are in use come first: there may be more than can be told apart.
-  const sorted = [...neighbours.value].sort((a, b) => Number(b.inUse) - Number(a.inUse));
-  return sorted.flatMap(({ name }) => line(known, `neighbour ${name} ${what}`, label(name), span.value.samples, by) ?? []);
+  const sorted = [...neighbours.value].sort((a, b) => Number(b.inUse) - Number(a.inUse)).slice(0, TONES - 1);
+  const wanted = sorted.map(({ name }, n): Wanted => [`neighbour ${name} ${what}`, `${words}${name}`, n + 1]);
+  return some(known, wanted, by);
 }
 
-function some(known: History, wanted: readonly (readonly [string, string])[]): Line[] {
-  return wanted.flatMap(([column, label]) => line(known, column, label, span.value.samples) ?? []);
+function some(known: History, wanted: readonly Wanted[], by = 1): Line[] {
+  return wanted.flatMap(([column, label, tone]) => line(known, column, { label, tone }, span.value.samples, by) ?? []);
 }
 
 interface PlotProps {
@@ -94,7 +96,7 @@ function Plot({ title, at, lines, words, least }: PlotProps) {
   const plot = useRef<uPlot | undefined>(undefined);
   const [under, setUnder] = useState<number | null>(null);
   const theme = useTheme();
-  const labels = lines.map(({ label }) => label).join("\n");
+  const labels = lines.map(({ label, tone }) => `${tone} ${label}`).join("\n");
   const data = [times(at, span.value.samples), ...lines.map(({ values }) => [...values])] as uPlot.AlignedData;
   useEffect(() => {
     const element = frame.current;
@@ -116,8 +118,8 @@ function Plot({ title, at, lines, words, least }: PlotProps) {
       <figcaption>
         <h3>{title}</h3>
         <ul>
-          {lines.map(({ label, values }, n) => (
-            <li key={label} data-line={n}>
+          {lines.map(({ label, tone, values }) => (
+            <li key={label} data-line={tone}>
               {label} <b>{told(values[shownAt] ?? null, words)}</b>
             </li>
           ))}
@@ -158,10 +160,10 @@ function options(
     ],
     series: [
       {},
-      ...lines.map(({ label }, n) => ({
+      ...lines.map(({ label, tone }) => ({
         label,
-        stroke: colour(`--line-${n}`),
-        width: n === 0 ? 2 : 1.5,
+        stroke: colour(`--line-${tone}`),
+        width: tone === 0 ? 2 : 1.5,
         points: { show: false },
       })),
     ],

@@ -150,6 +150,7 @@ const SIGNS = {
   leaf: () => <GlyphSign role="leaf" />,
   stalled: () => <GlyphSign role="relay" condition="stalled" />,
   dead: () => <GlyphSign role="relay" condition="dead" />,
+  "not reached": () => <GlyphSign role="relay" condition="dead" />,
   feeds: () => <StrokeSign name="map-flow" />,
   "stands by": () => <StrokeSign name="map-backup" />,
   "made for repair": () => <StrokeSign name="map-line map-made" />,

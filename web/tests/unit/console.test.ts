@@ -167,8 +167,8 @@ test("figures grow at their end", () => {
   assert.ok(grown);
   assert.deepEqual(grown.columns.get("in"), [1, 2, 3, 4, 5]);
   assert.deepEqual(times(grown, 2), [10.99, 11.99]);
-  assert.deepEqual(line(grown, "neighbour r rtt", "RTT r", 3, 10)?.values, [30, 40, 50]);
-  assert.equal(line(grown, "neighbour x rtt", "RTT x", 3), undefined);
+  assert.deepEqual(line(grown, "neighbour r rtt", { label: "RTT r", tone: 1 }, 3, 10)?.values, [30, 40, 50]);
+  assert.equal(line(grown, "neighbour x rtt", { label: "RTT x", tone: 1 }, 3), undefined);
 });
 
 test("a neighbour that comes or goes has nothing where it was not there", () => {
