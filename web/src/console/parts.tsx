@@ -71,6 +71,9 @@ export interface Doing {
   run(work: () => Promise<string>): Promise<boolean>;
 }
 
+/** What went well is old news after this. */
+const DONE_MS = 8000;
+
 /** The state of something that is done on request: running, what went wrong, what came of it. */
 export function useDoing(): Doing {
   const [busy, setBusy] = useState(false);
@@ -81,6 +84,7 @@ export function useDoing(): Doing {
     say({});
     try {
       say({ done: await work() });
+      window.setTimeout(() => say((now) => (now.done === undefined ? now : {})), DONE_MS);
       return true;
     } catch (error) {
       if (!(error instanceof Cancelled)) say({ problem: error instanceof Error ? error.message : String(error) });

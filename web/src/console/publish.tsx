@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { bytes } from "../format";
-import { operate, upload } from "./operator";
+import { Cancelled, operate, upload } from "./operator";
 import { Dialog, Outcome, useDoing } from "./parts";
 import { type Media, parseMedia } from "./tables";
 
@@ -12,16 +12,21 @@ export function PublishDialog({ onClose }: { onClose(): void }) {
   const [stream, setStream] = useState("");
   const [sent, setSent] = useState<number>();
   const [looking, publishing, putting] = [useDoing(), useDoing(), useDoing()];
-  const look = (): Promise<boolean> =>
-    looking.run(async () => {
+  const look = async (): Promise<string> => {
+    try {
       setMedia(parseMedia(await operate("GET", "api/v1/media")));
-      return "";
-    });
+    } catch (error) {
+      // Without a token there is nothing to choose from.
+      if (error instanceof Cancelled) onClose();
+      throw error;
+    }
+    return "";
+  };
   const pick = (name: string, usual: string | undefined): void => {
     setFile(name);
     setStream(usual ?? "");
   };
-  useEffect(() => void look(), []);
+  useEffect(() => void looking.run(look), []);
 
   const publish = async (): Promise<string> => {
     await operate("POST", "api/v1/publish", { file, ...(stream.trim() ? { stream: stream.trim() } : {}) });

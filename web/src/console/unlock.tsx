@@ -11,6 +11,7 @@ export function OperatorButton() {
       type="button"
       class="operator"
       aria-pressed={unlocked}
+      aria-label="Operator"
       title={unlocked ? "This tab has the operator's token. Forget it" : "Give the operator's token"}
       onClick={() => (unlocked ? lock() : void askFor("Changes need the operator's token."))}
     >

@@ -29,6 +29,9 @@ const RADIUS = 14;
 const NAME_ROOM = 14;
 /** Room for a node and its name at the edge. */
 const MARGIN: Point = { x: 46, y: 42 };
+/** The same where there is room beside the tools. */
+const MARGIN_WIDE: Point = { x: 66, y: 42 };
+const WIDE = 480;
 /** Links that are shorter show no label, unless they are chosen, or bad and there is room. */
 const LABEL_LINK_MIN = 92;
 /** Links that nodes made themselves are bent, so that they do not run over others. */
@@ -46,11 +49,12 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
   const [lens, setLens] = useState(UNMOVED);
   const dragged = usePanAndZoom(frame, size, setLens);
   const places = usePlaces(nodes, links);
-  const at = fit(places, size, MARGIN, lens);
+  const at = fit(places, size, size.width < WIDE ? MARGIN : MARGIN_WIDE, lens);
+  const byEnds = new Map(links.map((link) => [`${link.a} ${link.b}`, link]));
   const between = (from: string, to: string, aside: number, short: number): Curve | undefined => {
     const [p, q] = [at.get(from), at.get(to)];
     if (!p || !q) return undefined;
-    const link = links.find((known) => joins(known, from, to));
+    const link = byEnds.get(`${from} ${to}`) ?? byEnds.get(`${to} ${from}`);
     const bend = link && !link.planned ? (link.a === from ? BEND : -BEND) : link ? 0 : BEND;
     return curve(p, q, bend, aside, short);
   };
@@ -59,9 +63,9 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
     if (!line || link.label === "") return [];
     const chosen = isSame(selected, { link: [link.a, link.b] });
     const bad = Math.max(link.there.severity, link.back.severity) > 0;
-    const short = line.length < LABEL_LINK_MIN;
-    const urgency = chosen ? 2 : bad ? (short ? 0.5 : 1) : 0;
     const [key, width] = [`${link.a} ${link.b}`, labelWidth(link)];
+    const short = line.length < Math.max(LABEL_LINK_MIN, width);
+    const urgency = chosen ? 2 : bad ? (short ? 0.5 : 1) : 0;
     return urgency > 0 || !short ? [{ key, line, width, urgency }] : [];
   });
   // A node with its name below takes more than its glyph.
@@ -365,10 +369,6 @@ function button(onChoose: () => void) {
       onChoose();
     },
   };
-}
-
-function joins(link: MapLink, one: string, other: string): boolean {
-  return (link.a === one && link.b === other) || (link.a === other && link.b === one);
 }
 
 const middle = (size: Size): Point => ({ x: size.width / 2, y: size.height / 2 });
