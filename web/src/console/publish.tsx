@@ -49,7 +49,9 @@ export function PublishDialog({ onClose }: { onClose(): void }) {
   return (
     <Dialog title="Publish a file" onClose={onClose}>
       {media && media.folder === undefined && (
-        <p>This node has no media folder, so it publishes nothing on demand.</p>
+        <p>
+          This node has no media folder, so it publishes nothing on demand. Start it with <code>--media DIR</code>.
+        </p>
       )}
       {media?.folder !== undefined && (
         <form
