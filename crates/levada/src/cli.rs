@@ -136,10 +136,31 @@ pub(crate) struct NodeArgs {
     /// Most Mbit/s that leave for other nodes; a child that would exceed it is told who else has the stream
     #[arg(long, env = "LEVADA_MAX_EGRESS", value_name = "MBIT/S")]
     pub(crate) max_egress: Option<f64>,
+    /// Folder whose files an operator can publish while the node runs, and upload into
+    #[arg(long, env = "LEVADA_MEDIA", value_name = "DIR")]
+    pub(crate) media: Option<PathBuf>,
+    /// Longest file that can be uploaded, in MB [default: 2000]
+    #[arg(long, env = "LEVADA_MAX_UPLOAD", value_name = "MB")]
+    pub(crate) max_upload: Option<u64>,
+    /// What an operator shows to change things: 16 to 256 signs [default: made at the first start, and kept in the file
+    /// operator-token of the node's directory]
+    #[arg(long, env = "LEVADA_OPERATOR_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) operator_token: Option<String>,
+    /// Who may look at the tables: everyone (open) or operators (token). Players need no permission [default: open]
+    #[arg(long, env = "LEVADA_LOOK")]
+    pub(crate) look: Option<Looking>,
     /// Record what happens to the node's brain into this file; `levada replay FILE` runs it again. Holds addresses and
     /// names, no media and no keys
     #[arg(long, env = "LEVADA_RECORD", value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+}
+
+/// Who may look at the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Looking {
+    Open,
+    Token,
 }
 
 #[derive(Debug, Args)]

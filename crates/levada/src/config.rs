@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use levada_node::http::{Look, UPLOAD_BYTES_MAX};
 use serde::Deserialize;
 
-use crate::cli::{MemberArgs, NodeArgs};
+use crate::cli::{Looking, MemberArgs, NodeArgs};
 
 /// Where nodes listen for links unless told otherwise.
 const LISTEN: &str = "0.0.0.0:7001";
@@ -29,6 +30,10 @@ pub(crate) struct File {
     publish: Vec<String>,
     max_children: Option<usize>,
     max_egress: Option<f64>,
+    media: Option<PathBuf>,
+    max_upload: Option<u64>,
+    operator_token: Option<String>,
+    look: Option<Looking>,
 }
 
 impl File {
@@ -58,6 +63,10 @@ pub(crate) struct NodeSettings {
     pub(crate) max_children: Option<usize>,
     pub(crate) max_egress_bps: Option<u64>,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) media: Option<PathBuf>,
+    pub(crate) upload_bytes_max: u64,
+    pub(crate) operator_token: Option<String>,
+    pub(crate) look: Look,
 }
 
 impl Member {
@@ -104,7 +113,28 @@ impl NodeSettings {
             }
             given => given.map(|mbps| (mbps * 1e6) as u64),
         };
-        Ok(Self { member, listen, advertise, http, publish, max_children, max_egress_bps, record: args.record })
+        let media = args.media.or(file.media);
+        if let Some(folder) = media.as_deref().filter(|folder| !folder.is_dir()) {
+            bail!("media = {folder:?} is no folder");
+        }
+        let max_upload = args.max_upload.or(file.max_upload);
+        Ok(Self {
+            member,
+            listen,
+            advertise,
+            http,
+            publish,
+            max_children,
+            max_egress_bps,
+            record: args.record,
+            media,
+            upload_bytes_max: max_upload.map_or(UPLOAD_BYTES_MAX, |mb| mb.saturating_mul(1_000_000)),
+            operator_token: args.operator_token.or(file.operator_token),
+            look: match args.look.or(file.look) {
+                None | Some(Looking::Open) => Look::Open,
+                Some(Looking::Token) => Look::Token,
+            },
+        })
     }
 }
 
@@ -149,10 +179,12 @@ mod tests {
         let switched: String =
             EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let file: File = toml::from_str(&switched).unwrap();
-        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress } = file;
+        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress, .. } = &file;
+        let File { media, max_upload, operator_token, look, .. } = &file;
         assert!(name.is_some() && bootstrap.is_some() && token.is_some() && dir.is_some() && listen.is_some());
         assert!(!advertise.is_empty() && http.is_some() && !publish.is_empty());
         assert!(max_children.is_some() && max_egress.is_some());
+        assert!(media.is_some() && max_upload.is_some() && operator_token.is_some() && look.is_some());
     }
 
     #[test]

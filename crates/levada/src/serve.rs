@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use levada_node::bootstrap::{
     BootstrapConfig, Bootstrapper, EnrolError, EnrolRequest, Enrolled, enrol, follow, saved_neighbours,
 };
+use levada_node::http::{HttpConfig, Operator};
 use levada_node::ingest::{publish_file, publish_folder, publish_stdin, stream_name};
 use levada_node::trust::{Authority, Identity};
 use levada_node::{Node, NodeConfig, http};
@@ -60,6 +61,10 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         Some(listener) => Some(format!("http://{}", listener.local_addr()?)),
         None => None,
     };
+    let http = match &listener {
+        Some(_) => Some(http_config(&settings)?),
+        None => None,
+    };
     let mut tasks = JoinSet::new();
     let joining = Joining {
         listen: settings.listen,
@@ -74,7 +79,8 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         node = join(settings.member, joining, &mut tasks) => node?,
         ended = end_of(lifetime) => return ended.map(drop),
     };
-    let _server = listener.map(|listener| http::serve(node.clone(), listener)).transpose()?;
+    let serving = listener.zip(http);
+    let _server = serving.map(|(listener, config)| http::serve(node.clone(), listener, config)).transpose()?;
     for given in &settings.publish {
         spawn_publish(&node, given, &mut tasks)?;
     }
@@ -87,6 +93,25 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     in_time("what the node publishes", tasks.shutdown()).await;
     in_time("the node", node.shutdown()).await;
     Ok(())
+}
+
+/// The operator's token, given or kept, and what an operator may do.
+fn http_config(settings: &NodeSettings) -> anyhow::Result<HttpConfig> {
+    let dir = &settings.member.dir;
+    let token = match &settings.operator_token {
+        Some(token) => token.clone(),
+        None => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            let (token, path) = http::kept_token(dir)?;
+            tracing::info!(path = %path.display(), "the operator's token is kept here");
+            token
+        }
+    };
+    Ok(HttpConfig {
+        operator: Operator::new(&token, settings.look)?,
+        media: settings.media.clone(),
+        upload_bytes_max: settings.upload_bytes_max,
+    })
 }
 
 /// Asks the children of a node that is to stop to move, if there is time for that, and waits until they have.

@@ -18,6 +18,7 @@ use levada_overlay::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::journal::Journal;
 use crate::link::{self, LinkContext, LinkHandle};
 use crate::log::StreamLog;
 use crate::trust::PeerIdentity;
@@ -76,6 +77,15 @@ pub enum ToBrain {
     Ask(Ask),
 }
 
+/// Bytes that a link has carried since it came up, everything counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent by this node.
+    pub sent: u64,
+    /// Received by this node.
+    pub received: u64,
+}
+
 /// What the node's own rooms (ingest, playout, API) ask of the brain.
 #[derive(Debug)]
 pub enum Ask {
@@ -91,14 +101,24 @@ pub enum Ask {
     Subscribe(StreamName, oneshot::Sender<Arc<StreamLog>>),
     /// One local reader less.
     Unsubscribe(StreamName),
-    /// The neighbours that this node shall have.
+    /// The neighbours that this node shall have by the topology.
     Neighbours(Vec<Neighbour>),
+    /// Who accepts links at an address; answered with the name in its certificate, or with why there is none.
+    Identify(String, oneshot::Sender<Result<String, String>>),
+    /// An operator wants a link to this node.
+    Connect(Neighbour),
+    /// An operator wants no link to the node of this name.
+    Disconnect(String),
+    /// Bytes that open links have carried.
+    Traffic(oneshot::Sender<HashMap<LinkId, Traffic>>),
     /// The tables.
     View(oneshot::Sender<View>),
     /// What the brain counted.
     Counters(oneshot::Sender<levada_overlay::node::Counters>),
     /// The log of a stream, if it flows through this node.
     Log(StreamName, oneshot::Sender<Option<Arc<StreamLog>>>),
+    /// The logs of all streams that flow through this node.
+    Logs(oneshot::Sender<HashMap<StreamName, Arc<StreamLog>>>),
     /// The way of a stream.
     Trace(StreamName, oneshot::Sender<Vec<Hop>>),
     /// Why a stream comes the way it comes.
@@ -124,6 +144,7 @@ pub struct Driver {
     traces: HashMap<u64, oneshot::Sender<Vec<Hop>>>,
     next_ticket: u64,
     draining: Vec<oneshot::Sender<()>>,
+    journal: Arc<Journal>,
 }
 
 impl Driver {
@@ -136,6 +157,7 @@ impl Driver {
         endpoint: quinn::Endpoint,
         dial_config: quinn::ClientConfig,
         next_link: Arc<AtomicU64>,
+        journal: Arc<Journal>,
     ) -> Self {
         Self {
             water: Water::new(&context, started),
@@ -151,6 +173,7 @@ impl Driver {
             traces: HashMap::new(),
             next_ticket: 0,
             draining: Vec::new(),
+            journal,
         }
     }
 
@@ -302,7 +325,10 @@ impl Driver {
                     let _ = asker.send(());
                 }
             }
-            Output::Event(event) => report(&event),
+            Output::Event(event) => {
+                report(&event);
+                self.journal.note_event(&event);
+            }
         }
     }
 
@@ -341,6 +367,19 @@ impl Driver {
                 }
             }
         });
+    }
+}
+
+/// The name of who accepts links at an address, who learns this node's.
+async fn identify(endpoint: &quinn::Endpoint, config: quinn::ClientConfig, address: &str) -> Result<String, String> {
+    let attempt = connect_to(endpoint, config, address);
+    match tokio::time::timeout(DIAL_TIMEOUT, attempt).await {
+        Ok(Ok((connection, peer))) => {
+            link::close(&connection, levada_overlay::HangUp::Duplicate);
+            Ok(peer.name)
+        }
+        Ok(Err(reason)) => Err(format!("{address}: {reason}")),
+        Err(_) => Err(format!("{address} does not answer")),
     }
 }
 

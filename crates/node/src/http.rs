@@ -1,24 +1,47 @@
 //! HTTP: players, the page, the API.
 
 mod api;
+mod body;
+mod events;
+mod history;
 mod local;
+mod lookout;
+mod metrics;
+mod neighbours;
+mod openapi;
+mod operator;
+mod shelf;
 mod viewers;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+use lookout::Lookout;
+use shelf::Shelf;
+
+pub use api::{
+    Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, StreamViewers, Streams, Trace, TraceHop, TrackEntry,
+    Viewers,
+};
+pub use events::{Log, Missed};
+pub use history::{NeighbourHistory, StreamHistory, Told as History};
 pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
 pub use local::{ACTION_HEADER, is_local_action};
+pub use neighbours::{Meet, Met, Neighbours};
+pub use openapi::DOCUMENT as OPENAPI;
+pub use operator::{Look, Operator, OperatorError, TOKEN_FILE, kept_token};
+pub use shelf::{Media, MediaFile, Publish, Published, UPLOAD_BYTES_MAX};
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
@@ -27,18 +50,32 @@ const STYLE: &str = include_str!("../../../web/dist/app.css");
 const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 'self' http: https: ws: wss:; \
                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
 
+/// What the HTTP server of a node is told.
+#[derive(Debug)]
+pub struct HttpConfig {
+    /// Who may change things.
+    pub operator: Operator,
+    /// Folder whose files an operator can publish.
+    pub media: Option<PathBuf>,
+    /// Longest file that can be put there, in bytes.
+    pub upload_bytes_max: u64,
+}
+
 /// What handlers share.
 #[derive(Clone, Debug)]
 struct Rooms {
     node: Node,
     playouts: Playouts,
+    operator: Arc<Operator>,
+    lookout: Arc<Lookout>,
+    shelf: Arc<Shelf>,
 }
 
 /// A running HTTP server; stops when dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl HttpServer {
@@ -48,43 +85,69 @@ impl HttpServer {
     }
 }
 
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Takes the address before the node starts, so that a port in use is told at once.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
     TcpListener::bind(address).await.map_err(|error| NodeError::Http(address, error))
 }
 
 /// Serves a node.
-pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError> {
+pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
-    let rooms = Rooms { playouts: Playouts::new(node.clone()), node };
-    let router = Router::new()
-        .route("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))))
-        .route("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/app.css", get(async || asset("text/css; charset=utf-8", STYLE)))
-        .route("/live/{file}", get(viewers::live))
-        .route("/api/v1/streams", get(api::streams))
-        .route("/api/v1/streams/{name}/groups", get(api::groups))
-        .route("/api/v1/map", get(api::map))
-        .route("/api/v1/status", get(api::status))
-        .route("/api/v1/trace/{name}", get(api::trace))
-        .route("/api/v1/why/{name}", get(api::why))
-        .route("/api/v1/drain", post(api::drain))
-        .fallback(api::not_found)
-        .with_state(rooms);
-    let task = tokio::spawn(async move {
+    let rooms = Rooms {
+        playouts: Playouts::new(node.clone()),
+        node,
+        operator: Arc::new(config.operator),
+        lookout: Arc::new(Lookout::new()),
+        shelf: Arc::new(Shelf::new(config.media, config.upload_bytes_max)),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(lookout::watch_tables(rooms.clone()));
+    let page = [
+        ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)))),
+        ("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT))),
+        ("/app.css", get(async || asset("text/css; charset=utf-8", STYLE))),
+    ];
+    let all = page.into_iter().chain(routes());
+    let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    let router = router.fallback(api::not_found).with_state(rooms);
+    tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await {
             tracing::error!(%error, "the HTTP server ended");
         }
     });
-    Ok(HttpServer { address, task })
+    Ok(HttpServer { address, _tasks: tasks })
+}
+
+/// Everything but the page; docs/openapi.json describes it, and a test holds both together.
+fn routes() -> Vec<(&'static str, MethodRouter<Rooms>)> {
+    vec![
+        ("/live/{file}", get(viewers::live)),
+        ("/metrics", get(metrics::metrics)),
+        ("/api/v1/openapi.json", get(openapi::openapi)),
+        ("/api/v1/operator", get(operator::check)),
+        ("/api/v1/status", get(api::status)),
+        ("/api/v1/map", get(api::map)),
+        ("/api/v1/streams", get(api::streams)),
+        ("/api/v1/streams/{name}", delete(shelf::stop)),
+        ("/api/v1/streams/{name}/groups", get(api::groups)),
+        ("/api/v1/trace/{name}", get(api::trace)),
+        ("/api/v1/why/{name}", get(api::why)),
+        ("/api/v1/neighbours", get(neighbours::list).post(neighbours::connect)),
+        ("/api/v1/neighbours/{name}", delete(neighbours::disconnect)),
+        ("/api/v1/viewers", get(api::viewers)),
+        ("/api/v1/media", get(shelf::list)),
+        ("/api/v1/media/{file}", put(shelf::upload)),
+        ("/api/v1/publish", post(shelf::publish)),
+        ("/api/v1/history", get(history::history)),
+        ("/api/v1/log", get(events::log)),
+        ("/api/v1/events", get(events::events)),
+        ("/api/v1/drain", post(api::drain)),
+    ]
 }
 
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,20 +10,21 @@ mod stamps;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use levada_media::Frame;
 use levada_media::demux::ts::TsDemuxer;
 use levada_media::source::{self, Looped, SourceError};
 use levada_overlay::{NameError, StreamName};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::node::{Node, NodeError};
 
 use pace::Pace;
 
-pub use folder::publish_folder;
+pub use folder::{is_media, publish_folder};
 pub use group::{GroupWriter, Origin};
 
 /// Frames read ahead of their time.
@@ -78,33 +79,67 @@ fn open_file(path: &Path) -> Result<Looped, IngestError> {
     Looped::new(source::open(reader).map_err(failed)?).map_err(failed)
 }
 
-/// Publishes a file in a loop, in real time, until the future is dropped. Resolves early only with an error.
+/// Publishes a file in a loop, in real time, until the future is dropped or somebody [stops](Node::stop_stream) the stream.
 pub async fn publish_file(node: &Node, path: &Path, name: StreamName, priority: u32) -> Result<(), IngestError> {
+    prepare_file(node, path, name, priority).await?.run().await
+}
+
+/// A file that the mesh is told of, and that [flows](Prepared::run) next.
+pub struct Prepared {
+    path: PathBuf,
+    looped: Looped,
+    stop: Arc<Notify>,
+    writer: GroupWriter,
+}
+
+/// Opens a file, and takes the name for it.
+pub async fn prepare_file(
+    node: &Node,
+    path: &Path,
+    name: StreamName,
+    priority: u32,
+) -> Result<Prepared, IngestError> {
     let opening = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || open_file(&opening)).await;
-    let mut looped = opened.map_err(|_| NodeError::Stopping)??;
-    let catalog = looped.catalog().clone();
+    let looped = opened.map_err(|_| NodeError::Stopping)??;
     let publication = node.publish(name.clone(), priority).await?;
     tracing::info!(stream = %name, path = %path.display(), "publishing");
-    let writer = GroupWriter::new(publication, catalog.clone(), Origin::File);
-    let mut writer = writer.ok_or(IngestError::Catalog)?;
-    let (sender, mut frames) = mpsc::channel::<Result<Frame, SourceError>>(READ_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let frame = looped.next_frame();
-            let failed = frame.is_err();
-            if sender.blocking_send(frame).is_err() || failed {
-                return;
-            }
+    let stop = publication.stop();
+    let writer = GroupWriter::new(publication, looped.catalog().clone(), Origin::File).ok_or(IngestError::Catalog)?;
+    Ok(Prepared { path: path.to_owned(), looped, stop, writer })
+}
+
+impl Prepared {
+    /// Publishes it in real time until it is stopped.
+    pub async fn run(self) -> Result<(), IngestError> {
+        let stop = self.stop.clone();
+        tokio::select! {
+            result = self.flow() => result,
+            () = stop.notified() => Ok(()),
         }
-    });
-    let mut pace = Pace::new(&catalog, Instant::now());
-    while let Some(frame) = frames.recv().await {
-        let frame = frame.map_err(|error| IngestError::Source(path.to_owned(), error))?;
-        tokio::time::sleep_until(pace.due(&frame, Instant::now())).await;
-        writer.write(&frame);
     }
-    Ok(())
+
+    async fn flow(self) -> Result<(), IngestError> {
+        let Self { path, mut looped, mut writer, .. } = self;
+        let catalog = looped.catalog().clone();
+        let (sender, mut frames) = mpsc::channel::<Result<Frame, SourceError>>(READ_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let frame = looped.next_frame();
+                let failed = frame.is_err();
+                if sender.blocking_send(frame).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let mut pace = Pace::new(&catalog, Instant::now());
+        while let Some(frame) = frames.recv().await {
+            let frame = frame.map_err(|error| IngestError::Source(path.clone(), error))?;
+            tokio::time::sleep_until(pace.due(&frame, Instant::now())).await;
+            writer.write(&frame);
+        }
+        Ok(())
+    }
 }
 
 /// Publishes an MPEG transport stream from standard input until it ends.
@@ -143,6 +178,7 @@ pub async fn publish_ts(
     };
     let publication = node.publish(name.clone(), priority).await?;
     tracing::info!(stream = %name, "publishing standard input");
+    let stop = publication.stop();
     let mut writer = GroupWriter::new(publication, catalog.clone(), origin).ok_or(IngestError::Catalog)?;
     let mut pace = Pace::new(&catalog, Instant::now());
     let mut waiting: VecDeque<Frame> = VecDeque::new();
@@ -177,6 +213,7 @@ pub async fn publish_ts(
                     ended = true;
                 }
             }
+            () = stop.notified() => return Ok(()),
             else => return Ok(()),
         }
     }

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod feed;
 pub mod http;
 pub mod ingest;
+pub mod journal;
 pub mod link;
 pub mod log;
 pub mod node;

@@ -132,10 +132,12 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     tasks.spawn(watch_transport(link, connection.clone(), turns, context.clone()));
     tasks.spawn(listen(link, connection.clone(), alert, context.brain.clone()));
     tasks.spawn(accept_media(link, connection.clone(), context.clone()));
-    let reason = describe(&connection.closed().await);
+    let end = connection.closed().await;
     drop(tasks);
+    let removed = VarInt::from_u32(HangUp::Removed.code());
+    let unwanted = matches!(&end, ConnectionError::ApplicationClosed(close) if close.error_code == removed);
     // Fails only when the node is stopping.
-    let _ = context.brain.send(ToBrain::Input(Input::LinkDown { link, reason })).await;
+    let _ = context.brain.send(ToBrain::Input(Input::LinkDown { link, reason: describe(&end), unwanted })).await;
 }
 
 /// Why a connection ended, in words for people.

@@ -322,6 +322,27 @@ impl StreamLog {
         (bytes * 8 * 1_000).checked_div(span_ms)
     }
 
+    /// Length of the newest group that another one of its timeline follows.
+    pub fn group_length(&self) -> Option<Duration> {
+        let state = self.state();
+        let newest_first = state.groups.iter().rev();
+        let mut pairs = newest_first.clone().skip(1).zip(newest_first);
+        let length = pairs.find_map(|(group, next)| {
+            let follows = next.id.timeline == group.id.timeline && next.previous == Some(group.id.group);
+            follows.then(|| next.id.group - group.id.group)
+        });
+        length.map(Duration::from_millis)
+    }
+
+    /// Milliseconds from the beginning of the newest group at its origin, by its clock, until its first object came here,
+    /// by this one's.
+    pub fn latency_ms(&self) -> Option<i64> {
+        let state = self.state();
+        let group = state.groups.back()?;
+        let came_ms = crate::node::unix_ms().saturating_sub(group.opened_at.elapsed().as_millis() as u64);
+        Some(came_ms as i64 - group.id.group as i64)
+    }
+
     /// The object that opens the newest group, which is its catalog.
     pub fn catalog_object(&self) -> Option<Object> {
         let state = self.state();

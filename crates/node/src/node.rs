@@ -1,9 +1,10 @@
 //! Starting and stopping a node, and the handle by which its rooms ask the brain.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use levada_overlay::message::Hop;
@@ -11,10 +12,11 @@ use levada_overlay::node::view::{View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
 use levada_overlay::record::{PRIORITY_MAX, STREAMS_MAX};
 use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain};
+use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain, Traffic};
 use crate::feed::Feeds;
+use crate::journal::Journal;
 use crate::link::{self, LinkContext};
 use crate::log::StreamLog;
 use crate::stats::Stats;
@@ -104,8 +106,24 @@ struct Shared {
     name: String,
     address: SocketAddr,
     stats: Arc<Stats>,
+    journal: Arc<Journal>,
+    published: Mutex<HashMap<StreamName, Stop>>,
     started: Instant,
     stop: Notify,
+}
+
+/// How a stream that this node publishes is stopped.
+#[derive(Clone, Debug)]
+struct Stop {
+    wanted: Arc<Notify>,
+    /// Closed once it has stopped.
+    lives: watch::Receiver<()>,
+}
+
+impl Shared {
+    fn published(&self) -> MutexGuard<'_, HashMap<StreamName, Stop>> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct NodeKeys {
@@ -167,12 +185,14 @@ impl Node {
         let stats = Arc::new(Stats::default());
         let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };
         let next_link = Arc::new(AtomicU64::new(1));
-        let driver =
-            Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, next_link.clone());
+        let journal = Arc::new(Journal::new());
+        let (links, told) = (next_link.clone(), journal.clone());
+        let driver = Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, links, told);
         tokio::spawn(driver.run());
         tokio::spawn(accept(endpoint, context, next_link));
-        let node =
-            Self { brain: sender, shared: Arc::new(Shared { id, name, address, stats, started, stop: Notify::new() }) };
+        let (published, stop) = (Mutex::default(), Notify::new());
+        let shared = Shared { id, name, address, stats, journal, published, started, stop };
+        let node = Self { brain: sender, shared: Arc::new(shared) };
         node.tell(Ask::Neighbours(config.neighbours));
         Ok(node)
     }
@@ -197,6 +217,11 @@ impl Node {
         &self.shared.stats
     }
 
+    /// What happened to it lately.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
     /// Time since it started.
     pub fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
@@ -210,7 +235,11 @@ impl Node {
         facts.stamp_at_ms = unix_ms();
         facts.preparing = true;
         let log = self.ask(|answer| Ask::Publish(facts.clone(), answer)).await??;
-        Ok(Publication { log, facts, node: self.clone() })
+        let (lives, ends) = watch::channel(());
+        let stop = Stop { wanted: Arc::default(), lives: ends };
+        let wanted = stop.wanted.clone();
+        self.shared.published().insert(facts.name.clone(), stop);
+        Ok(Publication { log, facts, wanted, node: self.clone(), _lives: lives })
     }
 
     /// Those who are known to publish a stream or to be about to, this node among them, and what they would tell of it now.
@@ -229,6 +258,35 @@ impl Node {
         self.brain.send(ToBrain::Ask(Ask::Neighbours(neighbours))).await.map_err(|_| NodeError::Stopping)
     }
 
+    /// The name of who accepts links at an address, `host:port`; or why there is none, for people.
+    pub async fn identify(&self, address: String) -> Result<Result<String, String>, NodeError> {
+        self.ask(|answer| Ask::Identify(address, answer)).await
+    }
+
+    /// Keeps a link to a node, whatever the list of neighbours says.
+    pub async fn connect(&self, neighbour: Neighbour) -> Result<(), NodeError> {
+        self.brain.send(ToBrain::Ask(Ask::Connect(neighbour))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Keeps no link to a node, whatever the list of neighbours says.
+    pub async fn disconnect(&self, name: String) -> Result<(), NodeError> {
+        self.brain.send(ToBrain::Ask(Ask::Disconnect(name))).await.map_err(|_| NodeError::Stopping)
+    }
+
+    /// Bytes that open links have carried.
+    pub async fn traffic(&self) -> Result<HashMap<LinkId, Traffic>, NodeError> {
+        self.ask(Ask::Traffic).await
+    }
+
+    /// Asks whoever publishes a stream at this node to stop, and waits until it has. Whether somebody did.
+    pub async fn stop_stream(&self, stream: &StreamName) -> bool {
+        let stop = self.shared.published().get(stream).cloned();
+        let Some(mut stop) = stop else { return false };
+        stop.wanted.notify_one();
+        while stop.lives.changed().await.is_ok() {}
+        true
+    }
+
     /// The tables of the mesh.
     pub async fn view(&self) -> Result<View, NodeError> {
         self.ask(Ask::View).await
@@ -242,6 +300,11 @@ impl Node {
     /// The log of a stream that flows through this node.
     pub async fn log(&self, stream: &StreamName) -> Result<Option<Arc<StreamLog>>, NodeError> {
         self.ask(|answer| Ask::Log(stream.clone(), answer)).await
+    }
+
+    /// The logs of all streams that flow through this node.
+    pub async fn logs(&self) -> Result<HashMap<StreamName, Arc<StreamLog>>, NodeError> {
+        self.ask(Ask::Logs).await
     }
 
     /// The way of a stream from its origin to here; empty if nothing answered in time.
@@ -303,10 +366,19 @@ pub struct Publication {
     /// Where its objects go.
     pub log: Arc<StreamLog>,
     facts: StreamFacts,
+    /// Notified when the stream is to stop.
+    wanted: Arc<Notify>,
     node: Node,
+    /// Closed with it.
+    _lives: watch::Sender<()>,
 }
 
 impl Publication {
+    /// Notified when somebody wants the stream to stop.
+    pub fn stop(&self) -> Arc<Notify> {
+        self.wanted.clone()
+    }
+
     /// What the mesh was last told of it.
     pub fn facts(&self) -> &StreamFacts {
         &self.facts
@@ -338,6 +410,7 @@ impl Publication {
 
 impl Drop for Publication {
     fn drop(&mut self) {
+        self.node.shared.published().remove(&self.facts.name);
         self.node.tell(Ask::Withdraw(self.facts.name.clone()));
     }
 }

@@ -44,6 +44,9 @@ pub enum Input {
         link: LinkId,
         /// Why, for people.
         reason: String,
+        /// The other end wants no link any more, so it is not dialled until somebody asks for it anew.
+        #[serde(default)]
+        unwanted: bool,
     },
     /// A dial came to nothing.
     DialFailed {
@@ -128,8 +131,12 @@ pub enum Input {
     Subscribe(StreamName),
     /// One local reader less.
     Unsubscribe(StreamName),
-    /// The neighbours that this node shall have, all of them.
+    /// The neighbours that this node shall have by the topology, all of them.
     Neighbours(Vec<Neighbour>),
+    /// An operator wants a link to this node, whatever the topology says.
+    Connect(Neighbour),
+    /// An operator wants no link to the node of this name, whatever the topology says.
+    Disconnect(String),
     /// Somebody here asks for the way of a stream.
     Trace {
         /// Number of the question, given back with the answer.
@@ -292,6 +299,9 @@ pub enum HangUp {
     /// The neighbour was removed from this node's list.
     #[error("the neighbour was removed")]
     Removed,
+    /// It stood in for other nodes, and no tree has used it for a while.
+    #[error("no tree uses the link any more")]
+    Unused,
     /// This node stops.
     #[error("the node stops")]
     Shutdown,
@@ -308,6 +318,7 @@ impl HangUp {
             Self::Protocol(_) => 4,
             Self::Limit(_) => 5,
             Self::Removed => 6,
+            Self::Unused => 7,
         }
     }
 }

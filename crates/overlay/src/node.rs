@@ -28,7 +28,7 @@ use crate::table::Table;
 use crate::time::Time;
 
 use links::Link;
-use neighbours::Contact;
+use neighbours::{Contact, Wishes};
 use records::Own;
 use streams::Stream;
 use trace::Traces;
@@ -80,6 +80,7 @@ pub struct Node {
     keys: Box<dyn Keys>,
     rng: SmallRng,
     outputs: VecDeque<Output>,
+    wishes: Wishes,
     contacts: BTreeMap<String, Contact>,
     links: BTreeMap<LinkId, Link>,
     table: Table,
@@ -136,6 +137,7 @@ impl Node {
             rng,
             keys,
             outputs: VecDeque::new(),
+            wishes: Wishes::default(),
             contacts: BTreeMap::new(),
             links: BTreeMap::new(),
             table: Table::default(),
@@ -163,7 +165,7 @@ impl Node {
     pub fn handle_input(&mut self, input: Input, now: Time) {
         match input {
             Input::LinkUp { link, peer, name, dialed, rtt } => self.link_up(link, peer, name, dialed, rtt, now),
-            Input::LinkDown { link, reason } => self.link_down(link, reason, now),
+            Input::LinkDown { link, reason, unwanted } => self.link_down(link, reason, unwanted, now),
             Input::DialFailed { name, reason } => self.dial_failed(&name, reason, now),
             Input::Message { link, message } => self.message(link, message, now),
             Input::Echo { link, nonce } => self.echo(link, nonce, now),
@@ -180,6 +182,8 @@ impl Node {
             Input::Subscribe(stream) => self.subscribe(stream, now),
             Input::Unsubscribe(stream) => self.unsubscribe(&stream, now),
             Input::Neighbours(neighbours) => self.set_neighbours(neighbours, now),
+            Input::Connect(neighbour) => self.connect(neighbour, now),
+            Input::Disconnect(name) => self.disconnect(&name, now),
             Input::Trace { ticket, stream } => self.trace_local(ticket, stream, now),
             Input::Drain => self.drain(now),
             Input::Shutdown => self.shutdown(),

@@ -283,7 +283,7 @@ fn the_verdict_dies_with_the_suspect() {
     let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
     script.flows(B, hedge);
     script.newer(hedge);
-    script.input(Input::LinkDown { link: A, reason: "gone".into() });
+    script.input(Input::LinkDown { link: A, reason: "gone".into(), unwanted: false });
     script.run(Duration::from_secs(1));
     assert_eq!(script.feed(B, Mode::Full), Some(hedge), "{:?}", script.asked);
     let why = script.brain.why(&cam(), script.now).unwrap();
@@ -310,7 +310,7 @@ fn every_verdict_comes() {
 fn neighbours_are_told_when_the_stream_is_no_more_to_be_had() {
     let (mut script, feed) = Script::fed(RTT);
     assert!(script.carries);
-    script.input(Input::LinkDown { link: B, reason: "gone".into() });
+    script.input(Input::LinkDown { link: B, reason: "gone".into(), unwanted: false });
     script.message(A, Message::Refuse { feed, reason: Refusal::Busy, alternates: vec![] });
     assert!(!script.carries);
 }

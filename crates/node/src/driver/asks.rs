@@ -2,7 +2,7 @@
 
 use levada_overlay::{Input, Time};
 
-use super::{Ask, Driver};
+use super::{Ask, Driver, Traffic, identify};
 use crate::NodeError;
 
 /// Traces that may be under way at once; the oldest askers are answered first anyway.
@@ -45,6 +45,21 @@ impl Driver {
             }
             Ask::Unsubscribe(stream) => self.brain.handle_input(Input::Unsubscribe(stream), now),
             Ask::Neighbours(neighbours) => self.brain.handle_input(Input::Neighbours(neighbours), now),
+            Ask::Identify(address, answer) => {
+                let (endpoint, config) = (self.endpoint.clone(), self.dial_config.clone());
+                self.tasks.spawn(async move {
+                    let _ = answer.send(identify(&endpoint, config, &address).await);
+                });
+            }
+            Ask::Connect(neighbour) => self.brain.handle_input(Input::Connect(neighbour), now),
+            Ask::Disconnect(name) => self.brain.handle_input(Input::Disconnect(name), now),
+            Ask::Traffic(answer) => {
+                let traffic = self.links.iter().map(|(link, handle)| {
+                    let stats = handle.connection.stats();
+                    (*link, Traffic { sent: stats.udp_tx.bytes, received: stats.udp_rx.bytes })
+                });
+                let _ = answer.send(traffic.collect());
+            }
             Ask::View(answer) => {
                 let _ = answer.send(self.brain.view());
             }
@@ -53,6 +68,9 @@ impl Driver {
             }
             Ask::Log(stream, answer) => {
                 let _ = answer.send(self.water.log(&stream).cloned());
+            }
+            Ask::Logs(answer) => {
+                let _ = answer.send(self.water.logs());
             }
             Ask::Trace(stream, answer) => {
                 self.traces.retain(|_, asker| !asker.is_closed());

@@ -74,6 +74,10 @@ impl Water {
         self.streams.get(stream).map(|current| &current.log)
     }
 
+    pub(super) fn logs(&self) -> HashMap<StreamName, Arc<StreamLog>> {
+        self.streams.iter().map(|(name, current)| (name.clone(), current.log.clone())).collect()
+    }
+
     /// The log of a stream, made if need be.
     pub(super) fn open(&mut self, stream: &StreamName) -> Arc<StreamLog> {
         self.current(stream).log.clone()

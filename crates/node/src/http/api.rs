@@ -1,11 +1,13 @@
 //! The JSON API.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use levada_media::{Catalog, Codec, Kind};
 use levada_overlay::StreamName;
@@ -14,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Rooms;
 use super::local::is_local_action;
+use super::operator::{MayLook, may_change};
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
+use crate::playout::Playouts;
 
 /// An error for people, as JSON: `{"error": "…"}`.
 #[derive(Debug, Serialize)]
@@ -28,6 +32,22 @@ pub struct Problem {
 impl Problem {
     pub(super) fn not_found(error: String) -> Self {
         Self { status: StatusCode::NOT_FOUND, error }
+    }
+
+    pub(super) fn unauthorized(error: String) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, error }
+    }
+
+    pub(super) fn conflict(error: String) -> Self {
+        Self { status: StatusCode::CONFLICT, error }
+    }
+
+    pub(super) fn too_large(error: String) -> Self {
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, error }
+    }
+
+    pub(super) fn unreachable(error: String) -> Self {
+        Self { status: StatusCode::BAD_GATEWAY, error }
     }
 
     pub(super) fn bad_request(error: String) -> Self {
@@ -51,7 +71,8 @@ impl From<NodeError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(self)).into_response()
+        let asks = (self.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        (self.status, asks, Json(self)).into_response()
     }
 }
 
@@ -81,8 +102,12 @@ pub struct StreamEntry {
     pub origins: Vec<String>,
     /// Name of the node that feeds this one.
     pub parent: Option<String>,
+    /// Names of the nodes from the origin to this one, this one last; empty while it does not flow here.
+    pub path: Vec<String>,
     /// Name of the node that would take over.
     pub backup: Option<String>,
+    /// Names of the nodes from the origin to the backup, the backup last.
+    pub backup_path: Vec<String>,
     /// Names of the nodes that this one feeds.
     pub children: Vec<String>,
     /// Viewers of this node.
@@ -91,6 +116,11 @@ pub struct StreamEntry {
     pub switches: u64,
     /// Bits per second, if it flows here.
     pub bitrate_bps: Option<u64>,
+    /// Length of the newest whole group, milliseconds, if it flows here.
+    pub group_ms: Option<u64>,
+    /// Milliseconds from the beginning of the newest group at its origin until its first object came here, by the clocks of
+    /// both.
+    pub latency_ms: Option<i64>,
     /// Milliseconds since the newest object came, if it flows here.
     pub newest_age_ms: Option<u64>,
     /// Its tracks, if it flows here.
@@ -110,38 +140,48 @@ pub struct TrackEntry {
 }
 
 pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>, Problem> {
-    let view = rooms.node.view().await?;
-    let mut streams = Vec::with_capacity(view.streams.len());
-    let shown = |s: &levada_overlay::node::view::StreamView| !s.origins.is_empty() || s.state != StreamState::Idle;
-    for stream in view.streams.into_iter().filter(shown) {
-        let log = log_of(&rooms.node, &stream.name).await?;
-        let catalog = log.as_ref().and_then(|log| catalog_of(log)).unwrap_or_default();
+    Ok(Json(rooms.lookout.look(&rooms).await?.streams))
+}
+
+/// What is told of the streams: the brain's tables and what flows.
+pub(super) fn streams_of(
+    playouts: &Playouts,
+    view: &View,
+    logs: &HashMap<StreamName, Arc<StreamLog>>,
+) -> Streams {
+    let shown = view.streams.iter().filter(|stream| !stream.origins.is_empty() || stream.state != StreamState::Idle);
+    let entry = |stream: &StreamView| {
+        let log = StreamName::new(&stream.name).ok().and_then(|name| logs.get(&name));
+        let catalog = log.and_then(|log| catalog_of(log)).unwrap_or_default();
         let state = match stream.state {
             StreamState::Published => "published",
             StreamState::Watched => "watched",
             StreamState::Passed => "passed",
             StreamState::Idle => "idle",
         };
-        let viewers = rooms.playouts.viewers(&stream.name);
-        streams.push(StreamEntry {
-            name: stream.name,
+        StreamEntry {
+            name: stream.name.clone(),
             state: state.to_owned(),
             waiting: stream.waiting,
-            origins: stream.origins,
-            parent: stream.parent,
-            backup: stream.backup,
-            children: stream.children,
-            viewers,
+            origins: stream.origins.clone(),
+            parent: stream.parent.clone(),
+            path: stream.path.clone(),
+            backup: stream.backup.clone(),
+            backup_path: stream.backup_path.clone(),
+            children: stream.children.clone(),
+            viewers: playouts.viewers(&stream.name),
             switches: stream.switches,
-            bitrate_bps: log.as_ref().and_then(|log| log.bitrate()),
+            bitrate_bps: log.and_then(|log| log.bitrate()),
+            group_ms: log.and_then(|log| log.group_length()).map(|length| length.as_millis() as u64),
+            latency_ms: log.and_then(|log| log.latency_ms()),
             newest_age_ms: log.and_then(|log| log.head()).map(|(_, age)| age.as_millis() as u64),
             tracks: catalog.tracks.into_iter().map(|t| TrackEntry { id: t.id, codec: t.codec, kind: t.kind }).collect(),
-        });
-    }
-    Ok(Json(Streams { node: view.node, streams }))
+        }
+    };
+    Streams { node: view.node.clone(), streams: shown.map(entry).collect() }
 }
 
-async fn log_of(node: &Node, name: &str) -> Result<Option<std::sync::Arc<StreamLog>>, Problem> {
+async fn log_of(node: &Node, name: &str) -> Result<Option<Arc<StreamLog>>, Problem> {
     let name = StreamName::new(name).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(node.log(&name).await?)
 }
@@ -150,8 +190,36 @@ fn catalog_of(log: &StreamLog) -> Option<Catalog> {
     serde_json::from_slice(&log.catalog_object()?.payload()).ok()
 }
 
-pub(super) async fn map(State(rooms): State<Rooms>) -> Result<Json<View>, Problem> {
-    Ok(Json(rooms.node.view().await?))
+pub(super) async fn map(_: MayLook, State(rooms): State<Rooms>) -> Result<Json<View>, Problem> {
+    Ok(Json(rooms.lookout.view(&rooms.node).await?))
+}
+
+/// Answer of `/api/v1/viewers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Viewers {
+    /// Name of the node that answers.
+    pub node: String,
+    /// All of them.
+    pub viewers: u64,
+    /// Streams that have some, by name.
+    pub streams: Vec<StreamViewers>,
+}
+
+/// Viewers of a stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamViewers {
+    /// Its name.
+    pub stream: String,
+    /// How many.
+    pub viewers: u64,
+}
+
+pub(super) async fn viewers(_: MayLook, State(rooms): State<Rooms>) -> Result<Json<Viewers>, Problem> {
+    let Streams { node, streams } = rooms.lookout.look(&rooms).await?.streams;
+    let watched = streams.into_iter().filter(|stream| stream.viewers > 0);
+    let streams: Vec<StreamViewers> =
+        watched.map(|stream| StreamViewers { stream: stream.name, viewers: stream.viewers }).collect();
+    Ok(Json(Viewers { node, viewers: streams.iter().map(|stream| stream.viewers).sum(), streams }))
 }
 
 /// A complete group that a node holds, for comparing what two nodes hold.
@@ -168,6 +236,7 @@ pub struct GroupDigest {
 }
 
 pub(super) async fn groups(
+    _: MayLook,
     State(rooms): State<Rooms>,
     Path(name): Path<String>,
 ) -> Result<Json<Vec<GroupDigest>>, Problem> {
@@ -235,7 +304,7 @@ pub struct Status {
     pub protocol_errors: u64,
 }
 
-pub(super) async fn status(State(rooms): State<Rooms>) -> Result<Json<Status>, Problem> {
+pub(super) async fn status(_: MayLook, State(rooms): State<Rooms>) -> Result<Json<Status>, Problem> {
     let node = &rooms.node;
     let counters = node.counters().await?;
     let stats = node.stats();
@@ -291,7 +360,11 @@ pub struct TraceHop {
     pub newest_age_ms: Option<f64>,
 }
 
-pub(super) async fn trace(State(rooms): State<Rooms>, Path(name): Path<String>) -> Result<Json<Trace>, Problem> {
+pub(super) async fn trace(
+    _: MayLook,
+    State(rooms): State<Rooms>,
+    Path(name): Path<String>,
+) -> Result<Json<Trace>, Problem> {
     let stream = StreamName::new(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
     let view = rooms.node.view().await?;
     let known = view.streams.iter().find(|known| known.name == name);
@@ -312,7 +385,11 @@ pub(super) async fn trace(State(rooms): State<Rooms>, Path(name): Path<String>) 
     Ok(Json(Trace { stream: name, complete, hops }))
 }
 
-pub(super) async fn why(State(rooms): State<Rooms>, Path(name): Path<String>) -> Result<Json<WhyView>, Problem> {
+pub(super) async fn why(
+    _: MayLook,
+    State(rooms): State<Rooms>,
+    Path(name): Path<String>,
+) -> Result<Json<WhyView>, Problem> {
     let stream = StreamName::new(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
     let why = rooms.node.why(stream).await?;
     why.map(Json).ok_or_else(|| Problem::not_found(format!("nobody publishes a stream \"{name}\"")))
@@ -340,9 +417,11 @@ pub(super) async fn drain(
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Json<Drained>, Problem> {
-    if !is_local_action(from, &headers) {
+    if !is_local_action(from, &headers) && !may_change(&rooms, &headers) {
         return Err(Problem::forbidden(
-            "a node is drained from its own machine, with: levada drain http://127.0.0.1:PORT".to_owned(),
+            "a node is drained from its own machine, with: levada drain http://127.0.0.1:PORT; \
+             or from anywhere with its operator's token"
+                .to_owned(),
         ));
     }
     rooms.node.drain().await;

@@ -62,13 +62,18 @@ pub async fn publish_folder(node: &Node, dir: &Path) -> Result<(), IngestError> 
     }
 }
 
+/// Whether a file's name ends as those do that are tried.
+pub fn is_media(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
 /// The files to publish; `None` if the folder cannot be read now.
 fn list(dir: &Path) -> Option<BTreeMap<PathBuf, Stamp>> {
     let file = |entry: std::fs::DirEntry| {
         let path = entry.path();
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-        let meta = std::fs::metadata(&path).ok().filter(|meta| meta.is_file())?;
-        ENDINGS.contains(&ending.as_str()).then_some((path, (meta.len(), meta.modified().ok()?)))
+        let meta = std::fs::metadata(&path).ok().filter(|meta| meta.is_file() && is_media(&path))?;
+        Some((path, (meta.len(), meta.modified().ok()?)))
     };
     Some(std::fs::read_dir(dir).ok()?.filter_map(|entry| file(entry.ok()?)).take(FILES_MAX).collect())
 }

@@ -119,11 +119,11 @@ impl Node {
     }
 
     /// The transport says that a link is gone.
-    pub(super) fn link_down(&mut self, link: LinkId, reason: String, now: Time) {
+    pub(super) fn link_down(&mut self, link: LinkId, reason: String, unwanted: bool, now: Time) {
         let Some(gone) = self.links.remove(&link) else {
             return;
         };
-        self.contact_down(link, &reason, now);
+        self.contact_down(link, &reason, unwanted, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces_lose_link(link);
         if gone.estimator.is_settled() {
@@ -139,7 +139,7 @@ impl Node {
     pub(super) fn hang_up(&mut self, link: LinkId, reason: HangUp, now: Time) {
         if self.links.contains_key(&link) {
             self.emit(Output::HangUp { link, reason });
-            self.link_down(link, reason.to_string(), now);
+            self.link_down(link, reason.to_string(), false, now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Keeping links to the neighbours that this node shall have: dialling, trying again, closing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -25,6 +25,28 @@ const HEAD_START: Duration = Duration::from_secs(1);
 /// has been back for a while, or another one serves.
 const ADOPTED_IDLE: Duration = Duration::from_secs(60);
 
+/// Most neighbours that an operator can add, and most that one can remove.
+const WISHES_MAX: usize = 256;
+
+/// Which neighbours this node shall have: the topology's, and what an operator changed about them.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    listed: Vec<Neighbour>,
+    added: BTreeMap<String, Neighbour>,
+    removed: BTreeSet<String>,
+}
+
+impl Wishes {
+    pub(super) fn is_added(&self, name: &str) -> bool {
+        self.added.contains_key(name)
+    }
+
+    fn all(&self) -> BTreeMap<String, Neighbour> {
+        let listed = self.listed.iter().filter(|neighbour| !self.removed.contains(&neighbour.name));
+        listed.chain(self.added.values()).map(|neighbour| (neighbour.name.clone(), neighbour.clone())).collect()
+    }
+}
+
 /// A neighbour that this node shall have a link to.
 #[derive(Clone, Debug)]
 pub(super) struct Contact {
@@ -43,9 +65,43 @@ pub(super) struct Contact {
 
 impl Node {
     pub(super) fn set_neighbours(&mut self, neighbours: Vec<Neighbour>, now: Time) {
+        self.wishes.listed = neighbours;
+        self.heed_wishes(now);
+    }
+
+    /// An operator wants a link to a node, whatever the topology says.
+    pub(super) fn connect(&mut self, neighbour: Neighbour, now: Time) {
+        let name = neighbour.name.clone();
+        self.wishes.removed.remove(&name);
+        if self.wishes.added.len() < WISHES_MAX {
+            self.wishes.added.insert(name.clone(), neighbour);
+        }
+        self.heed_wishes(now);
+        if let Some(contact) = self.contacts.get_mut(&name).filter(|contact| contact.link.is_none()) {
+            contact.dial_at = now;
+        }
+        self.dial_due(now);
+    }
+
+    /// An operator wants no link to a node, whatever the topology says.
+    pub(super) fn disconnect(&mut self, name: &str, now: Time) {
+        self.wishes.added.remove(name);
+        if self.wishes.removed.len() < WISHES_MAX {
+            self.wishes.removed.insert(name.to_owned());
+        }
+        self.heed_wishes(now);
+        self.contacts.remove(name);
+        let links = self.links.iter().filter(|(_, link)| link.name == name).map(|(id, _)| *id);
+        for link in links.collect::<Vec<_>>() {
+            self.hang_up(link, HangUp::Removed, now);
+        }
+    }
+
+    /// Brings the contacts in line with the wishes.
+    fn heed_wishes(&mut self, now: Time) {
         let own_name = self.name().to_owned();
-        let mut wanted: BTreeMap<String, Neighbour> =
-            neighbours.into_iter().filter(|n| n.name != own_name).map(|n| (n.name.clone(), n)).collect();
+        let mut wanted = self.wishes.all();
+        wanted.remove(&own_name);
         let listed = self.contacts.iter().filter(|(_, contact)| !contact.adopted);
         let gone: Vec<String> =
             listed.map(|(name, _)| name).filter(|name| !wanted.contains_key(*name)).cloned().collect();
@@ -107,7 +163,7 @@ impl Node {
         }
         for (name, link) in released {
             self.contacts.remove(&name);
-            link.into_iter().for_each(|link| self.hang_up(link, HangUp::Removed, now));
+            link.into_iter().for_each(|link| self.hang_up(link, HangUp::Unused, now));
         }
     }
 
@@ -141,8 +197,8 @@ impl Node {
         }
     }
 
-    /// The link is closed: dial again.
-    pub(super) fn contact_down(&mut self, link: LinkId, reason: &str, now: Time) {
+    /// The link is closed: dial again, unless the other end does not want it.
+    pub(super) fn contact_down(&mut self, link: LinkId, reason: &str, unwanted: bool, now: Time) {
         let Some(contact) = self.contacts.values_mut().find(|contact| contact.link == Some(link)) else {
             return;
         };
@@ -153,7 +209,7 @@ impl Node {
         }
         contact.link = None;
         contact.failure = Some(reason.to_owned());
-        if !contact.neighbour.addresses.is_empty() {
+        if !contact.neighbour.addresses.is_empty() && !unwanted {
             contact.dial_at = now + contact.pause;
         }
     }

@@ -169,7 +169,7 @@ impl Upstream {
         self.report.as_ref().map_or(Supply::Flowing, |report| report.supply)
     }
 
-    fn path(&self) -> &[NodeId] {
+    pub(super) fn path(&self) -> &[NodeId] {
         self.report.as_ref().map_or(&[], |report| &report.path)
     }
 

@@ -1,12 +1,16 @@
 //! What a node shows of itself and of the mesh: the tables behind the API, the console and the command line.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::Node;
+use super::streams::Upstream;
 pub use super::streams::{CandidateView, RefusedView, Size, Sizes, SwitchView, WhyView};
 use crate::id::{NodeId, StreamName};
+use crate::io::LinkId;
 use crate::message::{Mode, Supply};
-use crate::record::StreamFacts;
+use crate::record::{NodeFacts, StreamFacts};
 use crate::time::Time;
 
 /// A picture of the mesh as one node knows it.
@@ -54,6 +58,22 @@ pub struct NodeView {
     pub transit: bool,
     /// Whether links lead from here to it.
     pub reachable: bool,
+    /// What it can be, by its records: none of the others is a leaf.
+    pub roles: Vec<Role>,
+}
+
+/// What a node can be for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It publishes something.
+    Origin,
+    /// It passes on what it does not publish.
+    Relay,
+    /// It serves viewers.
+    Pop,
+    /// It only takes.
+    Leaf,
 }
 
 /// One direction of a link.
@@ -67,6 +87,10 @@ pub struct LinkView {
     pub cost_us: u32,
     /// Microseconds, as the sending end measures it.
     pub rtt_us: u32,
+    /// Smoothed share of lost packets, 0 to 1; `None` for links of others, who do not tell it.
+    pub loss: Option<f64>,
+    /// Bits per second that cross it. Only the driver knows, and only of its own links.
+    pub bps: Option<u64>,
 }
 
 /// A neighbour of the node that looks.
@@ -86,6 +110,31 @@ pub struct NeighbourView {
     pub loss: Option<f64>,
     /// Whether a tree uses the link.
     pub in_use: bool,
+    /// How it came to be one.
+    pub kind: NeighbourKind,
+    /// Where it is dialled; empty where it is not.
+    pub addresses: Vec<String>,
+    /// Bits per second sent to it. Only the driver knows.
+    pub sent_bps: Option<u64>,
+    /// Bits per second received from it. Only the driver knows.
+    pub received_bps: Option<u64>,
+    /// Its link, for the driver.
+    #[serde(skip)]
+    pub link: Option<LinkId>,
+}
+
+/// How a node came to be a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NeighbourKind {
+    /// The topology says so.
+    Listed,
+    /// An operator said so.
+    Added,
+    /// It was dialled because a stream needed it.
+    Adopted,
+    /// It dialled.
+    Caller,
 }
 
 /// A stream.
@@ -99,8 +148,12 @@ pub struct StreamView {
     pub state: StreamState,
     /// Name of the parent.
     pub parent: Option<String>,
+    /// Names of the nodes from the origin to this one, this one last; empty while it does not flow here.
+    pub path: Vec<String>,
     /// Name of the parent that would take over.
     pub backup: Option<String>,
+    /// Names of the nodes from the origin to the backup, the backup last.
+    pub backup_path: Vec<String>,
     /// Names of the neighbours that this node feeds.
     pub children: Vec<String>,
     /// Local readers.
@@ -166,13 +219,16 @@ impl Node {
 
     fn node_views(&self) -> Vec<NodeView> {
         let reach = self.graph.distances(&[self.config.id], &[]);
-        let view = |(id, node): (NodeId, &crate::record::NodeFacts)| NodeView {
+        let flowing = self.table.streams().filter(|(_, facts)| !facts.preparing);
+        let origins: BTreeSet<NodeId> = flowing.map(|(author, _)| author).collect();
+        let view = |(id, node): (NodeId, &NodeFacts)| NodeView {
             name: node.credential.name.clone(),
             id: id.to_string(),
             addresses: node.addresses.clone(),
             http: node.http.clone(),
             transit: node.transit,
             reachable: reach.get(id).is_some(),
+            roles: roles(origins.contains(&id), node),
         };
         let mut nodes: Vec<NodeView> = self.table.nodes().map(view).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -183,11 +239,15 @@ impl Node {
         let edges: Vec<_> = self.graph.edges().collect();
         let view = |(from, to, cost_us): (NodeId, NodeId, u32)| {
             let told = self.table.links(from).iter().find(|link| link.peer == to);
+            let peer = if from == self.config.id { Some(to) } else { (to == self.config.id).then_some(from) };
+            let own = peer.and_then(|peer| self.links.values().find(|link| link.peer == peer));
             LinkView {
                 from: self.name_of(from),
                 to: self.name_of(to),
                 cost_us,
                 rtt_us: told.map_or(0, |link| link.rtt_us),
+                loss: own.map(|link| link.estimator.loss()),
+                bps: None,
             }
         };
         let mut links: Vec<LinkView> = edges.into_iter().map(view).collect();
@@ -196,36 +256,47 @@ impl Node {
     }
 
     fn neighbour_views(&self) -> Vec<NeighbourView> {
-        let mut views: Vec<NeighbourView> = self
-            .links
-            .values()
-            .map(|link| NeighbourView {
-                name: link.name.clone(),
-                up: true,
-                failure: None,
-                rtt_us: link.estimator.rtt().map(|rtt| rtt.as_micros() as u64),
-                jitter_us: Some(link.estimator.jitter().as_micros() as u64),
-                loss: Some(link.estimator.loss()),
-                in_use: link.in_use,
-            })
-            .collect();
-        let down = self.contacts.values().filter(|contact| contact.link.is_none());
-        views.extend(down.map(|contact| NeighbourView {
-            name: contact.neighbour.name.clone(),
-            up: false,
-            failure: contact.failure.clone(),
-            rtt_us: None,
-            jitter_us: None,
-            loss: None,
-            in_use: false,
-        }));
+        let view = |name: &str| {
+            let contact = self.contacts.get(name);
+            NeighbourView {
+                name: name.to_owned(),
+                up: false,
+                failure: contact.and_then(|contact| contact.failure.clone()),
+                rtt_us: None,
+                jitter_us: None,
+                loss: None,
+                in_use: false,
+                kind: match contact {
+                    None => NeighbourKind::Caller,
+                    Some(contact) if contact.adopted => NeighbourKind::Adopted,
+                    Some(_) if self.wishes.is_added(name) => NeighbourKind::Added,
+                    Some(_) => NeighbourKind::Listed,
+                },
+                addresses: contact.map(|contact| contact.neighbour.addresses.clone()).unwrap_or_default(),
+                sent_bps: None,
+                received_bps: None,
+                link: None,
+            }
+        };
+        let up = self.links.iter().map(|(id, link)| NeighbourView {
+            up: true,
+            failure: None,
+            rtt_us: link.estimator.rtt().map(|rtt| rtt.as_micros() as u64),
+            jitter_us: Some(link.estimator.jitter().as_micros() as u64),
+            loss: Some(link.estimator.loss()),
+            in_use: link.in_use,
+            link: Some(*id),
+            ..view(&link.name)
+        });
+        let down = self.contacts.iter().filter(|(_, contact)| contact.link.is_none());
+        let mut views: Vec<NeighbourView> = up.chain(down.map(|(name, _)| view(name))).collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
 
     fn stream_views(&self) -> Vec<StreamView> {
         let reach = self.graph.distances(&[self.config.id], &[]);
-        let mut origins: std::collections::BTreeMap<StreamName, Vec<String>> = Default::default();
+        let mut origins: BTreeMap<StreamName, Vec<String>> = BTreeMap::new();
         for (author, facts) in self.table.streams().filter(|(_, facts)| !facts.preparing) {
             // One whose origins cannot be reached now is still known: whoever wants it waits.
             let names = origins.entry(facts.name.clone()).or_default();
@@ -248,10 +319,19 @@ impl Node {
             Some(stream) if stream.wanted() == Some(Mode::Full) => StreamState::Passed,
             _ => StreamState::Idle,
         };
+        let path = |upstream: Option<&Upstream>| -> Vec<String> {
+            upstream.map_or(&[][..], Upstream::path).iter().map(|id| self.name_of(*id)).collect()
+        };
+        let mut way = path(stream.and_then(|stream| stream.main.as_ref()));
+        if !way.is_empty() || state == StreamState::Published {
+            way.push(self.name().to_owned());
+        }
         StreamView {
             name: name.to_string(),
             origins,
             state,
+            path: way,
+            backup_path: path(stream.and_then(|stream| stream.backup.as_ref())),
             parent: stream.and_then(|stream| stream.main.as_ref()).and_then(|main| link_name(main.link)),
             backup: stream.and_then(|stream| stream.backup.as_ref()).and_then(|backup| link_name(backup.link)),
             children: stream
@@ -265,4 +345,10 @@ impl Node {
             switches: stream.map_or(0, |stream| stream.switches),
         }
     }
+}
+
+fn roles(publishes: bool, node: &NodeFacts) -> Vec<Role> {
+    let can = [(Role::Origin, publishes), (Role::Relay, node.transit), (Role::Pop, node.http.is_some())];
+    let roles: Vec<Role> = can.into_iter().filter_map(|(role, can)| can.then_some(role)).collect();
+    if roles.is_empty() { vec![Role::Leaf] } else { roles }
 }

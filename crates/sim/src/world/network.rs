@@ -254,7 +254,7 @@ impl World {
             let node = self.connections[connection as usize].ends[usize::from(end)];
             self.close_end(connection, end);
             let reason = "closed by the peer".to_owned();
-            self.input(node, Input::LinkDown { link: LinkId(u64::from(connection)), reason });
+            self.input(node, Input::LinkDown { link: LinkId(u64::from(connection)), reason, unwanted: false });
         }
     }
 
