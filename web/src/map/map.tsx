@@ -32,6 +32,11 @@ const MARGIN: Point = { x: 46, y: 42 };
 /** The same where there is room beside the tools. */
 const MARGIN_WIDE: Point = { x: 66, y: 42 };
 const WIDE = 480;
+/** A node with less room than this, in pixels, is drawn smaller ... */
+const ROOM = 64;
+const SCALE_MIN = 0.3;
+/** ... and below this without its name, unless that matters. */
+const NAMED_SCALE = 0.65;
 /** Links that are shorter show no label, unless they are chosen, or bad and there is room. */
 const LABEL_LINK_MIN = 92;
 /** Links that nodes made themselves are bent, so that they do not run over others. */
@@ -50,6 +55,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
   const dragged = usePanAndZoom(frame, size, setLens);
   const places = usePlaces(nodes, links);
   const at = fit(places, size, size.width < WIDE ? MARGIN : MARGIN_WIDE, lens);
+  const scale = scaleOf(nodes.length, size, lens);
   const byEnds = new Map(links.map((link) => [`${link.a} ${link.b}`, link]));
   const between = (from: string, to: string, aside: number, short: number): Curve | undefined => {
     const [p, q] = [at.get(from), at.get(to)];
@@ -59,7 +65,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
     return curve(p, q, bend, aside, short);
   };
   const wishes = links.flatMap((link) => {
-    const line = between(link.a, link.b, 0, RADIUS);
+    const line = between(link.a, link.b, 0, RADIUS * scale);
     if (!line || link.label === "") return [];
     const chosen = isSame(selected, { link: [link.a, link.b] });
     const bad = Math.max(link.there.severity, link.back.severity) > 0;
@@ -87,7 +93,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
           }}
         />
         {links.map((link) => {
-          const line = between(link.a, link.b, 0, RADIUS);
+          const line = between(link.a, link.b, 0, RADIUS * scale);
           const target: Target = { link: [link.a, link.b] };
           return (
             line && (
@@ -95,6 +101,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
                 key={`${link.a} ${link.b}`}
                 link={link}
                 line={line}
+                scale={scale}
                 selected={isSame(selected, target)}
                 onChoose={() => choose(target)}
               />
@@ -103,7 +110,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
         })}
         <g class="map-flows" aria-hidden="true">
           {flows.map((flow) => {
-            const line = between(flow.from, flow.to, flow.backup ? 2 * ASIDE : ASIDE, RADIUS + (flow.backup ? 2 : 4));
+            const line = between(flow.from, flow.to, flow.backup ? 2 * ASIDE : ASIDE, RADIUS * scale + (flow.backup ? 2 : 4));
             return line && <FlowShape key={`${flow.from} ${flow.to} ${flow.backup}`} flow={flow} line={line} />;
           })}
         </g>
@@ -120,6 +127,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
                 key={node.name}
                 node={node}
                 at={point}
+                scale={scale}
                 fedBy={flows.find((flow) => flow.to === node.name && !flow.backup)?.from}
                 selected={isSame(selected, target)}
                 onChoose={() => choose(target)}
@@ -199,8 +207,8 @@ function StrokeSign({ name }: { name: string }) {
   );
 }
 
-function LinkShape(props: { link: MapLink; line: Curve; selected: boolean; onChoose(): void }) {
-  const { link, line, selected, onChoose } = props;
+function LinkShape(props: { link: MapLink; line: Curve; scale: number; selected: boolean; onChoose(): void }) {
+  const { link, line, scale, selected, onChoose } = props;
   const severity = Math.max(link.there.severity, link.back.severity);
   const cut = link.there.cut && link.back.cut;
   const oneWay = link.there.cut !== link.back.cut;
@@ -221,7 +229,7 @@ function LinkShape(props: { link: MapLink; line: Curve; selected: boolean; onCho
       <path
         class={`map-line${kind}${link.planned ? "" : " map-made"}`}
         d={line.d}
-        stroke-width={cut ? 2 : 2.5 + 2.5 * Math.min(1, severity)}
+        stroke-width={(cut ? 2 : 2.5 + 2.5 * Math.min(1, severity)) * scale}
         data-grade={severity > 0.5 ? "worse" : "bad"}
       />
       {link.there.cut && <CutMark line={line} forward={true} both={cut} />}
@@ -273,8 +281,16 @@ function Label({ link, at }: { link: MapLink; at: Point }) {
   );
 }
 
-function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined; selected: boolean; onChoose(): void }) {
-  const { node, at, fedBy, selected, onChoose } = props;
+function NodeShape(props: {
+  node: MapNode;
+  at: Point;
+  scale: number;
+  fedBy: string | undefined;
+  selected: boolean;
+  onChoose(): void;
+}) {
+  const { node, at, scale, fedBy, selected, onChoose } = props;
+  const named = scale >= NAMED_SCALE || selected || node.here || node.role === "origin" || node.condition !== "running";
   const words = describeNode(node, fedBy);
   return (
     <g
@@ -291,10 +307,12 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
       aria-pressed={selected}
     >
       <title>{words}</title>
-      <circle class="map-hit" r={RADIUS + 8} />
-      <circle class="map-ring" r={RADIUS + 6} />
-      <Glyph role={node.role} condition={node.condition} />
-      {node.viewers > 0 && (
+      <g transform={`scale(${scale.toFixed(2)})`}>
+        <circle class="map-hit" r={RADIUS + 8} />
+        <circle class="map-ring" r={RADIUS + 6} />
+        <Glyph role={node.role} condition={node.condition} />
+      </g>
+      {scale >= NAMED_SCALE && node.viewers > 0 && (
         <g class="map-viewers" transform={`translate(${RADIUS} ${-RADIUS + 1})`}>
           <rect x={-7.5} y={-7.5} width={9 + 6 * String(node.viewers).length} height={15} rx={7.5} />
           <text x={-3 + 3 * String(node.viewers).length} dy="3.5">
@@ -302,9 +320,11 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
           </text>
         </g>
       )}
-      <text class="map-name" y={RADIUS + 17}>
-        {node.name}
-      </text>
+      {named && (
+        <text class="map-name" y={RADIUS * scale + 17}>
+          {node.name}
+        </text>
+      )}
     </g>
   );
 }
@@ -369,6 +389,12 @@ function button(onChoose: () => void) {
       onChoose();
     },
   };
+}
+
+/** Nodes are drawn smaller where many share the room, and grow as one zooms in. */
+function scaleOf(nodes: number, size: Size, lens: Lens): number {
+  const room = Math.sqrt((size.width * size.height) / Math.max(1, nodes)) * lens.zoom;
+  return Math.min(1, Math.max(SCALE_MIN, room / ROOM));
 }
 
 const middle = (size: Size): Point => ({ x: size.width / 2, y: size.height / 2 });
