@@ -140,6 +140,8 @@ impl Follower {
                 changed = self.changes.changed() => {
                     changed.ok()?;
                     let tables = self.changes.borrow_and_update().clone();
+                    // What happened comes before the tables that show it.
+                    self.read_on();
                     self.show(&tables);
                 }
             }

@@ -483,11 +483,13 @@ impl Events {
     }
 
     async fn until(&mut self, holds: impl Fn(&Sent) -> bool) -> Sent {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let sent = self.next().await;
             if holds(&sent) {
                 return sent;
             }
+            assert!(Instant::now() < deadline, "it was not told; the last was {sent:#?}");
         }
     }
 }
@@ -516,8 +518,8 @@ async fn events_tell_what_happens_as_it_happens() {
     // The link is left by its other end, which ends.
     b.node.shutdown().await;
     events.until(|sent| sent.kind == "entry" && sent.data["kind"] == "link_down").await;
-    events.until(|sent| sent.kind == "map" && named(&sent.data["nodes"], "b")["reachable"] != true).await;
     events.until(|sent| sent.kind == "entry" && sent.data["kind"] == "node_down" && sent.data["node"] == "b").await;
+    events.until(|sent| sent.kind == "map" && named(&sent.data["nodes"], "b")["reachable"] != true).await;
 
     // Whoever comes back goes on where it was, and is told if that is no longer kept.
     let mut again = Events::open(&a, "?tables=", up.id).await;
@@ -580,4 +582,95 @@ async fn the_history_has_a_value_for_every_second() {
     let last = b.get("/api/v1/history?last=1&stream=cam").await;
     assert_eq!((&last["samples"], last["viewers"].as_array().unwrap().len()), (&json!(1), 1));
     assert_eq!((last["streams"].as_array().unwrap().len(), &last["neighbours"]), (1, &json!([])));
+}
+
+/// Names, kinds and series of a page of metrics, read as strictly as its format is written.
+fn parsed(page: &str) -> BTreeMap<String, (String, Vec<(BTreeMap<String, String>, f64)>)> {
+    let mut families: BTreeMap<String, (String, Vec<_>)> = BTreeMap::new();
+    let mut current = String::new();
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(help.ends_with('.') && !families.contains_key(name), "{line}");
+            current = name.to_owned();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(name == current && ["counter", "gauge", "summary"].contains(&kind), "{line}");
+            families.insert(name.to_owned(), (kind.to_owned(), Vec::new()));
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
+            assert_eq!(name, current, "{line}");
+            let pair = |pair: &str| {
+                let (label, value) = pair.split_once('=').unwrap();
+                (label.to_owned(), value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap().to_owned())
+            };
+            let labels = labels.split(',').filter(|pair| !pair.is_empty()).map(pair).collect();
+            families.get_mut(name).unwrap().1.push((labels, value.parse().unwrap()));
+        }
+    }
+    families
+}
+
+#[tokio::test]
+async fn metrics_keep_to_the_conventions_and_the_dashboard_to_them() {
+    let world = World::new();
+    let (a, b) = (world.start("a", Vec::new()).await, world.start("b", Vec::new()).await);
+    let clip = json!({"file": "clip.mp4", "stream": "cam"}).to_string();
+    a.change(Method::POST, "/api/v1/publish").body(clip).send().await.unwrap();
+    b.connect(&a).await;
+    b.until("/api/v1/streams", "b knows it", |streams| named(&streams["streams"], "cam").is_object()).await;
+    let mut viewer = b.request(Method::GET, "/live/cam.ts").send().await.unwrap();
+    viewer.chunk().await.unwrap().unwrap();
+    b.until("/api/v1/streams", "it flows", |streams| named(&streams["streams"], "cam")["group_ms"].is_u64()).await;
+    let answer = b.request(Method::GET, "/metrics").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let families = parsed(&answer.text().await.unwrap());
+    for (name, (kind, series)) in &families {
+        assert!(name.starts_with("levada_") && !series.is_empty(), "{name}");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+        // Base units only (https://prometheus.io/docs/practices/naming/).
+        let parts: Vec<&str> = name.split('_').collect();
+        assert!(!parts.iter().any(|part| ["ms", "us", "bps", "milliseconds", "bits", "kb"].contains(part)), "{name}");
+        for (labels, value) in series {
+            assert!(value.is_finite(), "{name}{labels:?}");
+            let known = ["node", "version", "reachable", "state", "stream", "neighbour", "quantile"];
+            assert!(labels.keys().all(|label| known.contains(&label.as_str())), "{name}{labels:?}");
+        }
+        let distinct: BTreeSet<_> = series.iter().map(|(labels, _)| labels).collect();
+        assert_eq!(distinct.len(), series.len(), "{name} tells a series twice");
+    }
+    let value = |name: &str, label: (&str, &str)| {
+        let series = &families[name].1;
+        series.iter().find(|(labels, _)| labels.get(label.0).is_some_and(|value| value == label.1)).unwrap().1
+    };
+    assert_eq!(value("levada_stream_viewers", ("stream", "cam")), 1.0);
+    assert_eq!(value("levada_neighbour_up", ("neighbour", "a")), 1.0);
+    assert_eq!(value("levada_mesh_nodes", ("reachable", "true")), 2.0);
+    assert!(value("levada_neighbour_received_bytes_total", ("neighbour", "a")) > 10_000.0);
+    assert!(value("levada_stream_objects_bytes_total", ("stream", "cam")) > 10_000.0);
+
+    // The origin forwards, so it has what the other has not.
+    let origin = parsed(&a.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap());
+    let known: BTreeSet<&String> = families.keys().chain(origin.keys()).collect();
+    let dashboard = include_str!("../../../../examples/grafana/levada.json");
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        queries.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
+    }
+    queries.extend(dashboard["templating"]["list"].as_array().unwrap().iter().filter_map(|variable| {
+        variable["query"]["query"].as_str().map(str::to_owned)
+    }));
+    assert!(queries.len() > 10, "{queries:?}");
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    for query in &queries {
+        let names: Vec<&str> = query.split(word).filter(|word| word.starts_with("levada_")).collect();
+        assert!(!names.is_empty(), "{query}");
+        for name in names {
+            // Only nodes with a limit have it.
+            assert!(known.iter().any(|known| *known == name) || name == "levada_egress_max_bytes_per_second", "{query}: there is no {name}");
+        }
+    }
 }
