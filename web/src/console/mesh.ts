@@ -58,15 +58,19 @@ export function mapNodes(
   flows: readonly MapFlow[],
   places: Places,
   pops: readonly PopEntry[],
+  lost: ReadonlySet<string>,
 ): MapNode[] {
+  const feeding = new Set(flows.filter((flow) => !flow.backup).map((flow) => flow.from));
   const fed = new Set(flows.filter((flow) => !flow.backup).map((flow) => flow.to));
   return mesh.nodes.map((node) => {
     const origin = stream?.origins.includes(node.name) ?? false;
     const place = node.name === mesh.node ? stream : places.get(node.name);
+    // One that feeds others is alive, whatever became of its HTTP server.
+    const gone = lost.has(node.name) && !feeding.has(node.name) && node.name !== mesh.node;
     return {
       name: node.name,
       role: origin ? "origin" : roleOf(node, stream !== undefined),
-      condition: isAlive(node, mesh) ? "running" : "dead",
+      condition: isAlive(node, mesh) && !gone ? "running" : "dead",
       carries: origin || fed.has(node.name),
       waiting: place?.waiting === true,
       viewers: pops.find((pop) => pop.name === node.name)?.viewers ?? 0,

@@ -8,16 +8,16 @@ import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
 import { authorization, token } from "./operator";
 import type { Entry, Mesh, Neighbour } from "./tables";
-import { askNode, flowsOf, type Places, walk } from "./tree";
+import { askNode, flowsOf, type Places, Pulse, walk } from "./tree";
 
 const ENTRIES_MAX = 500;
-const TREE_MS = 1000;
+/** A tree is asked for as often, and less often where many nodes are in it. */
+const TREE_MS = 500;
+const TREE_NODE_MS = 20;
 const POPS_MS = 2000;
 const HISTORY_MS = 1000;
 /** Samples that are asked for again and again; a page that was away for longer asks for all of them. */
 const HISTORY_AGAIN = 10;
-/** A node that did not answer is not asked again before. */
-const SILENT_MS = 5000;
 
 export const listing = signal<Listing | undefined>(undefined);
 export const mesh = signal<Mesh | undefined>(undefined);
@@ -31,6 +31,8 @@ export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
 const places = signal<Places>(new Map());
+/** Nodes that answered this page, and refuse it now. */
+const lost = signal<ReadonlySet<string>>(new Set());
 
 export const streams = computed<readonly StreamInfo[]>(() =>
   [...(listing.value?.streams ?? [])].sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })),
@@ -53,7 +55,7 @@ export function choose(name: string): void {
 export const flows = computed(() => flowsOf(mesh.value?.node ?? "", shown.value, places.value));
 
 export const nodesOnMap = computed(() =>
-  mesh.value ? mapNodes(mesh.value, shown.value, flows.value, places.value, pops.value) : [],
+  mesh.value ? mapNodes(mesh.value, shown.value, flows.value, places.value, pops.value, lost.value) : [],
 );
 
 export const linksOnMap = computed(() => (mesh.value ? mapLinks(links.value, mesh.value, neighbours.value) : []));
@@ -115,43 +117,55 @@ export function start(): void {
   });
 }
 
-/** Does something again and again while somebody looks and the node answers, and at once when told to. */
-function repeat(everyMs: number, work: () => Promise<void>): () => void {
+/**
+ * Does something again and again while somebody looks and the node answers, and at once when told to. `work` may say how
+ * long to wait until the next time.
+ */
+function repeat(everyMs: number, work: () => Promise<number | void>): () => void {
+  let timer: number | undefined;
   let [busy, again] = [false, false];
   const run = async (): Promise<void> => {
+    window.clearTimeout(timer);
     if (busy) {
       again = true;
       return;
     }
     busy = true;
+    again = false;
     // What went wrong shows in the connection; the next turn is soon.
-    if (!document.hidden && connection.peek() === "open") await work().catch(() => undefined);
+    const wanted = !document.hidden && connection.peek() === "open" ? await work().catch(() => undefined) : undefined;
     busy = false;
-    if (again) {
-      again = false;
-      void run();
-    }
+    timer = window.setTimeout(() => void run(), again ? 0 : (wanted ?? everyMs));
   };
-  window.setInterval(() => void run(), everyMs);
+  void run();
   return () => void run();
 }
 
-const silent = new Map<string, number>();
+const pulse = new Pulse();
 
-async function askTree(): Promise<void> {
+async function askTree(): Promise<number | undefined> {
   const [known, stream] = [mesh.peek(), shown.peek()];
-  if (!known || !stream) return;
+  if (!known) return undefined;
   const nodes = new Map(known.nodes.map((node) => [node.name, node]));
-  const found = await walk(stream.name, stream.origins, async (name) => {
+  // Neighbours are asked whether they are in the tree or not: who lives next door matters.
+  const near = neighbours.peek().map(({ name }) => name);
+  let asked = 0;
+  const found = await walk(stream?.name ?? "", [...(stream?.origins ?? []), ...near], async (name) => {
     // This node told already.
     if (name === known.node) return listing.peek();
     const node = nodes.get(name);
-    if (!node?.http || !node.reachable || (silent.get(name) ?? 0) > Date.now()) return undefined;
+    if (!node?.http || !node.reachable || !pulse.mayAsk(name, Date.now())) return undefined;
+    asked += 1;
     const answer = await askNode(node.http);
-    if (!answer) silent.set(name, Date.now() + SILENT_MS);
-    return answer;
+    pulse.heard(name, answer, Date.now());
+    return typeof answer === "object" ? answer : undefined;
   });
-  if (shownName.peek() === stream.name) places.value = found;
+  batch(() => {
+    if (shownName.peek() === stream?.name) places.value = found;
+    // Where this node does not answer either, it is the page that is cut off.
+    if (connection.peek() === "open") lost.value = pulse.lost;
+  });
+  return Math.max(TREE_MS, asked * TREE_NODE_MS);
 }
 
 async function askPops(): Promise<void> {

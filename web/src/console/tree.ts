@@ -11,6 +11,8 @@ export type Places = ReadonlyMap<string, StreamInfo>;
 /** More nodes of one tree are not asked. */
 const NODES_MAX = 200;
 const TIMEOUT_MS = 1500;
+/** A node that did not answer is not asked again before. */
+const SILENT_MS = 2000;
 
 /**
  * Asks the nodes of a tree what they do with a stream: first the origins, then whomever these feed, and so on. Nodes
@@ -41,17 +43,49 @@ export async function walk(
   return places;
 }
 
-/** A listing of the node whose HTTP server has this address; undefined where it does not answer. */
-export async function askNode(http: string): Promise<Listing | undefined> {
+/** What came of asking a node. `refused`: nothing listens there; `late`: no answer in time. */
+export type Answer = Listing | "refused" | "late";
+
+export async function askNode(http: string): Promise<Answer> {
   const abort = new AbortController();
   const timer = window.setTimeout(() => abort.abort(), TIMEOUT_MS);
   try {
     const answer = await fetch(new URL("api/v1/streams", http), { cache: "no-store", signal: abort.signal });
-    return answer.ok ? parseListing(await answer.json()) : undefined;
+    return answer.ok ? parseListing(await answer.json()) : "late";
   } catch {
-    return undefined;
+    return abort.signal.aborted ? "late" : "refused";
   } finally {
     window.clearTimeout(timer);
+  }
+}
+
+/**
+ * Nodes that answered this page and do not any more. The mesh takes some seconds to be sure that a node is dead where no
+ * stream tells it sooner; a process that has died refuses connections at once.
+ */
+export class Pulse {
+  readonly #answered = new Set<string>();
+  readonly #askAgain = new Map<string, number>();
+  readonly #lost = new Set<string>();
+
+  get lost(): ReadonlySet<string> {
+    return new Set(this.#lost);
+  }
+
+  /** Whether it is worth asking now: one that did not answer is left alone for a while. */
+  mayAsk(node: string, nowMs: number): boolean {
+    return (this.#askAgain.get(node) ?? 0) <= nowMs;
+  }
+
+  heard(node: string, answer: Answer, nowMs: number): void {
+    if (typeof answer === "object") {
+      this.#answered.add(node);
+      this.#lost.delete(node);
+      return;
+    }
+    this.#askAgain.set(node, nowMs + SILENT_MS);
+    // Whoever never answered may be out of reach of this page, and well.
+    if (answer === "refused" && this.#answered.has(node)) this.#lost.add(node);
   }
 }
 

@@ -5,7 +5,7 @@ import { EventCutter } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
 import { parseMesh, parseNeighbours } from "../../src/console/tables";
-import { flowsOf, walk } from "../../src/console/tree";
+import { flowsOf, Pulse, walk } from "../../src/console/tree";
 import { bytes, millis, percent } from "../../src/format";
 
 const direction = (from: string, to: string, more: object = {}) => ({ from, to, rtt_us: 4000, cost_us: 3000, ...more });
@@ -109,7 +109,7 @@ test("nodes have the role that they play for the shown stream", () => {
   const cam = streamOf(place("p", { origins: ["o"], parent: "r", path: ["o", "r", "p"], viewers: 1, state: "watched" }));
   const flows = flowsOf("p", cam, new Map());
   const { pops } = parsePops({ pops: [{ name: "p", http: "http://p", viewers: 7 }] });
-  const nodes = mapNodes(without("r"), cam, flows, new Map(), pops);
+  const nodes = mapNodes(without("r"), cam, flows, new Map(), pops, new Set());
   assert.deepEqual(
     nodes.map(({ name, role, condition, carries, viewers, here }) => [name, role, condition, carries, viewers, here]),
     [
@@ -118,7 +118,24 @@ test("nodes have the role that they play for the shown stream", () => {
       ["p", "pop", "running", true, 7, true],
     ],
   );
-  assert.equal(mapNodes(mesh, undefined, [], new Map(), [])[0]?.role, "origin");
+  assert.equal(mapNodes(mesh, undefined, [], new Map(), [], new Set())[0]?.role, "origin");
+});
+
+test("whoever answered before and refuses now is lost, unless it feeds somebody", () => {
+  const pulse = new Pulse();
+  pulse.heard("r", place("r", {}), 0);
+  pulse.heard("o", "refused", 0);
+  assert.deepEqual([...pulse.lost], []);
+  pulse.heard("r", "late", 0);
+  assert.deepEqual([...pulse.lost], []);
+  pulse.heard("r", "refused", 0);
+  assert.deepEqual([...pulse.lost], ["r"]);
+  assert.deepEqual([pulse.mayAsk("r", 1999), pulse.mayAsk("r", 2000)], [false, true]);
+  const conditionOf = (from: string): string | undefined =>
+    mapNodes(mesh, undefined, [{ from, to: "p", backup: false }], new Map(), [], pulse.lost)[1]?.condition;
+  assert.deepEqual(["o", "r"].map(conditionOf), ["dead", "running"]);
+  pulse.heard("r", place("r", {}), 0);
+  assert.equal(conditionOf("o"), "running");
 });
 
 test("a tree is asked for from its origins down, each node once", async () => {
