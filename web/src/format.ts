@@ -17,7 +17,7 @@ export function millis(ms: number): string {
 /** A share as "0.4 %" or "12 %". */
 export function percent(share: number): string {
   const value = share * 100;
-  return `${value === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} %`;
+  return `${value < 0.05 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} %`;
 }
 
 export function bytes(length: number): string {

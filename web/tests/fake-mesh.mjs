@@ -261,7 +261,7 @@ export class FakeMesh {
     const before = new Map([...this.streams].map(([key, one]) => [key, this.entry(one, HERE).parent]));
     if (what === "kill") this.dead.add(name);
     else this.dead.delete(name);
-    this.log(what === "kill" ? "node_lost" : "node_back", `${name} is ${what === "kill" ? "reached no more" : "back"}`, { node: name });
+    this.log(what === "kill" ? "node_down" : "node_up", `${name} is ${what === "kill" ? "reached no more" : "back"}`, { node: name });
     for (const [key, one] of this.streams) {
       const parent = this.entry(one, HERE).parent;
       if (parent !== before.get(key)) this.log("parent", `${key} is fed by ${parent ?? "nobody"} now, before by ${before.get(key)}`);

@@ -7,9 +7,8 @@ import { entries } from "./store";
 /** What viewers may notice, what went wrong, and what mended it; the rest is news. */
 const TONES: Readonly<Record<string, "bad" | "warn" | "good">> = {
   link_down: "bad",
-  node_lost: "bad",
+  node_down: "bad",
   waiting: "bad",
-  operator_refused: "bad",
   record_refused: "bad",
   suspected: "warn",
   refused: "warn",
@@ -18,7 +17,7 @@ const TONES: Readonly<Record<string, "bad" | "warn" | "good">> = {
   neighbour_removed: "warn",
   stopped: "warn",
   link_up: "good",
-  node_back: "good",
+  node_up: "good",
   cleared: "good",
   stream_new: "good",
   published: "good",

@@ -15,6 +15,9 @@ const KINDS: Readonly<Record<Neighbour["kind"], string>> = {
   caller: "dialled this node",
 };
 
+/** Less loss than this is not worth a word: 0.1 %. */
+const LOSS_TOLD = 0.001;
+
 export function Neighbours() {
   const [leaving, setLeaving] = useState<string>();
   const known = neighbours.value;
@@ -49,7 +52,7 @@ function Row({ neighbour, onLeave }: { neighbour: Neighbour; onLeave(): void }) 
   const { name, up, failure, rttUs, loss, sentBps, receivedBps, kind, addresses } = neighbour;
   const figures = [
     ...(rttUs === undefined ? [] : [millis(rttUs / 1000)]),
-    ...(loss === undefined || loss === 0 ? [] : [`${percent(loss)} lost`]),
+    ...(loss === undefined || loss < LOSS_TOLD ? [] : [`${percent(loss)} lost`]),
     ...(sentBps === undefined ? [] : [`↑ ${bitrate(sentBps)}`]),
     ...(receivedBps === undefined ? [] : [`↓ ${bitrate(receivedBps)}`]),
   ];

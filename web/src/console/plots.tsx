@@ -73,8 +73,9 @@ function ofStream(what: string, words: string): Wanted[] {
 /** A neighbour has the same colour in each plot; the first one is the stream's. */
 function perNeighbour(known: History, what: string, words: string, by: number): Line[] {
   // Those that are in use come first: there may be more than can be told apart.
-  const sorted = [...neighbours.value].sort((a, b) => Number(b.inUse) - Number(a.inUse)).slice(0, TONES - 1);
-  const wanted = sorted.map(({ name }, n): Wanted => [`neighbour ${name} ${what}`, `${words}${name}`, n + 1]);
+  const used = [...neighbours.value].sort((a, b) => Number(b.inUse) - Number(a.inUse)).slice(0, TONES - 1);
+  used.sort((a, b) => a.name.localeCompare(b.name));
+  const wanted = used.map(({ name }, n): Wanted => [`neighbour ${name} ${what}`, `${words}${name}`, n + 1]);
   return some(known, wanted, by);
 }
 

@@ -104,7 +104,8 @@ export function flowsOf(node: string, own: StreamInfo | undefined, others: Place
     if (place.parent) feeds.set(name, place.parent);
     else feeds.delete(name);
   }
-  const flows = [...feeds].map(([to, from]) => ({ from, to, backup: false }));
+  // Who is idle and has a parent all the same is told no more than how far the stream is, so that it can stand by for others.
+  const flows = [...feeds].map(([to, from]) => ({ from, to, backup: places.get(to)?.state === "idle" }));
   for (const [to, { backup }] of places) if (backup) flows.push({ from: backup, to, backup: true });
   return flows;
 }

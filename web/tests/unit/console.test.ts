@@ -141,9 +141,10 @@ test("whoever answered before and refuses now is lost, unless it feeds somebody"
 test("a tree is asked for from its origins down, each node once", async () => {
   const answers: Record<string, Listing> = {
     o: place("o", { children: ["r", "silent"] }),
-    r: place("r", { parent: "o", children: ["p", "q"] }),
-    p: place("p", { parent: "r", backup: "q", children: ["r"] }),
-    q: place("q", { parent: "x", children: [] }),
+    r: place("r", { parent: "o", children: ["p", "q"], state: "passed" }),
+    p: place("p", { parent: "r", backup: "q", children: ["r"], state: "watched" }),
+    // It stands by for others, and is told no more than how far the stream is.
+    q: place("q", { parent: "x", children: [], state: "idle" }),
   };
   const asked: string[] = [];
   const places = await walk("cam", ["o"], async (name) => {
@@ -155,7 +156,7 @@ test("a tree is asked for from its origins down, each node once", async () => {
   // A child that says otherwise is believed; one that says nothing is where its parent has it.
   assert.deepEqual(
     flowsOf("p", places.get("p"), places).map(({ from, to, backup }) => `${from}${backup ? "~" : ">"}${to}`),
-    ["o>r", "o>silent", "r>p", "x>q", "q~p"],
+    ["o>r", "o>silent", "r>p", "x~q", "q~p"],
   );
 });
 
