@@ -43,7 +43,7 @@ const SIGNS: readonly Sign[] = [
 ];
 
 function Console() {
-  const all = connection.value !== "streams";
+  const all = connection.value !== "operators" && connection.value !== "crowded";
   return (
     <>
       <Top />
@@ -129,7 +129,15 @@ function Mesh() {
   );
 }
 
+/** In place of the mesh. */
 function Closed() {
+  if (connection.value === "crowded") {
+    return (
+      <section class="card closed">
+        <p>More people look at this node's mesh than it has room for. The streams play all the same.</p>
+      </section>
+    );
+  }
   return (
     <section class="card closed">
       <p>This node shows its mesh to operators only.</p>

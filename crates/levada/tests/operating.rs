@@ -6,7 +6,7 @@ mod common;
 
 use common::{Mesh, clip, tool};
 
-const TOKEN: &str = "an operator of this test";
+const TOKEN: &str = "operator-of-this-test";
 
 /// A file is published from the console and plays beside another stream; a neighbour is connected and disconnected; the
 /// relay that feeds the node is killed, and the map shows it within a second.

@@ -55,21 +55,32 @@ export class EventCutter {
   }
 }
 
+/** What the node shows: everything, or no more than the streams, since the rest is for operators, or too many follow. */
+export type Sight = "all" | "operators" | "crowded";
+
 export interface Follower {
   streams(listing: Listing): void;
   mesh(mesh: Mesh): void;
   neighbours(neighbours: readonly Neighbour[]): void;
   entry(entry: Entry): void;
-  /** The node answers. `all`: it shows everything, not the streams only. */
-  open(all: boolean): void;
+  open(sight: Sight): void;
   broken(reason: string): void;
 }
 
-/** Never ends. The function that it returns has it try again at once. */
-export function follow(follower: Follower): () => void {
+export interface Following {
+  /** Tries again at once, where the node did not answer. */
+  again(): void;
+  /** Begins anew: whoever asks is another one now. */
+  restart(): void;
+}
+
+/** Never ends. */
+export function follow(follower: Follower): Following {
   const backoff = new Backoff(RETRY_MS, RETRY_MS_MAX);
   let newest = 0;
   let wake: () => void = () => {};
+  let abort = new AbortController();
+  let restarting = false;
 
   const hear = ({ kind, data }: ServerEvent): void => {
     const value: unknown = JSON.parse(data);
@@ -86,13 +97,16 @@ export function follow(follower: Follower): () => void {
 
   /** Until the stream breaks, or at once where it is not for us. */
   const listen = async (): Promise<void> => {
-    const abort = new AbortController();
+    abort = new AbortController();
+    restarting = false;
     const quiet = (): number => window.setTimeout(() => abort.abort(), SILENCE_MS);
     let timer = quiet();
     try {
       const url = nodeUrl(`api/v1/events?after=${newest}`);
       const answer = await fetch(url, { headers: authorization(), cache: "no-store", signal: abort.signal });
-      if (answer.status === 401) return await look();
+      // Whoever came to watch needs the streams only, and those are open to all.
+      if (answer.status === 401) return await look("operators");
+      if (answer.status === 503) return await look("crowded");
       if (!answer.ok || !answer.body) throw new Error(`status ${answer.status}`);
       const [reader, words, cutter] = [answer.body.getReader(), new TextDecoder(), new EventCutter()];
       for (let first = true; ; first = false) {
@@ -100,7 +114,7 @@ export function follow(follower: Follower): () => void {
         if (done) throw new Error("it ended the connection");
         if (first) {
           backoff.reset();
-          follower.open(true);
+          follower.open("all");
         }
         window.clearTimeout(timer);
         timer = quiet();
@@ -112,11 +126,11 @@ export function follow(follower: Follower): () => void {
     }
   };
 
-  const look = async (): Promise<void> => {
+  const look = async (sight: Sight): Promise<void> => {
     const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store" });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     follower.streams(parseListing(await answer.json()));
-    follower.open(false);
+    follower.open(sight);
     backoff.reset();
   };
 
@@ -126,8 +140,8 @@ export function follow(follower: Follower): () => void {
       try {
         await listen();
       } catch (error) {
-        follower.broken(reasonOf(error));
-        waitMs = backoff.next();
+        if (!restarting) follower.broken(reasonOf(error));
+        waitMs = restarting ? 0 : backoff.next();
       }
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -136,7 +150,14 @@ export function follow(follower: Follower): () => void {
     }
   };
   void run();
-  return () => wake();
+  return {
+    again: () => wake(),
+    restart: () => {
+      restarting = !abort.signal.aborted;
+      abort.abort();
+      wake();
+    },
+  };
 }
 
 function reasonOf(error: unknown): string {

@@ -3,7 +3,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
-import { type Follower, follow } from "./events";
+import { type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
 import { authorization, token } from "./operator";
@@ -25,8 +25,7 @@ export const neighbours = signal<readonly Neighbour[]>([]);
 export const pops = signal<readonly PopEntry[]>([]);
 export const entries = signal<readonly Entry[]>([]);
 export const figures = signal<History | undefined>(undefined);
-/** `streams`: the rest is for operators only. */
-export const connection = signal<"connecting" | "open" | "streams" | { readonly reason: string }>("connecting");
+export const connection = signal<"connecting" | Sight | { readonly reason: string }>("connecting");
 export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
@@ -88,9 +87,9 @@ const follower: Follower = {
   entry: (entry) => {
     entries.value = [...entries.value, entry].slice(-ENTRIES_MAX);
   },
-  open: (all) => {
-    connection.value = all ? "open" : "streams";
-    if (!all) mesh.value = undefined;
+  open: (sight) => {
+    connection.value = sight;
+    if (sight !== "all") mesh.value = undefined;
   },
   broken: (reason) => {
     connection.value = { reason };
@@ -98,12 +97,14 @@ const follower: Follower = {
 };
 
 export function start(): void {
-  const again = follow(follower);
+  const { again, restart } = follow(follower);
   document.addEventListener("visibilitychange", again);
   window.addEventListener("online", again);
-  effect(() => {
-    // A token opens what was shown to operators only.
-    if (token.value) again();
+  // What is shown to operators only opens with the token, and closes without it.
+  let known = token.peek();
+  token.subscribe((now) => {
+    if (now !== known) restart();
+    known = now;
   });
   const tree = repeat(TREE_MS, askTree);
   const popList = repeat(POPS_MS, askPops);
@@ -133,7 +134,7 @@ function repeat(everyMs: number, work: () => Promise<number | void>): () => void
     busy = true;
     again = false;
     // What went wrong shows in the connection; the next turn is soon.
-    const wanted = !document.hidden && connection.peek() === "open" ? await work().catch(() => undefined) : undefined;
+    const wanted = !document.hidden && connection.peek() === "all" ? await work().catch(() => undefined) : undefined;
     busy = false;
     timer = window.setTimeout(() => void run(), again ? 0 : (wanted ?? everyMs));
   };
@@ -163,7 +164,7 @@ async function askTree(): Promise<number | undefined> {
   batch(() => {
     if (shownName.peek() === stream?.name) places.value = found;
     // Where this node does not answer either, it is the page that is cut off.
-    if (connection.peek() === "open") lost.value = pulse.lost;
+    if (connection.peek() === "all") lost.value = pulse.lost;
   });
   return Math.max(TREE_MS, asked * TREE_NODE_MS);
 }
