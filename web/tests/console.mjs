@@ -3,6 +3,7 @@
 //
 //     node tests/console.mjs URL --token TOKEN --file clip.mp4 --connect HOST:PORT --relays r1=PID,r2=PID
 //                            [--stream cam1] [--out DIR] [--seconds 30] [--json]
+//     node tests/console.mjs URL --token TOKEN --closed      (the node was started with --look token)
 //
 // --file names a file of the node's media folder, --connect where a node that is no neighbour yet accepts links, --relays
 // those that may feed the node with --stream: the one that does is killed. Instead of a PID an address may stand, which is
@@ -24,12 +25,14 @@ const { values: options, positionals } = parseArgs({
     stream: { type: "string", default: "cam1" },
     out: { type: "string", default: "." },
     seconds: { type: "string", default: "30" },
+    closed: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
 const relays = new Map(options.relays.split(",").map((word) => word.split(/=(.*)/s).slice(0, 2)));
-if (positionals.length !== 1 || !options.token || !options.file || !options.connect || !options.relays) {
-  console.error("usage: console.mjs URL --token TOKEN --file FILE --connect HOST:PORT --relays r1=PID,r2=PID");
+const complete = options.closed || (options.file && options.connect && options.relays);
+if (positionals.length !== 1 || !options.token || !complete) {
+  console.error("usage: console.mjs URL --token TOKEN (--closed | --file FILE --connect HOST:PORT --relays r1=PID,r2=PID)");
   process.exit(2);
 }
 const [url] = positionals;
@@ -53,6 +56,7 @@ const shoot = async (name) => {
   report.screenshots.push(path);
 };
 const button = (name) => page.getByRole("button", { name, exact: true });
+const here = page.locator("[data-here=true]");
 const row = (name) => page.locator(`[data-name="${name}"]`);
 /** Who feeds whom, as the map draws it: "r1>pop". */
 const tree = () => page.$$eval('[data-flow][data-kind="feed"]', (edges) => edges.map((edge) => edge.dataset.flow).sort());
@@ -60,13 +64,8 @@ const tree = () => page.$$eval('[data-flow][data-kind="feed"]', (edges) => edges
 try {
   await mkdir(options.out, { recursive: true });
   await page.goto(url, { waitUntil: "load", timeout: 15_000 });
-  await page.locator("[data-here=true]").waitFor({ timeout: seconds * 1000 });
-  await publish();
-  await playBoth();
-  await neighbours();
-  await death();
-  await stop();
-  await small();
+  if (options.closed) await closed();
+  else await open();
 } catch (error) {
   failures.push(`the console could not be tested: ${error.message}`);
   await shoot("failed").catch(() => {});
@@ -79,6 +78,34 @@ expect(unexpected.length === 0, `expected no console errors, saw: ${unexpected.j
 report.ok = failures.length === 0;
 console.log(JSON.stringify(report, null, options.json ? 0 : 2));
 process.exitCode = report.ok ? 0 : 1;
+
+async function open() {
+  await here.waitFor({ timeout: seconds * 1000 });
+  await publish();
+  await playBoth();
+  await neighbours();
+  await death();
+  await stop();
+  await small();
+}
+
+/** Streams play for everybody; the mesh opens with the token, and closes without it. */
+async function closed() {
+  const notice = page.getByText("shows its mesh to operators only");
+  await notice.waitFor({ timeout: seconds * 1000 });
+  await button(`Play ${stream}`).click({ timeout: seconds * 1000 });
+  const plays = async () => (await observe(page, [stream]))[stream]?.stats.phase === "playing";
+  expect(await until(seconds, plays), `expected ${stream} to play without a token`);
+  await button("Give the token").click();
+  await page.getByLabel("Token").fill(options.token);
+  await page.keyboard.press("Enter");
+  await here.waitFor({ timeout: seconds * 1000 });
+  await page.reload();
+  await here.waitFor({ timeout: seconds * 1000 });
+  await button("Operator").click();
+  await notice.waitFor({ timeout: seconds * 1000 });
+  expect((await here.count()) === 0, "expected the mesh to be hidden once the token is forgotten");
+}
 
 /** A wrong token is refused with a reason, the right one is asked for once. */
 async function publish() {
@@ -133,10 +160,10 @@ async function neighbours() {
   const done = await page.locator(".neighbours .done").filter({ hasText: /./ }).textContent({ timeout: seconds * 1000 });
   const name = / ?(\S+) is a neighbour now/.exec(done)?.[1];
   report.seen.connected = name;
-  const here = await page.locator("[data-here=true]").getAttribute("data-node");
+  const own = await here.getAttribute("data-node");
   const up = page.locator(`[data-neighbour="${name}"][data-up=true]`);
   await up.waitFor({ timeout: seconds * 1000 });
-  const link = page.locator(`[data-link="${name}-${here}"][data-cut=none], [data-link="${here}-${name}"][data-cut=none]`);
+  const link = page.locator(`[data-link="${name}-${own}"][data-cut=none], [data-link="${own}-${name}"][data-cut=none]`);
   await link.waitFor({ timeout: seconds * 1000, state: "attached" });
   expect((await listed.count()) === before + 1, `expected ${before + 1} neighbours, saw ${await listed.count()}`);
   await shoot("dark-1440");
@@ -148,15 +175,15 @@ async function neighbours() {
 /** The relay that feeds this node dies without a word. */
 async function death() {
   await row(stream).locator(".name-button").click();
-  const here = await page.locator("[data-here=true]").getAttribute("data-node");
+  const own = await here.getAttribute("data-node");
   const parent = await until(seconds, async () => {
     const edges = await tree();
-    const by = edges.map((edge) => edge.split(">")).find(([from, to]) => to === here && relays.has(from))?.[0];
+    const by = edges.map((edge) => edge.split(">")).find(([from, to]) => to === own && relays.has(from))?.[0];
     // Whoever stands by makes it a death that viewers do not notice.
-    return by && (await page.locator(`[data-flow$=">${here}"][data-kind="backup"]`).count()) > 0 ? by : undefined;
+    return by && (await page.locator(`[data-flow$=">${own}"][data-kind="backup"]`).count()) > 0 ? by : undefined;
   });
   report.seen.before = await tree();
-  if (!parent) return expect(false, `expected one of ${[...relays.keys()]} to feed ${here}, saw: ${await tree()}`);
+  if (!parent) return expect(false, `expected one of ${[...relays.keys()]} to feed ${own}, saw: ${await tree()}`);
   const stalls = (await observe(page, [stream]))[stream].stats.stalls;
   const seen = page.locator(`[data-node="${parent}"][data-condition="dead"]`).waitFor({ timeout: seconds * 1000 });
   const killed = performance.now();
@@ -170,7 +197,7 @@ async function death() {
   );
   const around = await until(seconds, async () => {
     const edges = await tree();
-    return edges.some((edge) => edge.endsWith(`>${here}`)) && !edges.some((edge) => edge.split(">").includes(parent));
+    return edges.some((edge) => edge.endsWith(`>${own}`)) && !edges.some((edge) => edge.split(">").includes(parent));
   });
   report.seen.switchSeconds = (performance.now() - killed) / 1000;
   report.seen.after = await tree();
