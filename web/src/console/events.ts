@@ -68,8 +68,10 @@ export interface Follower {
 }
 
 export interface Following {
-  /** Tries again at once, where the node did not answer. */
+  /** Goes on at once, after a rest or where the node did not answer. */
   again(): void;
+  /** Lets go of the node until then: it has seats for few, and browsers open few connections to one. */
+  rest(): void;
   /** Begins anew: whoever asks is another one now. */
   restart(): void;
 }
@@ -80,7 +82,9 @@ export function follow(follower: Follower): Following {
   let newest = 0;
   let wake: () => void = () => {};
   let abort = new AbortController();
-  let restarting = false;
+  /** The stream is left on purpose. */
+  let leaving = false;
+  let resting = false;
 
   const hear = ({ kind, data }: ServerEvent): void => {
     const value: unknown = JSON.parse(data);
@@ -98,7 +102,7 @@ export function follow(follower: Follower): Following {
   /** Until the stream breaks, or at once where it is not for us. */
   const listen = async (): Promise<void> => {
     abort = new AbortController();
-    restarting = false;
+    leaving = false;
     const quiet = (): number => window.setTimeout(() => abort.abort(), SILENCE_MS);
     let timer = quiet();
     try {
@@ -140,23 +144,33 @@ export function follow(follower: Follower): Following {
       try {
         await listen();
       } catch (error) {
-        if (!restarting) follower.broken(reasonOf(error));
-        waitMs = restarting ? 0 : backoff.next();
+        if (!leaving) follower.broken(reasonOf(error));
+        waitMs = leaving ? 0 : backoff.next();
       }
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        window.setTimeout(resolve, waitMs);
-      });
+      do {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          if (!resting) window.setTimeout(resolve, waitMs);
+        });
+      } while (resting);
     }
+  };
+  const leave = (): void => {
+    leaving = !abort.signal.aborted;
+    abort.abort();
+    wake();
   };
   void run();
   return {
-    again: () => wake(),
-    restart: () => {
-      restarting = !abort.signal.aborted;
-      abort.abort();
+    again: () => {
+      resting = false;
       wake();
     },
+    rest: () => {
+      resting = true;
+      leave();
+    },
+    restart: leave,
   };
 }
 

@@ -11,6 +11,8 @@ import type { Entry, Mesh, Neighbour } from "./tables";
 import { askNode, flowsOf, type Places, Pulse, walk } from "./tree";
 
 const ENTRIES_MAX = 500;
+/** A page that nobody sees for longer stops following. */
+const HIDDEN_MS = 30_000;
 /** A tree is asked for as often, and less often where many nodes are in it. */
 const TREE_MS = 500;
 const TREE_NODE_MS = 20;
@@ -97,8 +99,13 @@ const follower: Follower = {
 };
 
 export function start(): void {
-  const { again, restart } = follow(follower);
-  document.addEventListener("visibilitychange", again);
+  const { again, rest, restart } = follow(follower);
+  let hidden: number | undefined;
+  document.addEventListener("visibilitychange", () => {
+    window.clearTimeout(hidden);
+    if (document.hidden) hidden = window.setTimeout(rest, HIDDEN_MS);
+    else again();
+  });
   window.addEventListener("online", again);
   // What is shown to operators only opens with the token, and closes without it.
   let known = token.peek();
