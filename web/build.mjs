@@ -7,7 +7,7 @@ const here = (path) => new URL(path, import.meta.url).pathname;
 
 await mkdir(here("dist"), { recursive: true });
 await build({
-  entryPoints: [here("src/app.ts"), here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")],
+  entryPoints: [here("src/app.tsx"), here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")],
   outdir: here("dist"),
   entryNames: "[name]",
   bundle: true,

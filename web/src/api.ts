@@ -1,30 +1,38 @@
-/** The node's answer about its streams, checked where it enters, and the loop that asks for it. */
+/** What a node tells of its streams and of PoPs, checked where it enters, and the addresses of what it serves. */
 
-import { Backoff } from "./backoff";
-
-const states = ["published", "watched", "passed", "idle"] as const;
+import { count, type Fields, fields, list, number, oneOf, text, texts, webAddress } from "./fields";
 
 export interface TrackInfo {
   readonly id: number;
   readonly kind: string;
   readonly codec: string;
-  readonly width?: number;
-  readonly height?: number;
-  readonly sampleRate?: number;
-  readonly channels?: number;
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+  readonly sampleRate?: number | undefined;
+  readonly channels?: number | undefined;
 }
 
 export interface StreamInfo {
   readonly name: string;
   /** `published`: by this very node; `watched`: viewers here; `passed`: carried for other nodes; `idle`: known, not carried. */
   readonly state: "published" | "watched" | "passed" | "idle";
+  /** It is wanted here, and nobody can give it. */
+  readonly waiting: boolean;
+  /** Viewers of this node. */
   readonly viewers: number;
-  readonly bitrateBps?: number;
+  readonly bitrateBps: number | undefined;
+  /** What a new viewer waits for at most. */
+  readonly groupMs: number | undefined;
+  /** From the origin to here, by the clocks of both: below zero where they differ. */
+  readonly latencyMs: number | undefined;
+  readonly newestAgeMs: number | undefined;
   readonly origins: readonly string[];
+  readonly parent: string | undefined;
+  readonly backup: string | undefined;
+  readonly children: readonly string[];
   /** Names of the nodes from the origin to this one; empty when the node does not carry the stream. */
   readonly path: readonly string[];
   readonly tracks: readonly TrackInfo[];
-  readonly newestAgeMs?: number;
 }
 
 export interface Listing {
@@ -32,70 +40,85 @@ export interface Listing {
   readonly streams: readonly StreamInfo[];
 }
 
-/** No page can show more than this with sense. */
-const STREAMS_MAX = 2000;
-
 /** Reads an answer to `GET /api/v1/streams`. Unknown fields are ignored and entries without a name left out. */
 export function parseListing(value: unknown): Listing {
-  const root = record(value);
+  const root = fields(value);
   if (!root || !Array.isArray(root.streams)) throw new TypeError("the node's answer has no list of streams");
-  return {
-    node: text(root.node) ?? "",
-    streams: root.streams.slice(0, STREAMS_MAX).flatMap((entry: unknown) => parseStream(entry) ?? []),
-  };
+  return { node: text(root.node) ?? "", streams: list(root.streams, parseStream) };
 }
 
-function parseStream(value: unknown): StreamInfo | undefined {
-  const entry = record(value);
-  const name = text(entry?.name);
-  if (!entry || !name) return undefined;
-  const bitrateBps = count(entry.bitrate_bps);
-  const newestAgeMs = count(entry.newest_age_ms);
+/** A PoP as a node tells of it. */
+export interface PopEntry {
+  readonly name: string;
+  readonly http: string;
+  /** From the stream's nearest origin to the PoP; undefined where no way is known, or no stream was asked for. */
+  readonly metricMs: number | undefined;
+  readonly viewers: number;
+  readonly viewersMax: number;
+  /** Share of what it can give, 0 to 1. */
+  readonly load: number;
+  readonly reachable: boolean;
+}
+
+export interface PopListing {
+  readonly node: string;
+  readonly pops: readonly PopEntry[];
+}
+
+/** Reads an answer to `GET /api/v1/pops`. */
+export function parsePops(value: unknown): PopListing {
+  const root = fields(value);
+  if (!root || !Array.isArray(root.pops)) throw new TypeError("the node's answer has no list of PoPs");
+  return { node: text(root.node) ?? "", pops: list(root.pops, parsePop) };
+}
+
+function parsePop(entry: Fields): PopEntry | undefined {
+  const [name, http, metricUs] = [text(entry.name), webAddress(entry.http), count(entry.stream_metric_us)];
+  if (!name || !http) return undefined;
   return {
     name,
-    state: states.find((state) => state === entry.state) ?? "idle",
+    http,
+    metricMs: metricUs === undefined ? undefined : metricUs / 1000,
     viewers: count(entry.viewers) ?? 0,
-    origins: texts(entry.origins),
-    path: texts(entry.path),
-    tracks: Array.isArray(entry.tracks) ? entry.tracks.flatMap((track: unknown) => parseTrack(track) ?? []) : [],
-    ...(bitrateBps === undefined ? {} : { bitrateBps }),
-    ...(newestAgeMs === undefined ? {} : { newestAgeMs }),
+    viewersMax: count(entry.viewers_max) ?? 0,
+    load: Math.min(1, count(entry.load) ?? 0),
+    reachable: entry.reachable === true,
   };
 }
 
-function parseTrack(value: unknown): TrackInfo | undefined {
-  const entry = record(value);
-  const codec = text(entry?.codec);
-  if (!entry || !codec) return undefined;
-  const width = count(entry.width);
-  const height = count(entry.height);
-  const sampleRate = count(entry.sample_rate);
-  const channels = count(entry.channels);
+function parseStream(entry: Fields): StreamInfo | undefined {
+  const name = text(entry.name);
+  if (!name) return undefined;
+  return {
+    name,
+    state: oneOf(entry.state, ["idle", "published", "watched", "passed"]),
+    waiting: entry.waiting === true,
+    viewers: count(entry.viewers) ?? 0,
+    bitrateBps: count(entry.bitrate_bps),
+    groupMs: count(entry.group_ms),
+    latencyMs: number(entry.latency_ms),
+    newestAgeMs: count(entry.newest_age_ms),
+    origins: texts(entry.origins),
+    parent: text(entry.parent),
+    backup: text(entry.backup),
+    children: texts(entry.children),
+    path: texts(entry.path),
+    tracks: list(entry.tracks, parseTrack),
+  };
+}
+
+function parseTrack(entry: Fields): TrackInfo | undefined {
+  const codec = text(entry.codec);
+  if (!codec) return undefined;
   return {
     id: count(entry.id) ?? 0,
     kind: text(entry.kind) ?? "data",
     codec,
-    ...(width === undefined ? {} : { width }),
-    ...(height === undefined ? {} : { height }),
-    ...(sampleRate === undefined ? {} : { sampleRate }),
-    ...(channels === undefined ? {} : { channels }),
+    width: count(entry.width),
+    height: count(entry.height),
+    sampleRate: count(entry.sample_rate),
+    channels: count(entry.channels),
   };
-}
-
-function record(value: unknown): Record<string, unknown> | undefined {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
-}
-
-function texts(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((word): word is string => typeof word === "string") : [];
-}
-
-function count(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
 }
 
 /** The address of something this node serves, below the page's own address. */
@@ -113,65 +136,4 @@ export function wsUrl(name: string): string {
   const url = nodeUrl(`live/${encodeURIComponent(name)}.ws`);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return url.href;
-}
-
-const POLL_MS = 1000;
-const POLL_HIDDEN_MS = 10_000;
-const TIMEOUT_MS = 4000;
-const RETRY_MS_MAX = 5000;
-
-export interface PollEvents {
-  listing(listing: Listing): void;
-  /** The node does not answer; asking goes on. */
-  unreachable(reason: string): void;
-}
-
-/** Asks each second for the streams, less often while nobody looks or nobody answers. Never ends. */
-export function pollListing(events: PollEvents): void {
-  const backoff = new Backoff(POLL_MS, RETRY_MS_MAX);
-  let timer: number | undefined;
-  let asking = false;
-
-  const ask = async (): Promise<void> => {
-    if (asking) return;
-    asking = true;
-    window.clearTimeout(timer);
-    let wait: number;
-    try {
-      events.listing(await fetchListing());
-      backoff.reset();
-      wait = document.hidden ? POLL_HIDDEN_MS : POLL_MS;
-    } catch (error) {
-      events.unreachable(reasonOf(error));
-      wait = backoff.next();
-    }
-    asking = false;
-    timer = window.setTimeout(() => void ask(), wait);
-  };
-
-  const askNow = (): void => {
-    if (!document.hidden) void ask();
-  };
-  document.addEventListener("visibilitychange", askNow);
-  window.addEventListener("online", askNow);
-  void ask();
-}
-
-async function fetchListing(): Promise<Listing> {
-  const abort = new AbortController();
-  const timer = window.setTimeout(() => abort.abort(), TIMEOUT_MS);
-  try {
-    const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store", signal: abort.signal });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    return parseListing(await answer.json());
-  } finally {
-    window.clearTimeout(timer);
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return "no answer";
-  if (error.name === "AbortError") return "no answer in time";
-  // Browsers name a refused connection "TypeError: Failed to fetch", which helps nobody.
-  return error.name === "TypeError" && /fetch|network|load/i.test(error.message) ? "no connection" : error.message;
 }

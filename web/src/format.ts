@@ -8,6 +8,37 @@ export function bitrate(bps: number): string {
   return `${Math.round(bps / 1000)} kbit/s`;
 }
 
+/** Milliseconds as "0.4 ms", "24 ms", "1.2 s". */
+export function millis(ms: number): string {
+  if (Math.abs(ms) >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${Math.abs(ms) < 9.95 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+/** A share as "0.4 %" or "12 %". */
+export function percent(share: number): string {
+  const value = share * 100;
+  return `${value < 0.05 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} %`;
+}
+
+export function bytes(length: number): string {
+  const units = ["bytes", "kB", "MB", "GB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, length)) / 3));
+  const value = length / 1000 ** power;
+  return `${power > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+}
+
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+/** The time of day of a Unix time in milliseconds. */
+export function clock(ms: number): string {
+  return CLOCK.format(ms);
+}
+
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }

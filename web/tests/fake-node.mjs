@@ -1,5 +1,5 @@
-// A stand-in for a node, to develop and test the page without the Rust binary: serves dist/, the listing and live
-// streams that ffmpeg makes, and breaks them on request.
+// A stand-in for a node, to develop and test the page without the Rust binary: serves dist/, live streams that ffmpeg
+// makes, and breaks them on request. The mesh around it is invented too (fake-mesh.mjs).
 //
 //     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2]     (no streams: --streams "")
 //
@@ -18,6 +18,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
+import { FakeMesh } from "./fake-mesh.mjs";
 import { load } from "./load.mjs";
 
 const { readFragments, readInit } = await load("../src/media/fmp4.ts");
@@ -212,6 +213,8 @@ const streams = new Map(
     .map((name, index) => [name, new Stream(name, index)]),
 );
 
+const mesh = new FakeMesh(streams);
+
 const FILES = {
   "/": ["index.html", "text/html; charset=utf-8"],
   "/app.js": ["app.js", "text/javascript; charset=utf-8"],
@@ -221,24 +224,24 @@ const FILES = {
 let downUntil = 0;
 
 const server = createServer(async (request, response) => {
-  const path = new URL(request.url, "http://node").pathname;
+  const url = new URL(request.url, "http://node");
+  const path = url.pathname;
   if (Date.now() < downUntil) return request.socket.destroy();
   const file = FILES[path];
   if (file) {
     response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
     return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
   }
-  if (path === "/api/v1/streams") {
-    response.writeHead(200, { "content-type": "application/json" });
-    return response.end(JSON.stringify({ node: "pop1", streams: [...streams.values()].map((s) => s.listing()) }));
-  }
-  const [, place, name, fault] = path.split("/");
+  if (await mesh.answer(request, response, url)) return undefined;
+  const [, place, name, fault, node] = path.split("/");
   if (request.method === "POST" && place === "fake") {
     if (name === "down") {
       downUntil = Date.now() + 4000;
+      for (const follower of mesh.followers) follower.destroy();
       for (const stream of streams.values()) stream.break("kick");
       return response.end("down\n");
     }
+    if (name === "mesh" && mesh.fault(fault, node)) return response.end(`${fault} ${node}\n`);
     if (streams.get(name)?.break(fault)) return response.end(`${name}: ${fault}\n`);
   }
   response.writeHead(404);
@@ -250,7 +253,9 @@ server.on("upgrade", (request, socket, head) => {
   const name = /^\/live\/([^/]+)\.ws$/.exec(request.url)?.[1];
   if (!name || Date.now() < downUntil) return socket.destroy();
   sockets.handleUpgrade(request, socket, head, (connection) => {
-    const stream = streams.get(decodeURIComponent(name));
+    const wanted = decodeURIComponent(name);
+    // Whatever is published here shows what the first stream shows.
+    const stream = streams.get(wanted) ?? (mesh.published.has(wanted) ? [...streams.values()][0] : undefined);
     if (stream) return stream.watch(connection);
     connection.send(JSON.stringify({ type: "error", message: `no stream named "${name}"` }));
     return connection.close();
@@ -258,6 +263,7 @@ server.on("upgrade", (request, socket, head) => {
 });
 
 server.listen(Number(options.port), "127.0.0.1", () => {
+  mesh.base = `http://127.0.0.1:${server.address().port}`;
   console.log(`fake node on http://127.0.0.1:${server.address().port}/ with ${[...streams.keys()].join(", ") || "no streams"}`);
 });
 

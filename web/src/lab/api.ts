@@ -1,6 +1,7 @@
 /** What the lab says of itself, checked where it enters, and how it is told what to do. */
 
 import { Backoff } from "../backoff";
+import { fields, list, number, oneOf, text, texts } from "../fields";
 
 export interface Doing {
   readonly delayMs: number;
@@ -86,8 +87,6 @@ export interface Entry {
   readonly line: string | undefined;
 }
 
-type Fields = Record<string, unknown>;
-
 export function parseState(value: unknown): LabState {
   const root = fields(value);
   if (!root || !Array.isArray(root.nodes)) throw new TypeError("the lab's answer has no list of nodes");
@@ -164,31 +163,6 @@ function parseDoing(value: unknown): Doing | undefined {
   const delayMs = number(doing?.delay_ms);
   if (!doing || delayMs === undefined) return undefined;
   return { delayMs, jitterMs: number(doing.jitter_ms) ?? 0, loss: number(doing.loss) ?? 0, rateBps: number(doing.rate_bps) };
-}
-
-function fields(value: unknown): Fields | undefined {
-  return typeof value === "object" && value !== null ? (value as Fields) : undefined;
-}
-
-function list<T>(value: unknown, read: (entry: Fields) => T): T[] {
-  return Array.isArray(value) ? value.flatMap((entry: unknown) => (fields(entry) ? [read(entry as Fields)] : [])) : [];
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
-}
-
-function texts(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((word): word is string => typeof word === "string") : [];
-}
-
-function number(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isFinite(value) ? value : undefined;
-}
-
-/** The first where it is none of them. */
-function oneOf<const T extends string>(value: unknown, known: readonly [T, ...T[]]): T {
-  return known.find((word) => word === value) ?? known[0];
 }
 
 /** Has a line of the script's notation done; throws with what is wrong with it. */

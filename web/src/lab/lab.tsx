@@ -3,7 +3,7 @@
 import { render } from "preact";
 import { useState } from "preact/hooks";
 import { plural } from "../format";
-import { Legend, MeshMap } from "../map/map";
+import { Legend, MeshMap, type Sign } from "../map/map";
 import { copyText } from "../ui/dom";
 import type { Entry, LabViewer } from "./api";
 import { clock, script } from "./notation";
@@ -23,6 +23,20 @@ import {
   state,
   stream,
 } from "./store";
+
+const SIGNS: readonly Sign[] = [
+  "origin",
+  "relay",
+  "PoP",
+  "leaf",
+  "stalled",
+  "dead",
+  "feeds",
+  "stands by",
+  "made for repair",
+  "impaired",
+  "cut",
+];
 
 function Lab() {
   const known = state.value;
@@ -51,7 +65,7 @@ function Lab() {
               selected.value = target;
             }}
           />
-          <Legend />
+          <Legend signs={SIGNS} />
         </section>
         <aside>
           <Panel />

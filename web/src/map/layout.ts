@@ -17,6 +17,8 @@ export type Places = ReadonlyMap<string, Point>;
 const STARTS = 12;
 const ROUNDS_FIRST = 40;
 const ROUNDS = 200;
+/** Pairs that are looked at for one of these: in large meshes there are fewer starts and rounds. About 0.1 s. */
+const PAIRS_MAX = 10_000_000;
 /** No node comes closer to a link of others than this; a link is 1 long. */
 const CLEARANCE = 0.32;
 const CLEARING_ROUNDS = 60;
@@ -46,34 +48,37 @@ export function layout(
 
 type Mutable = { x: number; y: number };
 
-/** Links between each two nodes; parts that hang together in no way are put apart. */
-function distances(count: number, pairs: readonly (readonly [number, number])[]): number[][] {
+/** Links between each two nodes, row by row; parts that hang together in no way are put apart. */
+function distances(count: number, pairs: readonly (readonly [number, number])[]): Float64Array {
   const neighbours: number[][] = Array.from({ length: count }, () => []);
   for (const [a, b] of pairs) {
     neighbours[a]?.push(b);
     neighbours[b]?.push(a);
   }
-  const rows = neighbours.map((_, from) => {
-    const row = new Array<number>(count).fill(Number.POSITIVE_INFINITY);
+  const far = new Float64Array(count * count).fill(Number.POSITIVE_INFINITY);
+  let longest = 1;
+  for (let from = 0; from < count; from += 1) {
+    const row = far.subarray(from * count, (from + 1) * count);
     row[from] = 0;
     const queue = [from];
-    for (let at = queue.shift(); at !== undefined; at = queue.shift()) {
+    for (const at of queue) {
+      const steps = (row[at] ?? 0) + 1;
       for (const next of neighbours[at] ?? []) {
         if (row[next] !== Number.POSITIVE_INFINITY) continue;
-        row[next] = (row[at] ?? 0) + 1;
+        row[next] = steps;
+        longest = Math.max(longest, steps);
         queue.push(next);
       }
     }
-    return row;
-  });
-  const longest = Math.max(1, ...rows.flat().filter(Number.isFinite));
-  return rows.map((row) => row.map((far) => (Number.isFinite(far) ? far : longest / 2 + 1)));
+  }
+  return far.map((steps) => (Number.isFinite(steps) ? steps : longest / 2 + 1));
 }
 
-function best(count: number, far: readonly number[][]): Mutable[] {
+function best(count: number, far: Float64Array): Mutable[] {
   let found: { places: Mutable[]; stress: number } | undefined;
   const random = generator(1);
-  for (let start = 0; start < STARTS; start += 1) {
+  const starts = Math.max(1, Math.min(STARTS, Math.floor(PAIRS_MAX / (ROUNDS_FIRST * count * count))));
+  for (let start = 0; start < starts; start += 1) {
     const radius = Math.max(1, count / 6);
     const turns = start === 0 ? (n: number) => n / count : () => random();
     const circle = Array.from({ length: count }, (_, n) => {
@@ -88,36 +93,43 @@ function best(count: number, far: readonly number[][]): Mutable[] {
 }
 
 /** Each node goes to where the others, each weighed by its distance, want it. */
-function settle(start: readonly Point[], far: readonly number[][], rounds: number): Mutable[] {
-  const places = start.map((place) => ({ ...place }));
+function settle(start: readonly Point[], far: Float64Array, roundsWanted: number): Mutable[] {
+  const count = start.length;
+  // Plain arrays of numbers: this is where all the time goes.
+  const xs = Float64Array.from(start, (place) => place.x);
+  const ys = Float64Array.from(start, (place) => place.y);
+  const rounds = Math.min(roundsWanted, Math.ceil(PAIRS_MAX / Math.max(1, count * count)));
   for (let round = 0; round < rounds; round += 1) {
-    for (const [n, place] of places.entries()) {
-      let [x, y, weights] = [0, 0, 0];
-      for (const [m, other] of places.entries()) {
+    for (let n = 0; n < count; n += 1) {
+      let x = 0;
+      let y = 0;
+      let weights = 0;
+      for (let m = 0; m < count; m += 1) {
         if (m === n) continue;
-        const wanted = far[n]?.[m] ?? 1;
+        const wanted = far[n * count + m] as number;
+        const dx = (xs[n] as number) - (xs[m] as number);
+        const dy = (ys[n] as number) - (ys[m] as number);
+        const share = wanted / Math.max(1e-6, Math.sqrt(dx * dx + dy * dy));
         const weight = 1 / (wanted * wanted);
-        const [dx, dy] = [place.x - other.x, place.y - other.y];
-        const distance = Math.max(1e-6, Math.hypot(dx, dy));
-        x += weight * (other.x + (wanted * dx) / distance);
-        y += weight * (other.y + (wanted * dy) / distance);
+        x += weight * ((xs[m] as number) + share * dx);
+        y += weight * ((ys[m] as number) + share * dy);
         weights += weight;
       }
       if (weights > 0) {
-        place.x = x / weights;
-        place.y = y / weights;
+        xs[n] = x / weights;
+        ys[n] = y / weights;
       }
     }
   }
-  return places;
+  return start.map((_, n) => ({ x: xs[n] ?? 0, y: ys[n] ?? 0 }));
 }
 
-function stressOf(places: readonly Point[], far: readonly number[][]): number {
+function stressOf(places: readonly Point[], far: Float64Array): number {
   let stress = 0;
   for (const [n, place] of places.entries()) {
-    for (const [m, other] of places.entries()) {
-      const wanted = far[n]?.[m] ?? 1;
-      if (m < n) stress += (Math.hypot(place.x - other.x, place.y - other.y) / wanted - 1) ** 2;
+    for (let m = 0; m < n; m += 1) {
+      const [other, wanted] = [places[m], far[n * places.length + m] ?? 1];
+      if (other) stress += (Math.hypot(place.x - other.x, place.y - other.y) / wanted - 1) ** 2;
     }
   }
   return stress;
@@ -165,18 +177,23 @@ function alongX(places: Mutable[]): Mutable[] {
 
 /** Moves nodes away from links that lead past them, and from each other. */
 function clear(places: Mutable[], pairs: readonly (readonly [number, number])[]): void {
-  for (let round = 0; round < CLEARING_ROUNDS; round += 1) {
+  const rounds = Math.min(CLEARING_ROUNDS, Math.ceil(PAIRS_MAX / Math.max(1, pairs.length * places.length)));
+  for (let round = 0; round < rounds; round += 1) {
     for (const [a, b] of pairs) {
-      const [from, to] = [places[a], places[b]];
+      const from = places[a];
+      const to = places[b];
       if (!from || !to) continue;
-      for (const [n, place] of places.entries()) {
+      for (let n = 0; n < places.length; n += 1) {
+        const place = places[n] as Mutable;
         if (n === a || n === b) continue;
-        const [dx, dy] = [to.x - from.x, to.y - from.y];
+        const dx = to.x - from.x;
+        const dy = to.y - from.y;
         const length = Math.max(1e-6, dx * dx + dy * dy);
         const along = ((place.x - from.x) * dx + (place.y - from.y) * dy) / length;
         if (along <= 0 || along >= 1) continue;
-        const [ox, oy] = [place.x - from.x - along * dx, place.y - from.y - along * dy];
-        const off = Math.hypot(ox, oy);
+        const ox = place.x - from.x - along * dx;
+        const oy = place.y - from.y - along * dy;
+        const off = Math.sqrt(ox * ox + oy * oy);
         if (off >= CLEARANCE) continue;
         // On the link itself there is no side; the left one is as good.
         const [ux, uy] =

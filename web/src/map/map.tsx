@@ -3,7 +3,17 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Curve, curve, fit, type Lens, labelPlaces, type Size, UNMOVED, zoomed } from "./geometry";
 import { layout, type Places } from "./layout";
-import { isSame, type MapDirection, type MapFlow, type MapLink, type MapNode, type Point, type Target } from "./model";
+import {
+  type Condition,
+  isSame,
+  type MapDirection,
+  type MapFlow,
+  type MapLink,
+  type MapNode,
+  type Point,
+  type Role,
+  type Target,
+} from "./model";
 
 export interface MapProps {
   readonly nodes: readonly MapNode[];
@@ -19,7 +29,15 @@ const RADIUS = 14;
 const NAME_ROOM = 14;
 /** Room for a node and its name at the edge. */
 const MARGIN: Point = { x: 46, y: 42 };
-/** Links that are shorter show no label unless they are chosen. */
+/** The same where there is room beside the tools. */
+const MARGIN_WIDE: Point = { x: 66, y: 42 };
+const WIDE = 480;
+/** A node with less room than this, in pixels, is drawn smaller ... */
+const ROOM = 64;
+const SCALE_MIN = 0.3;
+/** ... and below this without its name, unless that matters. */
+const NAMED_SCALE = 0.65;
+/** Links that are shorter show no label, unless they are chosen, or bad and there is room. */
 const LABEL_LINK_MIN = 92;
 /** Links that nodes made themselves are bent, so that they do not run over others. */
 const BEND = 0.22;
@@ -36,21 +54,25 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
   const [lens, setLens] = useState(UNMOVED);
   const dragged = usePanAndZoom(frame, size, setLens);
   const places = usePlaces(nodes, links);
-  const at = fit(places, size, MARGIN, lens);
+  const at = fit(places, size, size.width < WIDE ? MARGIN : MARGIN_WIDE, lens);
+  const scale = scaleOf(nodes.length, size, lens);
+  const byEnds = new Map(links.map((link) => [`${link.a} ${link.b}`, link]));
   const between = (from: string, to: string, aside: number, short: number): Curve | undefined => {
     const [p, q] = [at.get(from), at.get(to)];
     if (!p || !q) return undefined;
-    const link = links.find((known) => joins(known, from, to));
+    const link = byEnds.get(`${from} ${to}`) ?? byEnds.get(`${to} ${from}`);
     const bend = link && !link.planned ? (link.a === from ? BEND : -BEND) : link ? 0 : BEND;
     return curve(p, q, bend, aside, short);
   };
   const wishes = links.flatMap((link) => {
-    const line = between(link.a, link.b, 0, RADIUS);
+    const line = between(link.a, link.b, 0, RADIUS * scale);
     if (!line || link.label === "") return [];
     const chosen = isSame(selected, { link: [link.a, link.b] });
-    const urgency = chosen ? 2 : Math.max(link.there.severity, link.back.severity) > 0 ? 1 : 0;
+    const bad = Math.max(link.there.severity, link.back.severity) > 0;
     const [key, width] = [`${link.a} ${link.b}`, labelWidth(link)];
-    return urgency > 0 || line.length >= LABEL_LINK_MIN ? [{ key, line, width, urgency }] : [];
+    const short = line.length < Math.max(LABEL_LINK_MIN, width);
+    const urgency = chosen ? 2 : bad ? (short ? 0.5 : 1) : 0;
+    return urgency > 0 || !short ? [{ key, line, width, urgency }] : [];
   });
   // A node with its name below takes more than its glyph.
   const bodies = [...at.values()].map(({ x, y }) => ({ x, y: y + NAME_ROOM / 2 }));
@@ -71,7 +93,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
           }}
         />
         {links.map((link) => {
-          const line = between(link.a, link.b, 0, RADIUS);
+          const line = between(link.a, link.b, 0, RADIUS * scale);
           const target: Target = { link: [link.a, link.b] };
           return (
             line && (
@@ -79,6 +101,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
                 key={`${link.a} ${link.b}`}
                 link={link}
                 line={line}
+                scale={scale}
                 selected={isSame(selected, target)}
                 onChoose={() => choose(target)}
               />
@@ -87,7 +110,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
         })}
         <g class="map-flows" aria-hidden="true">
           {flows.map((flow) => {
-            const line = between(flow.from, flow.to, flow.backup ? 2 * ASIDE : ASIDE, RADIUS + (flow.backup ? 2 : 4));
+            const line = between(flow.from, flow.to, flow.backup ? 2 * ASIDE : ASIDE, RADIUS * scale + (flow.backup ? 2 : 4));
             return line && <FlowShape key={`${flow.from} ${flow.to} ${flow.backup}`} flow={flow} line={line} />;
           })}
         </g>
@@ -104,6 +127,7 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
                 key={node.name}
                 node={node}
                 at={point}
+                scale={scale}
                 fedBy={flows.find((flow) => flow.to === node.name && !flow.backup)?.from}
                 selected={isSame(selected, target)}
                 onChoose={() => choose(target)}
@@ -131,46 +155,60 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
   );
 }
 
+const SIGNS = {
+  origin: () => <GlyphSign role="origin" />,
+  relay: () => <GlyphSign role="relay" />,
+  PoP: () => <GlyphSign role="pop" />,
+  leaf: () => <GlyphSign role="leaf" />,
+  stalled: () => <GlyphSign role="relay" condition="stalled" />,
+  dead: () => <GlyphSign role="relay" condition="dead" />,
+  "not reached": () => <GlyphSign role="relay" condition="dead" />,
+  feeds: () => <StrokeSign name="map-flow" />,
+  "stands by": () => <StrokeSign name="map-backup" />,
+  "made for repair": () => <StrokeSign name="map-line map-made" />,
+  impaired: () => <StrokeSign name="map-line map-bad" />,
+  "loses packets": () => <StrokeSign name="map-line map-bad" />,
+  cut: () => <StrokeSign name="map-line map-cut" />,
+  down: () => <StrokeSign name="map-line map-cut" />,
+};
+
+export type Sign = keyof typeof SIGNS;
+
 /** What the signs of a map mean. */
-export function Legend() {
-  const glyph = (role: MapNode["role"], word: string, more: Partial<MapNode> = {}) => (
-    <li>
-      <svg width="30" height="26" viewBox="-15 -13 30 26" aria-hidden="true">
-        <g transform="scale(0.72)" class="map-node" data-condition={more.condition ?? "running"}>
-          <Glyph role={role} condition={more.condition ?? "running"} />
-        </g>
-      </svg>
-      {word}
-    </li>
-  );
-  const stroke = (name: string, word: string) => (
-    <li>
-      <svg width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">
-        {name === "map-flow" && <path class="map-bed" d="M2 6H28" />}
-        <path class={name} d="M2 6H28" />
-      </svg>
-      {word}
-    </li>
-  );
+export function Legend({ signs }: { signs: readonly Sign[] }) {
   return (
     <ul class="map-legend">
-      {glyph("origin", "origin")}
-      {glyph("relay", "relay")}
-      {glyph("pop", "PoP")}
-      {glyph("leaf", "leaf")}
-      {glyph("relay", "stalled", { condition: "stalled" })}
-      {glyph("relay", "dead", { condition: "dead" })}
-      {stroke("map-flow", "feeds")}
-      {stroke("map-backup", "stands by")}
-      {stroke("map-line map-made", "made for repair")}
-      {stroke("map-line map-bad", "impaired")}
-      {stroke("map-line map-cut", "cut")}
+      {signs.map((sign) => (
+        <li key={sign}>
+          {SIGNS[sign]()}
+          {sign}
+        </li>
+      ))}
     </ul>
   );
 }
 
-function LinkShape(props: { link: MapLink; line: Curve; selected: boolean; onChoose(): void }) {
-  const { link, line, selected, onChoose } = props;
+function GlyphSign({ role, condition = "running" }: { role: Role; condition?: Condition }) {
+  return (
+    <svg width="30" height="26" viewBox="-15 -13 30 26" aria-hidden="true">
+      <g transform="scale(0.72)" class="map-node" data-condition={condition}>
+        <Glyph role={role} condition={condition} />
+      </g>
+    </svg>
+  );
+}
+
+function StrokeSign({ name }: { name: string }) {
+  return (
+    <svg width="30" height="12" viewBox="0 0 30 12" aria-hidden="true">
+      {name === "map-flow" && <path class="map-bed" d="M2 6H28" />}
+      <path class={name} d="M2 6H28" />
+    </svg>
+  );
+}
+
+function LinkShape(props: { link: MapLink; line: Curve; scale: number; selected: boolean; onChoose(): void }) {
+  const { link, line, scale, selected, onChoose } = props;
   const severity = Math.max(link.there.severity, link.back.severity);
   const cut = link.there.cut && link.back.cut;
   const oneWay = link.there.cut !== link.back.cut;
@@ -191,7 +229,7 @@ function LinkShape(props: { link: MapLink; line: Curve; selected: boolean; onCho
       <path
         class={`map-line${kind}${link.planned ? "" : " map-made"}`}
         d={line.d}
-        stroke-width={cut ? 2 : 2.5 + 2.5 * Math.min(1, severity)}
+        stroke-width={(cut ? 2 : 2.5 + 2.5 * Math.min(1, severity)) * scale}
         data-grade={severity > 0.5 ? "worse" : "bad"}
       />
       {link.there.cut && <CutMark line={line} forward={true} both={cut} />}
@@ -243,8 +281,16 @@ function Label({ link, at }: { link: MapLink; at: Point }) {
   );
 }
 
-function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined; selected: boolean; onChoose(): void }) {
-  const { node, at, fedBy, selected, onChoose } = props;
+function NodeShape(props: {
+  node: MapNode;
+  at: Point;
+  scale: number;
+  fedBy: string | undefined;
+  selected: boolean;
+  onChoose(): void;
+}) {
+  const { node, at, scale, fedBy, selected, onChoose } = props;
+  const named = scale >= NAMED_SCALE || selected || node.here || node.role === "origin" || node.condition !== "running";
   const words = describeNode(node, fedBy);
   return (
     <g
@@ -253,6 +299,7 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
       data-condition={node.condition}
       data-carries={node.carries}
       data-waiting={node.waiting}
+      data-here={node.here === true}
       data-selected={selected}
       transform={`translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`}
       {...button(onChoose)}
@@ -260,23 +307,29 @@ function NodeShape(props: { node: MapNode; at: Point; fedBy: string | undefined;
       aria-pressed={selected}
     >
       <title>{words}</title>
-      <circle class="map-hit" r={RADIUS + 8} />
-      <circle class="map-ring" r={RADIUS + 6} />
-      <Glyph role={node.role} condition={node.condition} />
-      {node.viewers > 0 && (
+      <g transform={`scale(${scale.toFixed(2)})`}>
+        <circle class="map-hit" r={RADIUS + 8} />
+        <circle class="map-ring" r={RADIUS + 6} />
+        <Glyph role={node.role} condition={node.condition} />
+      </g>
+      {scale >= NAMED_SCALE && node.viewers > 0 && (
         <g class="map-viewers" transform={`translate(${RADIUS} ${-RADIUS + 1})`}>
-          <circle r="7.5" />
-          <text dy="3.5">{node.viewers}</text>
+          <rect x={-7.5} y={-7.5} width={9 + 6 * String(node.viewers).length} height={15} rx={7.5} />
+          <text x={-3 + 3 * String(node.viewers).length} dy="3.5">
+            {node.viewers}
+          </text>
         </g>
       )}
-      <text class="map-name" y={RADIUS + 17}>
-        {node.name}
-      </text>
+      {named && (
+        <text class="map-name" y={RADIUS * scale + 17}>
+          {node.name}
+        </text>
+      )}
     </g>
   );
 }
 
-function Glyph({ role, condition }: { role: MapNode["role"]; condition: MapNode["condition"] }) {
+function Glyph({ role, condition }: { role: Role; condition: Condition }) {
   return (
     <>
       {role === "origin" && <rect class="map-body" x="-13" y="-13" width="26" height="26" rx="6" />}
@@ -303,6 +356,7 @@ function Glyph({ role, condition }: { role: MapNode["role"]; condition: MapNode[
 export function describeNode(node: MapNode, fedBy: string | undefined): string {
   const role = node.role === "pop" ? "PoP" : node.role;
   const parts = [node.name, role, node.condition];
+  if (node.here) parts.push("this node");
   if (node.condition === "running") {
     if (fedBy) parts.push(`fed by ${fedBy}`);
     if (node.waiting) parts.push("waiting for the stream");
@@ -337,8 +391,10 @@ function button(onChoose: () => void) {
   };
 }
 
-function joins(link: MapLink, one: string, other: string): boolean {
-  return (link.a === one && link.b === other) || (link.a === other && link.b === one);
+/** Nodes are drawn smaller where many share the room, and grow as one zooms in. */
+function scaleOf(nodes: number, size: Size, lens: Lens): number {
+  const room = Math.sqrt((size.width * size.height) / Math.max(1, nodes)) * lens.zoom;
+  return Math.min(1, Math.max(SCALE_MIN, room / ROOM));
 }
 
 const middle = (size: Size): Point => ({ x: size.width / 2, y: size.height / 2 });

@@ -18,6 +18,8 @@ export interface MapNode {
   readonly waiting: boolean;
   /** Viewers here. */
   readonly viewers: number;
+  /** The node whose page this is. */
+  readonly here?: boolean | undefined;
   /** Where it is drawn, in units of its own; without it, the map finds a place. */
   readonly at?: Point | undefined;
 }

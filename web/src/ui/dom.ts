@@ -78,7 +78,7 @@ export function copyButton(label: string, text: () => string): HTMLButtonElement
 }
 
 /** Paths on a 24 by 24 grid, drawn as lines. */
-const ICONS = {
+export const ICONS = {
   play: "M7 4.5v15l12-7.5z",
   close: "M6 6l12 12M18 6L6 18",
   sound: "M4 9.5v5h3.5L12 18.5v-13L7.5 9.500zM15.5 9a4.2 4.2 0 010 6M18 6.500a8 8 0 010 11",
@@ -86,6 +86,9 @@ const ICONS = {
   expand: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   shrink: "M9 4v5H4M15 4v5h5M9 20v-5H4M15 20v-5h5",
   copy: "M9 9h10v11H9zM15 9V4H5v11h4",
+  stop: "M6.500 6.500h11v11h-11z",
+  key: "M14 10a4 4 0 10-1.500 3.100L15 15.500h2.500V18H20v-3z",
+  plus: "M12 5v14M5 12h14",
 } as const;
 
 export type IconName = keyof typeof ICONS;

@@ -1,0 +1,80 @@
+/** The open players, side by side. They are in the address, so that a reload or a link plays them again. */
+
+import { effect, signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { formatHash, PLAYERS_MAX, parseHash } from "../hash";
+import type { PlayerStats } from "../media/player";
+import { Card } from "../ui/card";
+import { connection } from "./store";
+
+declare global {
+  interface Window {
+    /** For tests and the curious: `levada.players.cam1.stats()`. */
+    levada: { players: Record<string, { stats(): PlayerStats }> };
+  }
+}
+
+export const playing = signal<readonly string[]>([]);
+const cards = new Map<string, Card>();
+
+export function play(name: string): void {
+  if (!playing.value.includes(name)) playing.value = [...playing.value, name].slice(0, PLAYERS_MAX);
+}
+
+export function close(name: string): void {
+  const focused = cards.get(name)?.element.contains(document.activeElement);
+  playing.value = playing.value.filter((other) => other !== name);
+  if (focused) document.querySelector<HTMLElement>(`[data-name="${CSS.escape(name)}"] .play-button`)?.focus();
+}
+
+export function Players() {
+  const names = playing.value;
+  if (names.length === 0) return null;
+  return (
+    <section class="players" data-count={names.length} aria-label="Players">
+      {names.map((name) => (
+        <PlayerFrame key={name} name={name} />
+      ))}
+    </section>
+  );
+}
+
+/** The one place where the player meets the console. */
+function PlayerFrame({ name }: { name: string }) {
+  const frame = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const card = new Card(name, {
+      muted: [...cards.values()].some((other) => other.audible),
+      onClose: () => close(name),
+    });
+    cards.set(name, card);
+    window.levada.players[name] = { stats: () => card.player.stats() };
+    frame.current?.append(card.element);
+    return () => {
+      card.close();
+      cards.delete(name);
+      delete window.levada.players[name];
+    };
+  }, [name]);
+  return <div class="player" ref={frame} />;
+}
+
+/** Keeps the address in step, and has players try again as soon as the node is back. */
+export function startPlayers(): void {
+  window.levada = { players: Object.create(null) as Window["levada"]["players"] };
+  const followHash = (): void => {
+    playing.value = parseHash(location.hash);
+  };
+  followHash();
+  window.addEventListener("hashchange", followHash);
+  effect(() => {
+    const hash = formatHash(playing.value);
+    if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
+  });
+  let lost = false;
+  effect(() => {
+    const now = connection.value;
+    if (lost && typeof now === "string") for (const card of cards.values()) card.player.retryNow();
+    lost = typeof now === "object";
+  });
+}

@@ -1,0 +1,196 @@
+/** All that the page knows, and what follows from it. */
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
+import type { Target } from "../map/model";
+import { type Follower, follow, type Sight } from "./events";
+import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
+import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
+import { authorization, token } from "./operator";
+import type { Entry, Mesh, Neighbour } from "./tables";
+import { askNode, flowsOf, type Places, Pulse, walk } from "./tree";
+
+const ENTRIES_MAX = 500;
+/** A page that nobody sees for longer stops following. */
+const HIDDEN_MS = 30_000;
+/** A tree is asked for as often, and less often where many nodes are in it. */
+const TREE_MS = 500;
+const TREE_NODE_MS = 20;
+const POPS_MS = 2000;
+const HISTORY_MS = 1000;
+/** Samples that are asked for again and again; a page that was away for longer asks for all of them. */
+const HISTORY_AGAIN = 10;
+
+export const listing = signal<Listing | undefined>(undefined);
+export const mesh = signal<Mesh | undefined>(undefined);
+export const neighbours = signal<readonly Neighbour[]>([]);
+export const pops = signal<readonly PopEntry[]>([]);
+export const entries = signal<readonly Entry[]>([]);
+export const figures = signal<History | undefined>(undefined);
+export const connection = signal<"connecting" | Sight | { readonly reason: string }>("connecting");
+export const selected = signal<Target | undefined>(undefined);
+const chosen = signal<string | undefined>(undefined);
+const links = signal<readonly Pair[]>([]);
+const places = signal<Places>(new Map());
+/** Nodes that answered this page, and refuse it now. */
+const lost = signal<ReadonlySet<string>>(new Set());
+
+export const streams = computed<readonly StreamInfo[]>(() =>
+  [...(listing.value?.streams ?? [])].sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })),
+);
+
+/** The stream whose tree and figures are shown: the chosen one, or the first that flows here. */
+export const shown = computed<StreamInfo | undefined>(
+  () =>
+    streams.value.find((stream) => stream.name === chosen.value) ??
+    streams.value.find((stream) => stream.state !== "idle") ??
+    streams.value[0],
+);
+
+const shownName = computed(() => shown.value?.name);
+
+export function choose(name: string): void {
+  chosen.value = name;
+}
+
+export const flows = computed(() => flowsOf(mesh.value?.node ?? "", shown.value, places.value));
+
+export const nodesOnMap = computed(() =>
+  mesh.value ? mapNodes(mesh.value, shown.value, flows.value, places.value, pops.value, lost.value) : [],
+);
+
+export const linksOnMap = computed(() => (mesh.value ? mapLinks(links.value, mesh.value, neighbours.value) : []));
+
+export function pairOf(target: Target | undefined): Pair | undefined {
+  if (!target || "node" in target) return undefined;
+  const [a, b] = target.link;
+  return links.value.find((pair) => pair.a === a && pair.b === b);
+}
+
+/** Nodes at which the shown stream is watched, with their viewers. */
+export const watchers = computed<readonly (readonly [string, number])[]>(() => {
+  const own = shown.value && mesh.value ? ([[mesh.value.node, shown.value]] as const) : [];
+  return [...new Map([...places.value, ...own])]
+    .flatMap(([node, place]) => (place.viewers > 0 ? [[node, place.viewers] as const] : []))
+    .sort(([, a], [, b]) => b - a);
+});
+
+const follower: Follower = {
+  streams: (now) => {
+    listing.value = now;
+  },
+  mesh: (now) => batch(() => {
+    mesh.value = now;
+    links.value = pairs(now, neighbours.value, links.value, Date.now());
+  }),
+  neighbours: (now) => {
+    neighbours.value = now;
+  },
+  entry: (entry) => {
+    entries.value = [...entries.value, entry].slice(-ENTRIES_MAX);
+  },
+  open: (sight) => {
+    connection.value = sight;
+    if (sight !== "all") mesh.value = undefined;
+  },
+  broken: (reason) => {
+    connection.value = { reason };
+  },
+};
+
+export function start(): void {
+  const { again, rest, restart } = follow(follower);
+  let hidden: number | undefined;
+  document.addEventListener("visibilitychange", () => {
+    window.clearTimeout(hidden);
+    if (document.hidden) hidden = window.setTimeout(rest, HIDDEN_MS);
+    else again();
+  });
+  window.addEventListener("online", again);
+  // What is shown to operators only opens with the token, and closes without it.
+  let known = token.peek();
+  token.subscribe((now) => {
+    if (now !== known) restart();
+    known = now;
+  });
+  const tree = repeat(TREE_MS, askTree);
+  const popList = repeat(POPS_MS, askPops);
+  repeat(HISTORY_MS, askHistory);
+  // Another stream, or another parent of this node: the rest of the tree may be another one too.
+  effect(() => {
+    if (shown.value) tree();
+  });
+  effect(() => {
+    if (shownName.value) popList();
+  });
+}
+
+/**
+ * Does something again and again while somebody looks and the node answers, and at once when told to. `work` may say how
+ * long to wait until the next time.
+ */
+function repeat(everyMs: number, work: () => Promise<number | void>): () => void {
+  let timer: number | undefined;
+  let [busy, again] = [false, false];
+  const run = async (): Promise<void> => {
+    window.clearTimeout(timer);
+    if (busy) {
+      again = true;
+      return;
+    }
+    busy = true;
+    again = false;
+    // What went wrong shows in the connection; the next turn is soon.
+    const wanted = !document.hidden && connection.peek() === "all" ? await work().catch(() => undefined) : undefined;
+    busy = false;
+    timer = window.setTimeout(() => void run(), again ? 0 : (wanted ?? everyMs));
+  };
+  void run();
+  return () => void run();
+}
+
+const pulse = new Pulse();
+
+async function askTree(): Promise<number | undefined> {
+  const [known, stream] = [mesh.peek(), shown.peek()];
+  if (!known) return undefined;
+  const nodes = new Map(known.nodes.map((node) => [node.name, node]));
+  // Neighbours are asked whether they are in the tree or not: who lives next door matters.
+  const near = neighbours.peek().map(({ name }) => name);
+  let asked = 0;
+  const found = await walk(stream?.name ?? "", [...(stream?.origins ?? []), ...near], async (name) => {
+    // This node told already.
+    if (name === known.node) return listing.peek();
+    const node = nodes.get(name);
+    if (!node?.http || !node.reachable || !pulse.mayAsk(name, Date.now())) return undefined;
+    asked += 1;
+    const answer = await askNode(node.http);
+    pulse.heard(name, answer, Date.now());
+    return typeof answer === "object" ? answer : undefined;
+  });
+  batch(() => {
+    if (shownName.peek() === stream?.name) places.value = found;
+    // Where this node does not answer either, it is the page that is cut off.
+    if (connection.peek() === "all") lost.value = pulse.lost;
+  });
+  return Math.max(TREE_MS, asked * TREE_NODE_MS);
+}
+
+async function askPops(): Promise<void> {
+  const name = shownName.peek();
+  const query = name === undefined ? "" : `?stream=${encodeURIComponent(name)}`;
+  pops.value = parsePops(await ask(`api/v1/pops${query}`)).pops;
+}
+
+async function askHistory(): Promise<void> {
+  const before = figures.peek();
+  const last = before ? HISTORY_AGAIN : SAMPLES_MAX;
+  const recent = parseHistory(await ask(`api/v1/history?last=${last}`));
+  figures.value = before ? joined(before, recent) : recent;
+}
+
+async function ask(path: string): Promise<unknown> {
+  const answer = await fetch(nodeUrl(path), { headers: authorization(), cache: "no-store" });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
+}
