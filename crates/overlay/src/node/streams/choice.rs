@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn who_is_above_in_the_tree_is_preferred_to_others_that_are_idle() {
-        let (idle, carries, far) = (choice(1, 20, 8, false), choice(2, 20, 12, true), choice(4, 60, 1, true));
+        let (idle, carries, far) = (choice(1, 20, 8, false), choice(2, 20, 13, true), choice(4, 60, 1, true));
         let above = |link_ms| Choice { above: true, ..choice(3, 22, link_ms, false) };
         assert_eq!(preferred(&[idle, carries, far]), [1, 2, 4]);
         assert_eq!(preferred(&[idle, carries, far, above(8)]), [3, 2, 1, 4]);
