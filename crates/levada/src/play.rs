@@ -55,7 +55,7 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
 
 /// As a leaf of the mesh: the stream is joined, resumed and muxed here.
 async fn from_mesh(node: levada_node::Node, stream: StreamName) -> anyhow::Result<Pieces> {
-    let playout = Playouts::new(node).open(stream, Format::Ts).await?;
+    let playout = Playouts::new(node).open(stream, Format::Ts, None).await?;
     let reader = ChunkReader::new(playout.chunks.clone());
     let next = |(mut reader, playout): (ChunkReader, Arc<_>)| async move {
         let mut chunks = Vec::new();
