@@ -45,6 +45,50 @@ export function parseListing(value: unknown): Listing {
   };
 }
 
+/** A PoP as a node tells of it. */
+export interface PopEntry {
+  readonly name: string;
+  readonly http: string;
+  /** From the stream's nearest origin to the PoP; undefined where no way is known. */
+  readonly metricMs?: number;
+  /** Share of what it can give, 0 to 1. */
+  readonly load: number;
+  readonly reachable: boolean;
+}
+
+export interface PopListing {
+  readonly node: string;
+  readonly pops: readonly PopEntry[];
+}
+
+/** No viewer needs to choose among more. */
+const POPS_MAX = 500;
+
+/** Reads an answer to `GET /api/v1/pops`. */
+export function parsePops(value: unknown): PopListing {
+  const root = record(value);
+  if (!root || !Array.isArray(root.pops)) throw new TypeError("the node's answer has no list of PoPs");
+  return {
+    node: text(root.node) ?? "",
+    pops: root.pops.slice(0, POPS_MAX).flatMap((entry: unknown) => parsePop(entry) ?? []),
+  };
+}
+
+function parsePop(value: unknown): PopEntry | undefined {
+  const entry = record(value);
+  const name = text(entry?.name);
+  const http = text(entry?.http);
+  if (!entry || !name || !http || !/^https?:\/\//.test(http)) return undefined;
+  const metricUs = count(entry.stream_metric_us);
+  return {
+    name,
+    http: http.endsWith("/") ? http : `${http}/`,
+    load: Math.min(1, count(entry.load) ?? 0),
+    reachable: entry.reachable === true,
+    ...(metricUs === undefined ? {} : { metricMs: metricUs / 1000 }),
+  };
+}
+
 function parseStream(value: unknown): StreamInfo | undefined {
   const entry = record(value);
   const name = text(entry?.name);
@@ -108,13 +152,6 @@ export function tsUrl(name: string): string {
   return nodeUrl(`live/${encodeURIComponent(name)}.ts`).href;
 }
 
-/** Where the player of this page receives a stream. */
-export function wsUrl(name: string): string {
-  const url = nodeUrl(`live/${encodeURIComponent(name)}.ws`);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return url.href;
-}
-
 const POLL_MS = 1000;
 const POLL_HIDDEN_MS = 10_000;
 const TIMEOUT_MS = 4000;
@@ -138,7 +175,7 @@ export function pollListing(events: PollEvents): void {
     window.clearTimeout(timer);
     let wait: number;
     try {
-      events.listing(await fetchListing());
+      events.listing(parseListing(await fetchJson(nodeUrl("api/v1/streams"))));
       backoff.reset();
       wait = document.hidden ? POLL_HIDDEN_MS : POLL_MS;
     } catch (error) {
@@ -157,15 +194,29 @@ export function pollListing(events: PollEvents): void {
   void ask();
 }
 
-async function fetchListing(): Promise<Listing> {
+/** The PoPs as the node at `base` knows them, for a stream. */
+export async function fetchPops(base: string, stream: string): Promise<PopListing> {
+  const url = new URL("api/v1/pops", base);
+  url.searchParams.set("stream", stream);
+  return parsePops(await fetchJson(url));
+}
+
+/** Names of the nodes from the origin to the node at `base`. */
+export async function fetchPath(base: string, stream: string): Promise<string[]> {
+  const answer = record(await fetchJson(new URL(`api/v1/trace/${encodeURIComponent(stream)}`, base)));
+  const hops: unknown[] = Array.isArray(answer?.hops) ? answer.hops : [];
+  return hops.flatMap((hop) => text(record(hop)?.node) ?? []);
+}
+
+async function fetchJson(url: URL): Promise<unknown> {
   const abort = new AbortController();
-  const timer = window.setTimeout(() => abort.abort(), TIMEOUT_MS);
+  const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
   try {
-    const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store", signal: abort.signal });
+    const answer = await fetch(url, { cache: "no-store", signal: abort.signal });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    return parseListing(await answer.json());
+    return await answer.json();
   } finally {
-    window.clearTimeout(timer);
+    clearTimeout(timer);
   }
 }
 

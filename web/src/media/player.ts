@@ -7,7 +7,8 @@
  */
 
 import { codecsOf } from "../format";
-import { Feed } from "./feed";
+import { dialSocket, Feed, type Pop } from "./feed";
+import { PopGuide, type PopView } from "./guide";
 import { LiveEdge, Pilot } from "./pilot";
 import { mediaSourceClass, Sink } from "./sink";
 
@@ -35,6 +36,10 @@ export interface PlayerStats {
   readonly stalledSeconds: number;
   readonly jumps: number;
   readonly reconnects: number;
+  /** Name of the PoP that the media come from, how far away it is in milliseconds, and how often it was another one. */
+  readonly pop: string;
+  readonly popRtt: number | null;
+  readonly moves: number;
   readonly rebuilds: number;
   readonly width: number;
   readonly height: number;
@@ -51,7 +56,8 @@ const FROZEN = 3;
 export class Player {
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
-  readonly #feed: Feed | undefined;
+  readonly #guide: PopGuide;
+  #feed: Feed | undefined;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
   #sink: Sink | undefined;
@@ -68,30 +74,43 @@ export class Player {
   #settledAt: number | undefined;
   #dry = false;
   #drySince = 0;
-  #moved = { position: 0, at: 0, nudged: false };
+  #shown = { position: 0, at: 0, nudged: false };
 
   #stalls = 0;
   #stalledSeconds = 0;
   #jumps = 0;
   #reconnects = 0;
+  #pop = "";
+  /** PoPs that media came from, counting each change. */
+  #pops = 0;
   #rebuilds = 0;
 
-  constructor(url: string, video: HTMLVideoElement, changed: (view: PlayerView) => void) {
+  /** `home` is the base URL of the node that served the page. */
+  constructor(stream: string, home: string, video: HTMLVideoElement, changed: (view: PlayerView) => void) {
     this.#video = video;
     this.#changed = changed;
+    this.#guide = new PopGuide(stream, home);
     this.#listen();
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
     if (!mediaSourceClass()) {
       this.#unsupported("This browser cannot play live streams (it has no Media Source Extensions).");
       return;
     }
-    this.#feed = new Feed(url, {
-      init: (mime, bytes, resumed) => this.#init(mime, bytes, resumed),
-      media: (bytes) => this.#media(bytes),
-      waiting: () => this.#say("The node has no path to this stream right now. Waiting."),
-      error: (message) => this.#say(message),
-      lost: () => this.#lost(),
+    void this.#guide.start().then(() => {
+      if (!this.#listeners.signal.aborted) this.#feed = this.#open(stream);
     });
+  }
+
+  #open(stream: string): Feed {
+    const events = {
+      init: (mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean) => this.#init(mime, bytes, known),
+      media: (bytes: Uint8Array<ArrayBuffer>) => this.#media(bytes),
+      waiting: () => this.#say("No node has a path to this stream right now. Waiting."),
+      error: (message: string) => this.#say(message),
+      lost: () => this.#lost(),
+      moved: (pop: Pop) => this.#moved(pop),
+    };
+    return new Feed(this.#guide, events, dialSocket(stream));
   }
 
   stats(): PlayerStats {
@@ -111,12 +130,31 @@ export class Player {
       stalledSeconds: this.#stalledSeconds + (this.#dry ? now - this.#drySince : 0),
       jumps: this.#jumps,
       reconnects: this.#reconnects,
+      pop: this.#pop,
+      popRtt: this.pops().find(({ name }) => name === this.#pop)?.rttMs ?? null,
+      moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: video.videoWidth,
       height: video.videoHeight,
       framesDecoded: quality.totalVideoFrames,
       framesDropped: quality.droppedVideoFrames,
     };
+  }
+
+  /** The PoPs that give this stream, nearest first. */
+  pops(): PopView[] {
+    return this.#guide.views();
+  }
+
+  /** The PoP that was chosen by hand. */
+  get chosen(): string | undefined {
+    return this.#guide.chosen;
+  }
+
+  /** Watches from this PoP as long as it gives the stream; undefined: from the best. */
+  choose(name: string | undefined): void {
+    const pop = this.#guide.choose(name);
+    if (pop) this.#feed?.moveTo(pop);
   }
 
   /** Plays on, at the live edge, after a pause or with a tap that the browser asked for. */
@@ -142,6 +180,7 @@ export class Player {
   close(): void {
     window.clearInterval(this.#ticker);
     this.#listeners.abort();
+    this.#guide.close();
     this.#feed?.close();
     this.#sink?.close();
     this.#sink = undefined;
@@ -149,7 +188,7 @@ export class Player {
 
   // Feed
 
-  #init(mime: string, bytes: ArrayBuffer, resumed: boolean): void {
+  #init(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
     const MediaSourceClass = mediaSourceClass();
     if (!MediaSourceClass) return;
     this.#mime = mime;
@@ -169,10 +208,15 @@ export class Player {
       this.#settledAt = undefined;
     }
     if (!this.#started) this.#enter("starting", "Starting");
-    this.#sink.init(mime, bytes, resumed);
+    this.#sink.init(mime, bytes, known);
   }
 
-  #media(bytes: ArrayBuffer): void {
+  #moved(pop: Pop): void {
+    this.#pop = pop.name;
+    this.#pops += 1;
+  }
+
+  #media(bytes: Uint8Array<ArrayBuffer>): void {
     const sink = this.#sink;
     if (!sink) return;
     sink.media(bytes);
@@ -202,6 +246,7 @@ export class Player {
   }
 
   #unsupported(notice: string): void {
+    this.#guide.close();
     this.#feed?.close();
     this.#sink?.close();
     this.#sink = undefined;
@@ -221,7 +266,7 @@ export class Player {
       return;
     }
     if (this.#video.paused || this.#video.seeking) {
-      this.#moved = { position: this.#video.currentTime, at: now, nudged: false };
+      this.#shown = { position: this.#video.currentTime, at: now, nudged: false };
       return;
     }
     const ranges = sink.ranges();
@@ -249,7 +294,7 @@ export class Player {
     const spot = now >= this.#settledAt ? this.#pilot.begin(ranges, sink.edge) : undefined;
     if (spot === undefined) return;
     this.#started = true;
-    this.#moved = { position: spot, at: now, nudged: false };
+    this.#shown = { position: spot, at: now, nudged: false };
     this.#video.currentTime = spot;
     void this.#play();
   }
@@ -257,12 +302,12 @@ export class Player {
   /** Mends a decoder that stands still in front of a full buffer. */
   #thaw(now: number, sink: Sink): void {
     const position = this.#video.currentTime;
-    if (position !== this.#moved.position || sink.edge - position < 0.5 || document.hidden) {
-      this.#moved = { position, at: now, nudged: false };
-    } else if (now - this.#moved.at > 2 * FROZEN) {
+    if (position !== this.#shown.position || sink.edge - position < 0.5 || document.hidden) {
+      this.#shown = { position, at: now, nudged: false };
+    } else if (now - this.#shown.at > 2 * FROZEN) {
       this.#rebuild("the picture froze");
-    } else if (now - this.#moved.at > FROZEN && !this.#moved.nudged) {
-      this.#moved.nudged = true;
+    } else if (now - this.#shown.at > FROZEN && !this.#shown.nudged) {
+      this.#shown.nudged = true;
       this.#jumps += 1;
       this.#video.currentTime = position + 0.1;
     }

@@ -1,6 +1,6 @@
 /** The card of one playing stream: picture, controls, and one line on how well it goes. */
 
-import { tsUrl, wsUrl } from "../api";
+import { nodeUrl, tsUrl } from "../api";
 import { plural } from "../format";
 import { Player, type PlayerStats, type PlayerView } from "../media/player";
 import { copyButton, h, iconButton, setAttribute, setIcon, setText } from "./dom";
@@ -82,7 +82,7 @@ export class Card {
       ),
     );
     this.#listen();
-    this.player = new Player(wsUrl(name), this.#video, (view) => this.#show(view));
+    this.player = new Player(name, nodeUrl(".").href, this.#video, (view) => this.#show(view));
     this.#ticker = window.setInterval(() => this.#count(), STATS_MS);
   }
 
