@@ -127,6 +127,13 @@ pub(crate) struct NodeArgs {
     /// Where to serve viewers, the page and the API (TCP), or `off` [default: 127.0.0.1:8080]
     #[arg(long, env = "LEVADA_HTTP")]
     pub(crate) http: Option<String>,
+    /// Base URL by which viewers elsewhere reach --http, told to all who look for a PoP [default: http://HOST:PORT, with the host
+    /// of --advertise if --http listens on all addresses]
+    #[arg(long, env = "LEVADA_HTTP_URL", value_name = "URL")]
+    pub(crate) http_url: Option<String>,
+    /// Most viewers at once; one more is sent to another PoP
+    #[arg(long, env = "LEVADA_MAX_VIEWERS")]
+    pub(crate) max_viewers: Option<u64>,
     /// File or folder to publish, or NAME=FILE; may be given several times
     #[arg(long, value_name = "[NAME=]PATH")]
     pub(crate) publish: Vec<String>,

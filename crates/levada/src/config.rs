@@ -25,6 +25,8 @@ pub(crate) struct File {
     #[serde(default)]
     advertise: Vec<String>,
     http: Option<String>,
+    http_url: Option<String>,
+    max_viewers: Option<u64>,
     #[serde(default)]
     publish: Vec<String>,
     max_children: Option<usize>,
@@ -54,6 +56,8 @@ pub(crate) struct NodeSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: Vec<String>,
     pub(crate) http: Option<SocketAddr>,
+    pub(crate) http_url: Option<String>,
+    pub(crate) max_viewers: Option<u64>,
     pub(crate) publish: Vec<String>,
     pub(crate) max_children: Option<usize>,
     pub(crate) max_egress_bps: Option<u64>,
@@ -97,6 +101,11 @@ impl NodeSettings {
         };
         let or = |given: Vec<String>, file| if given.is_empty() { file } else { given };
         let (advertise, publish) = (or(args.advertise, file.advertise), or(args.publish, file.publish));
+        let http_url = args.http_url.or(file.http_url);
+        if let Some(url) = http_url.as_ref().filter(|url| !is_base_url(url)) {
+            bail!("http_url = {url:?} is no base URL, for example https://pop.example.org")
+        }
+        let max_viewers = args.max_viewers.or(file.max_viewers);
         let max_children = args.max_children.or(file.max_children);
         let max_egress_bps = match args.max_egress.or(file.max_egress) {
             Some(mbps) if !(mbps > 0.0 && mbps.is_finite()) => {
@@ -104,8 +113,27 @@ impl NodeSettings {
             }
             given => given.map(|mbps| (mbps * 1e6) as u64),
         };
-        Ok(Self { member, listen, advertise, http, publish, max_children, max_egress_bps, record: args.record })
+        let record = args.record;
+        Ok(Self {
+            member,
+            listen,
+            advertise,
+            http,
+            http_url,
+            max_viewers,
+            publish,
+            max_children,
+            max_egress_bps,
+            record,
+        })
     }
+}
+
+/// Whether paths can be put behind it.
+fn is_base_url(url: &str) -> bool {
+    let parsed = reqwest::Url::parse(url).ok();
+    let plain = |url: &reqwest::Url| url.has_host() && url.query().is_none() && url.fragment().is_none();
+    parsed.filter(plain).is_some_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 /// Where state is kept unless told otherwise (XDG base directories).
@@ -149,10 +177,11 @@ mod tests {
         let switched: String =
             EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let file: File = toml::from_str(&switched).unwrap();
-        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress } = file;
+        let File { name, bootstrap, token, dir, listen, advertise, http, publish, .. } = file;
         assert!(name.is_some() && bootstrap.is_some() && token.is_some() && dir.is_some() && listen.is_some());
         assert!(!advertise.is_empty() && http.is_some() && !publish.is_empty());
-        assert!(max_children.is_some() && max_egress.is_some());
+        assert!(file.http_url.is_some() && file.max_viewers.is_some());
+        assert!(file.max_children.is_some() && file.max_egress.is_some());
     }
 
     #[test]
@@ -163,6 +192,15 @@ mod tests {
         assert_eq!(given.http, Some("127.0.0.1:2".parse().unwrap()));
         assert_eq!(given.publish, ["a.mp4"]);
         assert_eq!(settings(args(&["--http", "off"]), file).http, None);
+    }
+
+    #[test]
+    fn an_address_that_viewers_could_not_use_is_refused() {
+        let merged = |url: &str| NodeSettings::merge(args(&["--http-url", url]), File::default());
+        assert!(merged("https://pop.example.org/levada").is_ok());
+        for url in ["pop.example.org", "ftp://pop.example.org", "https://pop.example.org/?a=1"] {
+            assert!(merged(url).unwrap_err().to_string().contains("https://pop.example.org"), "{url}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         None => None,
     };
     let http_url = match &listener {
-        Some(listener) => Some(format!("http://{}", listener.local_addr()?)),
+        Some(listener) => Some(settings.http_url.unwrap_or(viewer_url(listener.local_addr()?, &settings.advertise))),
         None => None,
     };
     let mut tasks = JoinSet::new();
@@ -68,6 +68,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         light: false,
         max_children: settings.max_children,
         max_egress_bps: settings.max_egress_bps,
+        max_viewers: settings.max_viewers,
         record: settings.record,
     };
     let node = tokio::select! {
@@ -87,6 +88,15 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     in_time("what the node publishes", tasks.shutdown()).await;
     in_time("the node", node.shutdown()).await;
     Ok(())
+}
+
+/// Where viewers find a server that listens there: one that listens on all addresses is found where the node is.
+fn viewer_url(listening: SocketAddr, advertise: &[String]) -> String {
+    let host = advertise.first().and_then(|address| Some(address.rsplit_once(':')?.0));
+    match host.filter(|_| listening.ip().is_unspecified()) {
+        Some(host) => format!("http://{host}:{}", listening.port()),
+        None => format!("http://{listening}"),
+    }
 }
 
 /// Asks the children of a node that is to stop to move, if there is time for that, and waits until they have.
@@ -175,6 +185,7 @@ pub(crate) struct Joining {
     light: bool,
     max_children: Option<usize>,
     max_egress_bps: Option<u64>,
+    max_viewers: Option<u64>,
     record: Option<std::path::PathBuf>,
 }
 
@@ -188,6 +199,7 @@ impl Joining {
             light: true,
             max_children: None,
             max_egress_bps: None,
+            max_viewers: None,
             record: None,
         }
     }
@@ -205,6 +217,7 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
         neighbours,
         children_max: joining.max_children,
         egress_max_bps: joining.max_egress_bps,
+        viewers_max: joining.max_viewers,
         record: joining.record,
     };
     let node = Node::start(config)?;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use levada_overlay::message::Hop;
-use levada_overlay::node::view::{View, WhyView};
+use levada_overlay::node::view::{PopView, View, WhyView};
 use levada_overlay::{
     Asker, Event, Input, LinkId, Message, Mode, Neighbour, NodeId, Output, StreamFacts, StreamName, Time,
 };
@@ -95,6 +95,8 @@ pub enum Ask {
     Neighbours(Vec<Neighbour>),
     /// The tables.
     View(oneshot::Sender<View>),
+    /// The PoPs, and how far each is from a stream.
+    Pops(Option<StreamName>, oneshot::Sender<Vec<PopView>>),
     /// What the brain counted.
     Counters(oneshot::Sender<levada_overlay::node::Counters>),
     /// The log of a stream, if it flows through this node.
@@ -123,6 +125,8 @@ pub struct Driver {
     tasks: JoinSet<()>,
     traces: HashMap<u64, oneshot::Sender<Vec<Hop>>>,
     next_ticket: u64,
+    /// As the brain knows it.
+    viewers: u64,
     draining: Vec<oneshot::Sender<()>>,
 }
 
@@ -150,6 +154,7 @@ impl Driver {
             tasks: JoinSet::new(),
             traces: HashMap::new(),
             next_ticket: 0,
+            viewers: 0,
             draining: Vec::new(),
         }
     }
@@ -177,6 +182,11 @@ impl Driver {
                     let now = self.time(Instant::now());
                     for (stream, bps) in self.water.rates() {
                         self.brain.handle_input(Input::Rate { stream, bps }, now);
+                    }
+                    let stats = &self.context.stats;
+                    let (count, max) = (stats.viewers.load(Ordering::Relaxed), stats.viewers_max);
+                    if std::mem::replace(&mut self.viewers, count) != count {
+                        self.brain.handle_input(Input::Viewers { count, max }, now);
                     }
                 }
                 () = sleep => {

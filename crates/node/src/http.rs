@@ -7,16 +7,19 @@ mod viewers;
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower_http::cors::{self, CorsLayer};
 
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 
-pub use api::{Drained, GroupDigest, LeftChild, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry};
+pub use api::{
+    Drained, GroupDigest, LeftChild, Pop, Pops, Problem, Status, StreamEntry, Streams, Trace, TraceHop, TrackEntry,
+};
 pub use levada_overlay::node::view::{RefusedView as Refused, WhyView as Why};
 pub use local::{ACTION_HEADER, is_local_action};
 
@@ -63,12 +66,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
     let rooms = Rooms { playouts: Playouts::new(node.clone()), node };
+    // A page that came from one PoP asks the others.
+    let anyone = CorsLayer::new().allow_origin(cors::Any).allow_methods([Method::GET, Method::HEAD]);
+    let for_viewers = Router::new()
+        .route("/live/{file}", get(viewers::live))
+        .route("/api/v1/streams", get(api::streams))
+        .route("/api/v1/pops", get(api::pops))
+        .route("/api/v1/ping", get(api::ping))
+        .layer(anyone);
     let router = Router::new()
+        .merge(for_viewers)
         .route("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))))
         .route("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/app.css", get(async || asset("text/css; charset=utf-8", STYLE)))
-        .route("/live/{file}", get(viewers::live))
-        .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/streams/{name}/groups", get(api::groups))
         .route("/api/v1/map", get(api::map))
         .route("/api/v1/status", get(api::status))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use levada_overlay::message::Hop;
-use levada_overlay::node::view::{View, WhyView};
+use levada_overlay::node::view::{PopView, View, WhyView};
 use levada_overlay::node::{CHILDREN_MAX_DEFAULT, Counters};
 use levada_overlay::record::{PRIORITY_MAX, STREAMS_MAX};
 use levada_overlay::{Anchor, Config, Credential, Keys, LinkId, Neighbour, NodeId, StreamFacts, StreamName, Time};
@@ -24,6 +24,8 @@ use crate::trust::{self, Identity, TrustError};
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Handshakes under way at once; further ones are refused until some are done.
 const HANDSHAKES_MAX: usize = 256;
+/// Most viewers unless something else is configured. Tuned: a few Mbit/s each, and a machine of many cores.
+const VIEWERS_MAX_DEFAULT: u64 = 10_000;
 /// Time for the answer to a trace.
 const TRACE_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -46,6 +48,8 @@ pub struct NodeConfig {
     pub children_max: Option<usize>,
     /// Bits per second that may leave for children; `None`: no limit.
     pub egress_max_bps: Option<u64>,
+    /// Most viewers of its HTTP server; `None`: the default.
+    pub viewers_max: Option<u64>,
     /// Where to record what happens to the brain.
     pub record: Option<PathBuf>,
 }
@@ -164,7 +168,8 @@ impl Node {
                 .map_err(|error| NodeError::Record(path.clone(), error))?,
         };
         let (sender, events) = mpsc::channel(BRAIN_QUEUE);
-        let stats = Arc::new(Stats::default());
+        let viewers_max = config.viewers_max.unwrap_or(VIEWERS_MAX_DEFAULT);
+        let stats = Arc::new(Stats { viewers_max, ..Stats::default() });
         let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };
         let next_link = Arc::new(AtomicU64::new(1));
         let driver =
@@ -237,6 +242,11 @@ impl Node {
     /// What the brain counted.
     pub async fn counters(&self) -> Result<Counters, NodeError> {
         self.ask(Ask::Counters).await
+    }
+
+    /// The PoPs of the mesh, and how far each is from a stream.
+    pub async fn pops(&self, stream: Option<StreamName>) -> Result<Vec<PopView>, NodeError> {
+        self.ask(|answer| Ask::Pops(stream, answer)).await
     }
 
     /// The log of a stream that flows through this node.

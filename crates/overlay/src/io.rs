@@ -105,6 +105,13 @@ pub enum Input {
         /// Whether the feed brings nothing at all, though it did until then and another feed goes on.
         silent: bool,
     },
+    /// How many viewers the edge serves, told when that changes, and in good time.
+    Viewers {
+        /// So many.
+        count: u64,
+        /// The most that it takes.
+        max: u64,
+    },
     /// How much a stream takes, measured.
     Rate {
         /// The stream.

@@ -26,6 +26,7 @@ pub mod link;
 pub mod message;
 pub mod node;
 pub mod pace;
+pub mod pop;
 pub mod position;
 pub mod record;
 pub mod table;

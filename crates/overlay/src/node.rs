@@ -103,6 +103,8 @@ pub struct Node {
     traces: Traces,
     /// The node is to stop: until when it serves children, `NEVER` after that was told.
     drain_until: Option<Time>,
+    /// Viewers of its edge, as a share of the most that it takes.
+    viewers_share: f64,
     counters: Counters,
     /// Trees may use other links than before.
     use_changed: bool,
@@ -151,6 +153,7 @@ impl Node {
             next_feed: 1,
             traces: Traces::default(),
             drain_until: None,
+            viewers_share: 0.0,
             counters: Counters::default(),
             use_changed: false,
             config,
@@ -173,7 +176,8 @@ impl Node {
             Input::Behind { feed, since, announced, silent } => {
                 self.behind(feed, Late { since, announced, silent }, now);
             }
-            Input::Rate { stream, bps } => self.rate(&stream, bps),
+            Input::Rate { stream, bps } => self.rate(&stream, bps, now),
+            Input::Viewers { count, max } => self.viewers(count, max, now),
             Input::Lacks { stream, resume } => self.lacks(&stream, resume, now),
             Input::Publish(facts) => self.publish(facts, now),
             Input::Withdraw(stream) => self.withdraw(&stream, now),

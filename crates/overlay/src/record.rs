@@ -39,12 +39,14 @@ pub enum RecordKind {
     Links = 2,
     /// The streams it publishes.
     Streams = 3,
+    /// How much of what it can carry it does.
+    Load = 4,
 }
 
 impl RecordKind {
     /// The kind with this number.
     pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Node, Self::Links, Self::Streams].into_iter().find(|kind| *kind as u32 == number)
+        [Self::Node, Self::Links, Self::Streams, Self::Load].into_iter().find(|kind| *kind as u32 == number)
     }
 }
 
@@ -125,6 +127,8 @@ pub enum Facts {
     Links(Vec<LinkFacts>),
     /// See [`RecordKind::Streams`].
     Streams(Vec<StreamFacts>),
+    /// See [`RecordKind::Load`]: percent.
+    Load(u8),
 }
 
 impl Facts {
@@ -134,6 +138,7 @@ impl Facts {
             Self::Node(_) => RecordKind::Node,
             Self::Links(_) => RecordKind::Links,
             Self::Streams(_) => RecordKind::Streams,
+            Self::Load(_) => RecordKind::Load,
         }
     }
 }
@@ -192,6 +197,7 @@ impl Record {
             wire::Facts::Node(node) => Facts::Node(parse_node(node)?),
             wire::Facts::Links(links) => Facts::Links(parse_links(links)?),
             wire::Facts::Streams(streams) => Facts::Streams(parse_streams(streams)?),
+            wire::Facts::Load(load) => Facts::Load(parse_load(load)?),
         };
         Ok(Self { author, version, facts, body, signature })
     }
@@ -239,8 +245,13 @@ fn encode(author: NodeId, version: Version, facts: &Facts) -> wire::Body {
                 })
                 .collect(),
         }),
+        Facts::Load(percent) => wire::Facts::Load(wire::Load { percent: u32::from(*percent) }),
     };
     wire::Body { author: author.0.to_vec(), epoch: version.epoch, seq: version.seq, facts: Some(facts) }
+}
+
+fn parse_load(load: wire::Load) -> Result<u8, RecordError> {
+    u8::try_from(load.percent).ok().filter(|percent| *percent <= 100).ok_or(RecordError::Field("percent"))
 }
 
 fn parse_node(node: wire::Node) -> Result<NodeFacts, RecordError> {
@@ -303,7 +314,7 @@ mod wire {
         pub(super) epoch: u64,
         #[prost(uint64, tag = "3")]
         pub(super) seq: u64,
-        #[prost(oneof = "Facts", tags = "4, 5, 6")]
+        #[prost(oneof = "Facts", tags = "4, 5, 6, 7")]
         pub(super) facts: Option<Facts>,
     }
 
@@ -315,6 +326,8 @@ mod wire {
         Links(Links),
         #[prost(message, tag = "6")]
         Streams(Streams),
+        #[prost(message, tag = "7")]
+        Load(Load),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -331,6 +344,12 @@ mod wire {
         pub(super) http: Option<String>,
         #[prost(bool, tag = "6")]
         pub(super) transit: bool,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Load {
+        #[prost(uint32, tag = "1")]
+        pub(super) percent: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

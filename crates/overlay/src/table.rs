@@ -96,7 +96,7 @@ impl Table {
 
     /// Drops what a node told before it started anew.
     fn forget_before(&mut self, author: NodeId, epoch: u64) {
-        for kind in [RecordKind::Links, RecordKind::Streams] {
+        for kind in [RecordKind::Links, RecordKind::Streams, RecordKind::Load] {
             if self.version(author, kind).is_some_and(|version| version.epoch < epoch) {
                 self.unlist(author, kind);
                 self.records.remove(&(author, kind));
@@ -206,6 +206,14 @@ impl Table {
         match self.records.get(&(id, RecordKind::Links)).map(|held| &held.record.facts) {
             Some(Facts::Links(links)) => links,
             _ => &[],
+        }
+    }
+
+    /// Percent of what a node can carry that it does, as it last told.
+    pub fn load_percent(&self, id: NodeId) -> u8 {
+        match self.facts(id, RecordKind::Load) {
+            Some(Facts::Load(percent)) => *percent,
+            _ => 0,
         }
     }
 

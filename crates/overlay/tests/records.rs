@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{brain, credential, signed_by};
+use common::{brain, config, credential, signed_by};
 use levada_overlay::message::{Aged, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use levada_overlay::node::view::View;
 use levada_overlay::record::{Facts, LinkFacts, NodeFacts, Record, STREAMS_MAX, Version};
@@ -18,7 +18,7 @@ const LINK: LinkId = LinkId(1);
 
 /// A node with one neighbour, which has said hello and all it knows.
 fn node() -> Node {
-    let mut node = brain(OWN, OWN_EPOCH);
+    let mut node = brain(config(OWN, OWN_EPOCH));
     let rtt = Duration::from_millis(1);
     let up = Input::LinkUp { link: LINK, peer: NodeId([2; 32]), name: "two".to_owned(), dialed: false, rtt };
     node.handle_input(up, Time::ZERO);

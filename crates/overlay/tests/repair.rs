@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::time::Duration;
 
-use common::brain;
+use common::{brain, config};
 use levada_overlay::link::{HEARD_ALERT, HEARD_INTERVAL};
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
 use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time};
@@ -57,7 +57,7 @@ impl Script {
     /// Two neighbours that say they carry the stream, and one that may ask for it.
     fn new(rtt: Duration) -> Self {
         let mut script = Self {
-            brain: brain(OWN, 1),
+            brain: brain(config(OWN, 1)),
             now: Time::ZERO,
             rtt,
             alive: BTreeSet::from([A, B, CHILD]),

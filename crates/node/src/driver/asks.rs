@@ -52,6 +52,9 @@ impl Driver {
             Ask::View(answer) => {
                 let _ = answer.send(self.brain.view());
             }
+            Ask::Pops(stream, answer) => {
+                let _ = answer.send(self.brain.pops(stream.as_ref()));
+            }
             Ask::Counters(answer) => {
                 let _ = answer.send(self.brain.counters());
             }

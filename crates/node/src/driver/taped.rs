@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::mpsc;
 
-use levada_overlay::node::view::WhyView;
+use levada_overlay::node::view::{PopView, WhyView};
 use levada_overlay::tape::{Answers, Begin, Line, NotedKeys, Step, TAPE_VERSION, hash_outputs};
 use levada_overlay::{Config, Input, Keys, Node, Output, StreamName, Time};
 
@@ -75,6 +75,11 @@ impl Taped {
     /// See [`Node::why`]: the brain remembers paths that it computed to answer, and decides nothing.
     pub fn why(&mut self, stream: &StreamName, now: Time) -> Option<WhyView> {
         self.node.why(stream, now)
+    }
+
+    /// See [`Node::pops`]: the same.
+    pub fn pops(&mut self, stream: Option<&StreamName>) -> Vec<PopView> {
+        self.node.pops(stream)
     }
 
     fn note(&mut self, input: Option<Input>, at: Time) {

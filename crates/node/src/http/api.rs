@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use levada_media::{Catalog, Codec, Kind};
 use levada_overlay::StreamName;
-use levada_overlay::node::view::{StreamState, StreamView, View, WhyView};
+use levada_overlay::node::view::{PopView, StreamState, StreamView, View, WhyView};
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
@@ -182,6 +182,66 @@ pub(super) async fn groups(
         Some(GroupDigest { timeline: group.id.timeline, group: group.id.group, objects, sha256 })
     };
     Ok(Json(log.summary().into_iter().filter_map(digest).collect()))
+}
+
+/// Answer of `/api/v1/pops`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pops {
+    /// Name of the node that answers.
+    pub node: String,
+    /// By name.
+    pub pops: Vec<Pop>,
+}
+
+/// A node that serves viewers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pop {
+    /// Its name.
+    pub name: String,
+    /// Base URL of its HTTP server.
+    pub http: String,
+    /// Microseconds from the nearest origin of the stream that was asked for to it, as the mesh measures; null: there is no
+    /// way, or no stream was asked for.
+    pub stream_metric_us: Option<u64>,
+    /// Viewers connected now; null but for the node that answers.
+    pub viewers: Option<u64>,
+    /// Most of them; null but for the node that answers.
+    pub viewers_max: Option<u64>,
+    /// Share of what it can give to children and viewers that it gives, 0 to 1, as it last told.
+    pub load: f64,
+    /// Whether links lead from the node that answers to it.
+    pub reachable: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    stream: Option<String>,
+}
+
+pub(super) async fn pops(State(rooms): State<Rooms>, Query(wanted): Query<Wanted>) -> Result<Json<Pops>, Problem> {
+    let node = &rooms.node;
+    let stream = wanted.stream.as_deref().map(StreamName::new).transpose();
+    let stream = stream.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let stats = node.stats();
+    let pop = |view: PopView| {
+        let here = view.name == node.name();
+        Pop {
+            stream_metric_us: view.stream_metric_us,
+            viewers: here.then(|| stats.viewers.load(Ordering::Relaxed)),
+            viewers_max: here.then_some(stats.viewers_max),
+            load: f64::from(view.load_percent) / 100.0,
+            reachable: view.reachable,
+            http: view.http,
+            name: view.name,
+        }
+    };
+    let pops = node.pops(stream).await?.into_iter().map(pop).collect();
+    Ok(Json(Pops { node: node.name().to_owned(), pops }))
+}
+
+/// Nothing, at once: viewers measure how far away this node is.
+pub(super) async fn ping() -> impl IntoResponse {
+    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")])
 }
 
 /// Answer of `/api/v1/status`.

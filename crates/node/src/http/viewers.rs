@@ -20,8 +20,6 @@ use super::api::Problem;
 use crate::playout::{Chunk, ChunkReader, Format, Init, Playout};
 use crate::stats::Stats;
 
-/// Most viewers of a node; one more is sent away.
-const VIEWERS_MAX: u64 = 10_000;
 /// Chunks handed to a viewer at once.
 const BATCH: usize = 64;
 /// A viewer of a page is told that its stream waits after this long without media, and again as long as it does: a page
@@ -52,7 +50,8 @@ pub(super) async fn live(
         _ => return Err(Problem::not_found(format!("there is no {file}; players read /live/NAME.ts"))),
     };
     let stream = StreamName::new(name).map_err(refused)?;
-    if rooms.node.stats().viewers.load(Ordering::Relaxed) >= VIEWERS_MAX {
+    let stats = rooms.node.stats();
+    if stats.viewers.load(Ordering::Relaxed) >= stats.viewers_max {
         return Err(Problem::busy(format!(
             "node {} has as many viewers as it takes; try another PoP",
             rooms.node.name()

@@ -38,6 +38,10 @@ const GOOD_BURST: u32 = 2;
 const SYNC_BUCKETS: usize = 16;
 /// ... and gets this long before another one is asked. Tuned: a few thousand records over a slow link.
 const SYNC_HOLD: Duration = Duration::from_secs(1);
+/// A load that differs by so many percent from what others were told is told ...
+const LOAD_STEP: u8 = crate::pop::LOAD_STEP_PERCENT;
+/// ... once it has for this long, and this often at most. Tuned: viewers come and go in crowds.
+const LOAD_PAUSE: Duration = Duration::from_secs(5);
 /// Records are announced this long after they came, all of that time at once. Tuned: the tree is faster.
 const ANNOUNCE_HOLD: Duration = Duration::from_millis(500);
 /// What the links of a node that is about to stop cost: more than any way round it.
@@ -72,6 +76,8 @@ pub(super) struct Own {
     streams_told: bool,
     streams_at: Time,
     streams_made: Time,
+    load_at: Time,
+    load_told: u8,
     refresh_at: Time,
 }
 
@@ -85,12 +91,14 @@ impl Own {
             streams_told: false,
             streams_at: Time::NEVER,
             streams_made: Time::ZERO,
+            load_at: Time::NEVER,
+            load_told: 0,
             refresh_at: Time::NEVER,
         }
     }
 
     pub(super) fn due(&self) -> Time {
-        self.links_at.min(self.streams_at).min(self.refresh_at)
+        self.links_at.min(self.streams_at).min(self.load_at).min(self.refresh_at)
     }
 }
 
@@ -111,6 +119,9 @@ impl Node {
         self.author(Facts::Node(node), now);
         self.author_links(now);
         self.author_streams(now);
+        if self.own.load_told > 0 {
+            self.author_load(now);
+        }
         self.own.refresh_at = now + RECORD_REFRESH;
     }
 
@@ -134,6 +145,12 @@ impl Node {
         self.own.streams_at = self.own.streams_at.min((now + OWN_HOLD).max(self.own.streams_made + OWN_PAUSE));
     }
 
+    /// What this node gives may have changed.
+    pub(super) fn own_load_changed(&mut self, now: Time) {
+        let differs = self.load_percent().abs_diff(self.own.load_told) >= LOAD_STEP;
+        self.own.load_at = if differs { self.own.load_at.min(now + LOAD_PAUSE) } else { Time::NEVER };
+    }
+
     pub(super) fn records_due(&mut self, now: Time) {
         if self.own.refresh_at <= now {
             self.introduce(now);
@@ -145,6 +162,9 @@ impl Node {
         self.digests_due(now);
         if self.own.streams_at <= now {
             self.author_streams(now);
+        }
+        if self.own.load_at <= now {
+            self.author_load(now);
         }
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_INTERVAL;
@@ -187,6 +207,12 @@ impl Node {
         }
     }
 
+    fn author_load(&mut self, now: Time) {
+        self.own.load_at = Time::NEVER;
+        self.own.load_told = self.load_percent();
+        self.author(Facts::Load(self.own.load_told), now);
+    }
+
     fn author(&mut self, facts: Facts, now: Time) {
         self.own.version.seq += 1;
         let record = Record::make(self.config.id, self.own.version, facts, |bytes| self.keys.sign(bytes));
@@ -217,9 +243,9 @@ impl Node {
                 }
             }
             RecordKind::Links => self.graph.set_links(author, self.table.links(author)),
-            RecordKind::Streams => {}
+            RecordKind::Streams | RecordKind::Load => {}
         }
-        if !refreshed {
+        if !refreshed && kind != RecordKind::Load {
             self.graph_changed(now);
         }
         let Some(aged) = self.table.aged(author, kind, now) else {

@@ -338,10 +338,17 @@ impl Node {
     }
 
     /// The driver measured how much a stream takes.
-    pub(super) fn rate(&mut self, stream: &StreamName, bps: u64) {
+    pub(super) fn rate(&mut self, stream: &StreamName, bps: u64, now: Time) {
         if let Some(entry) = self.streams.get_mut(stream) {
             entry.rate_bps = bps;
+            self.own_load_changed(now);
         }
+    }
+
+    /// The edge tells how many viewers it serves.
+    pub(super) fn viewers(&mut self, count: u64, max: u64, now: Time) {
+        self.viewers_share = count as f64 / max.max(1) as f64;
+        self.own_load_changed(now);
     }
 
     /// A neighbour asks to be fed.

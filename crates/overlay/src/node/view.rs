@@ -56,6 +56,21 @@ pub struct NodeView {
     pub reachable: bool,
 }
 
+/// A node that serves viewers.
+#[derive(Clone, Debug, Serialize)]
+pub struct PopView {
+    /// Its name.
+    pub name: String,
+    /// Base URL of its HTTP server.
+    pub http: String,
+    /// Microseconds from the nearest origin of the stream that was asked for; `None`: there is no way, or none was asked for.
+    pub stream_metric_us: Option<u64>,
+    /// Percent of what it can carry that it does, as it last told.
+    pub load_percent: u8,
+    /// Whether links lead from here to it.
+    pub reachable: bool,
+}
+
 /// One direction of a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkView {
@@ -141,6 +156,25 @@ impl Node {
             neighbours: self.neighbour_views(),
             streams: self.stream_views(),
         }
+    }
+
+    /// The PoPs of the mesh, by name, and how far each is from a stream.
+    pub fn pops(&mut self, stream: Option<&StreamName>) -> Vec<PopView> {
+        let reach = self.graph.distances(&[self.config.id], &[]);
+        let from_origin = stream.map(|stream| self.distances(stream, &[]));
+        let metric = |id: NodeId| Some(from_origin.as_ref()?.get(id)?.metric);
+        let view = |(id, node): (NodeId, &crate::record::NodeFacts)| {
+            Some(PopView {
+                name: node.credential.name.clone(),
+                http: node.http.clone()?,
+                stream_metric_us: metric(id),
+                load_percent: if id == self.config.id { self.load_percent() } else { self.table.load_percent(id) },
+                reachable: reach.get(id).is_some(),
+            })
+        };
+        let mut pops: Vec<PopView> = self.table.nodes().filter_map(view).collect();
+        pops.sort_by(|a, b| a.name.cmp(&b.name));
+        pops
     }
 
     /// Whether this node holds any state of a stream that it does not publish: none is left after the last leave.

@@ -3,9 +3,9 @@
 use levada_overlay::node::CHILDREN_MAX_DEFAULT;
 use levada_overlay::{Config, Credential, Keys, Node, NodeId, Time};
 
-/// A relay that passes streams on.
-pub(crate) fn brain(id: NodeId, epoch: u64) -> Node {
-    let config = Config {
+/// What a relay is told that passes streams on.
+pub(crate) fn config(id: NodeId, epoch: u64) -> Config {
+    Config {
         id,
         credential: credential("own"),
         epoch,
@@ -15,8 +15,13 @@ pub(crate) fn brain(id: NodeId, epoch: u64) -> Node {
         transit: true,
         children_max: CHILDREN_MAX_DEFAULT,
         egress_max_bps: None,
-    };
-    Node::new(config, Box::new(PlainKeys(id)), Time::ZERO)
+    }
+}
+
+/// A brain that is told so.
+pub(crate) fn brain(config: Config) -> Node {
+    let keys = Box::new(PlainKeys(config.id));
+    Node::new(config, keys, Time::ZERO)
 }
 
 /// One that no authority signed.

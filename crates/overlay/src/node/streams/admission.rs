@@ -94,6 +94,13 @@ impl Node {
         self.streams.values().map(|stream| stream.children.len()).sum()
     }
 
+    /// Percent of what this node can give to children and viewers that it does.
+    pub(in crate::node) fn load_percent(&self) -> u8 {
+        let children = self.children() as f64 / self.config.children_max.max(1) as f64;
+        let egress = self.config.egress_max_bps.map_or(0.0, |most| self.egress_bps() as f64 / most.max(1) as f64);
+        (children.max(egress).max(self.viewers_share).clamp(0.0, 1.0) * 100.0) as u8
+    }
+
     /// Bits per second that all full feeds to children take.
     pub(in crate::node) fn egress_bps(&self) -> u64 {
         let full = |stream: &Stream| stream.children.values().filter(|child| child.mode == Mode::Full).count() as u64;

@@ -9,6 +9,7 @@ use crate::id::{NodeId, StreamName};
 use crate::io::LinkId;
 use crate::message::Supply;
 use crate::node::records::Ranked;
+use crate::pop;
 use crate::time::Time;
 
 /// Parents within this factor of the least metric are equal (DESIGN 3). Tuned: 1.4 saves little more, and some meshes get
@@ -107,7 +108,7 @@ impl Node {
     /// Possible parents, the preferred one first.
     pub(super) fn ranking(&mut self, name: &StreamName, now: Time) -> Vec<Choice> {
         let candidates = self.candidates(name, now);
-        sorted(candidates.into_iter().filter_map(|(_, choice)| choice.ok()).collect())
+        self.sorted(candidates.into_iter().filter_map(|(_, choice)| choice.ok()).collect())
     }
 
     /// Neighbours that have a path of their own to an origin, one that passes neither here nor through `failed`: they can
@@ -117,7 +118,22 @@ impl Node {
         let distances = self.distances(name, &without);
         let Some(stream) = self.streams.get(name) else { return Vec::new() };
         let choices = self.links.keys().filter_map(|&link| self.weigh(stream, name, link, &distances, now).ok());
-        sorted(choices.collect())
+        self.sorted(choices.collect())
+    }
+
+    /// In the order of preference: a tree grows by price, a leaf of it that passes nothing on chooses as viewers do.
+    fn sorted(&self, mut choices: Vec<Choice>) -> Vec<Choice> {
+        if self.config.transit {
+            return sorted(choices);
+        }
+        let best = choices.iter().map(|choice| self.cost_of(choice).score()).min().unwrap_or(0);
+        choices.sort_by_key(|choice| pop::order(best, self.cost_of(choice)));
+        choices
+    }
+
+    fn cost_of(&self, choice: &Choice) -> pop::Cost {
+        let load = self.links.get(&choice.link).map_or(0, |link| self.table.load_percent(link.peer));
+        pop::Cost { way: choice.metric, load_percent: load }
     }
 
     /// What a neighbour would cost, or what it lacks.
@@ -365,26 +381,33 @@ impl Node {
         }
         let link = self.links.get(&main.link)?;
         let current = distances.get(link.peer).map(|peer| peer.metric + Micros::from(self.cost_from(link)));
+        let pop = current.map(|way| pop::Cost { way, load_percent: self.table.load_percent(link.peer) });
         let ranking = self.ranking(name, now);
-        let stream = self.streams.get_mut(name)?;
-        let best = ranking.iter().map(|choice| choice.metric).min();
-        let Some((best, current)) = best.zip(current) else {
-            stream.better_since = None;
-            return None;
-        };
+        let stream = self.streams.get(name)?;
         // What was accepted for the sake of a cheaper tree is no reason to move; what has changed since then is.
-        let accepted = (best as f64 * stream.accepted.max(1.0)) as Micros;
-        let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
+        let best = ranking.iter().map(|choice| choice.metric).min();
+        let accepted = best.map(|best| (best as f64 * stream.accepted.max(1.0)) as Micros);
+        let gains = |choice: &Choice| {
+            let Some((current, accepted)) = current.zip(accepted) else { return false };
+            let least = BETTER_MIN_US.max((current as f64 * BETTER_RATIO) as Micros);
+            current.saturating_sub(accepted) >= least && choice.metric + least <= current
+        };
+        let gains = |choice: &Choice| match self.config.transit {
+            true => gains(choice),
+            false => pop.is_some_and(|current| self.cost_of(choice).is_better_than(current)),
+        };
         // Where only fronts are wanted, a way that was good enough still is.
-        let gains = stream.wanted() == Some(Mode::Full) && current.saturating_sub(accepted) >= least;
-        let fits = |choice: &&Choice| outranked || gains && choice.metric + least <= current;
-        let mut others = ranking.iter().filter(|choice| choice.link != main.link);
-        let Some(preferred) = others.find(fits).copied() else {
+        let full = stream.wanted() == Some(Mode::Full);
+        let fits = |choice: &&Choice| choice.link != main.link && (outranked || full && gains(choice));
+        let preferred = ranking.iter().find(fits).copied();
+        let lasts = if self.config.transit { BETTER_LASTS } else { pop::BETTER_LASTS };
+        let stream = self.streams.get_mut(name)?;
+        let Some(preferred) = preferred else {
             stream.better_since = None;
             return None;
         };
         let since = *stream.better_since.get_or_insert(now);
-        let may_move = stream.moved_at.map_or(since, |moved| since.max(moved)) + BETTER_LASTS;
+        let may_move = stream.moved_at.map_or(since, |moved| since.max(moved)) + lasts;
         if now < may_move {
             stream.check_at = stream.check_at.min(may_move);
             return None;

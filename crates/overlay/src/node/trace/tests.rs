@@ -1,10 +1,10 @@
 use super::*;
-use crate::common::brain;
+use crate::common::{brain, config};
 use crate::id::NodeId;
 
 /// A node that asked its parents over two links: for itself, and for a child.
 fn asking() -> Node {
-    let mut node = brain(NodeId([1; 32]), 1);
+    let mut node = brain(config(NodeId([1; 32]), 1));
     for (id, asker, parent, seconds) in [(0, Asker::Local(7), 1, 2), (1, Asker::Child(LinkId(3), 9), 2, 4)] {
         let Ok(stream) = StreamName::new("cam") else { panic!("a name is refused") };
         let deadline = Time::ZERO + Duration::from_secs(seconds);
