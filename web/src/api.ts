@@ -163,8 +163,11 @@ export interface PollEvents {
   unreachable(reason: string): void;
 }
 
-/** Asks each second for the streams, less often while nobody looks or nobody answers. Never ends. */
-export function pollListing(events: PollEvents): void {
+/**
+ * Asks each second for the streams, less often while nobody looks or nobody answers: the page's own node, and if that is
+ * gone one of the `others`, by their base URLs. Never ends.
+ */
+export function pollListing(events: PollEvents, others: () => readonly string[]): void {
   const backoff = new Backoff(POLL_MS, RETRY_MS_MAX);
   let timer: number | undefined;
   let asking = false;
@@ -175,7 +178,7 @@ export function pollListing(events: PollEvents): void {
     window.clearTimeout(timer);
     let wait: number;
     try {
-      events.listing(parseListing(await fetchJson(nodeUrl("api/v1/streams"))));
+      events.listing(await askAny([nodeUrl(".").href, ...others()]));
       backoff.reset();
       wait = document.hidden ? POLL_HIDDEN_MS : POLL_MS;
     } catch (error) {
@@ -206,6 +209,19 @@ export async function fetchPath(base: string, stream: string): Promise<string[]>
   const answer = record(await fetchJson(new URL(`api/v1/trace/${encodeURIComponent(stream)}`, base)));
   const hops: unknown[] = Array.isArray(answer?.hops) ? answer.hops : [];
   return hops.flatMap((hop) => text(record(hop)?.node) ?? []);
+}
+
+/** The first answer; the reason of the first one that gave none, if none did. */
+async function askAny(bases: readonly string[]): Promise<Listing> {
+  let reason: unknown;
+  for (const base of new Set(bases)) {
+    try {
+      return parseListing(await fetchJson(new URL("api/v1/streams", base)));
+    } catch (error) {
+      reason ??= error;
+    }
+  }
+  throw reason;
 }
 
 async function fetchJson(url: URL): Promise<unknown> {

@@ -35,10 +35,11 @@ class App {
     window.levada = { players: Object.create(null) as Window["levada"]["players"] };
     this.#followHash();
     window.addEventListener("hashchange", () => this.#followHash());
-    pollListing({
-      listing: (listing) => this.#update(listing),
-      unreachable: (reason) => this.#unreachable(reason),
-    });
+    const events = {
+      listing: (listing: Listing) => this.#update(listing),
+      unreachable: (reason: string) => this.#unreachable(reason),
+    };
+    pollListing(events, () => [...this.#cards.values()].flatMap(({ player }) => player.pops().map(({ base }) => base)));
   }
 
   #update(listing: Listing): void {

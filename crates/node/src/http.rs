@@ -73,6 +73,7 @@ pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError>
         .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/pops", get(api::pops))
         .route("/api/v1/ping", get(api::ping))
+        .route("/api/v1/trace/{name}", get(api::trace))
         .layer(anyone);
     let router = Router::new()
         .merge(for_viewers)
@@ -82,7 +83,6 @@ pub fn serve(node: Node, listener: TcpListener) -> Result<HttpServer, NodeError>
         .route("/api/v1/streams/{name}/groups", get(api::groups))
         .route("/api/v1/map", get(api::map))
         .route("/api/v1/status", get(api::status))
-        .route("/api/v1/trace/{name}", get(api::trace))
         .route("/api/v1/why/{name}", get(api::why))
         .route("/api/v1/drain", post(api::drain))
         .fallback(api::not_found)

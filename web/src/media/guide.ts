@@ -22,6 +22,7 @@ const RESEND_MS = 200;
 /** A PoP as people see it. */
 export interface PopView {
   readonly name: string;
+  readonly base: string;
   readonly wayMs: number | undefined;
   readonly rttMs: number | undefined;
   readonly loadPercent: number;
@@ -79,8 +80,9 @@ export class PopGuide implements Guide {
   /** All that there are, nearest first. */
   views(): PopView[] {
     const view = ({ name, wayMs, loadPercent }: Cost): PopView => {
-      const rttMs = this.#meter.measured(this.#base(name))?.rttMs;
-      return { name, rttMs, wayMs: wayMs < UNMEASURED_MS ? wayMs : undefined, loadPercent };
+      const base = this.#base(name);
+      const rttMs = this.#meter.measured(base)?.rttMs;
+      return { name, base, rttMs, wayMs: wayMs < UNMEASURED_MS ? wayMs : undefined, loadPercent };
     };
     return this.#costs()
       .sort((a, b) => a.wayMs - b.wayMs)
@@ -96,9 +98,17 @@ export class PopGuide implements Guide {
   }
 
   better(current: string): Pop | undefined {
-    if (this.#chosen !== undefined) return undefined;
-    const name = this.#choice.better(this.#costs(), current, performance.now());
+    const now = performance.now();
+    const name = this.#chosen === undefined ? this.#choice.better(this.#costs(), current, now) : this.#back(current, now);
     return name === undefined ? undefined : this.#pop(name);
+  }
+
+  /** The one that was chosen by hand, once it answers again. */
+  #back(current: string, now: number): string | undefined {
+    const chosen = this.#chosen;
+    if (chosen === undefined || chosen === current || this.#choice.hasFailed(chosen, now)) return undefined;
+    const answers = (this.#meter.measured(this.#base(chosen))?.loss ?? 1) === 0;
+    return answers ? chosen : undefined;
   }
 
   failed(name: string): void {

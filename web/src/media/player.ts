@@ -36,9 +36,9 @@ export interface PlayerStats {
   readonly stalledSeconds: number;
   readonly jumps: number;
   readonly reconnects: number;
-  /** Name of the PoP that the media come from, how far away it is in milliseconds, and how often it was another one. */
+  /** Name and base URL of the PoP that the media come from, and how often it was another one. */
   readonly pop: string;
-  readonly popRtt: number | null;
+  readonly popBase: string;
   readonly moves: number;
   readonly rebuilds: number;
   readonly width: number;
@@ -80,7 +80,7 @@ export class Player {
   #stalledSeconds = 0;
   #jumps = 0;
   #reconnects = 0;
-  #pop = "";
+  #pop: Pop | undefined;
   /** PoPs that media came from, counting each change. */
   #pops = 0;
   #rebuilds = 0;
@@ -130,8 +130,8 @@ export class Player {
       stalledSeconds: this.#stalledSeconds + (this.#dry ? now - this.#drySince : 0),
       jumps: this.#jumps,
       reconnects: this.#reconnects,
-      pop: this.#pop,
-      popRtt: this.pops().find(({ name }) => name === this.#pop)?.rttMs ?? null,
+      pop: this.#pop?.name ?? "",
+      popBase: this.#pop?.base ?? "",
       moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: video.videoWidth,
@@ -212,7 +212,7 @@ export class Player {
   }
 
   #moved(pop: Pop): void {
-    this.#pop = pop.name;
+    this.#pop = pop;
     this.#pops += 1;
   }
 

@@ -75,7 +75,7 @@ export class Choice {
   /** The best but those in `without`; of PoPs that failed lately the one that did so first. */
   best(costs: readonly Cost[], without: readonly string[], now: number): string | undefined {
     const left = costs.filter(({ name }) => !without.includes(name));
-    const fresh = left.filter(({ name }) => !this.#hasFailed(name, now));
+    const fresh = left.filter(({ name }) => !this.hasFailed(name, now));
     if (fresh.length > 0) return ordered(fresh)[0]?.name;
     const failedAt = ({ name }: Cost): number => this.#failedAt.get(name) ?? 0;
     return left.sort((a, b) => failedAt(a) - failedAt(b))[0]?.name;
@@ -85,7 +85,7 @@ export class Choice {
   better(costs: readonly Cost[], current: string, now: number): string | undefined {
     const own = costs.find(({ name }) => name === current);
     if (!own) return undefined;
-    const worth = costs.filter((cost) => isBetter(cost, own) && !this.#hasFailed(cost.name, now));
+    const worth = costs.filter((cost) => isBetter(cost, own) && !this.hasFailed(cost.name, now));
     for (const name of this.#betterSince.keys()) {
       if (!worth.some((cost) => cost.name === name)) this.#betterSince.delete(name);
     }
@@ -95,7 +95,8 @@ export class Choice {
     return ordered(lasting)[0]?.name;
   }
 
-  #hasFailed(name: string, now: number): boolean {
+  /** Whether it failed a moment ago. */
+  hasFailed(name: string, now: number): boolean {
     const at = this.#failedAt.get(name);
     return at !== undefined && now - at < FAILED_MS;
   }

@@ -3,6 +3,7 @@
 import { nodeUrl, tsUrl } from "../api";
 import { plural } from "../format";
 import { Player, type PlayerStats, type PlayerView } from "../media/player";
+import { Details } from "./details";
 import { copyButton, h, iconButton, setAttribute, setIcon, setText } from "./dom";
 
 export interface CardOptions {
@@ -34,6 +35,7 @@ export class Card {
   readonly #volume: HTMLInputElement;
   readonly #expand: HTMLButtonElement;
   readonly #numbers = h("p", { class: "numbers" });
+  readonly #details: Details;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
 
@@ -57,7 +59,7 @@ export class Card {
 
     this.element = h(
       "article",
-      { class: "card", tabindex: 0, "aria-label": `Player of ${name}`, "aria-keyshortcuts": "M F" },
+      { class: "card", tabindex: 0, "aria-label": `Player of ${name}`, "aria-keyshortcuts": "M F I" },
       h(
         "div",
         { class: "stage" },
@@ -75,6 +77,7 @@ export class Card {
           { class: "controls" },
           this.#mute,
           this.#volume,
+          iconButton("chart", "How it fares (I)", () => this.#details.toggle()),
           this.#expand,
           iconButton("close", `Close ${name}`, options.onClose),
         ),
@@ -83,6 +86,8 @@ export class Card {
     );
     this.#listen();
     this.player = new Player(name, nodeUrl(".").href, this.#video, (view) => this.#show(view));
+    this.#details = new Details(this.player, name);
+    this.element.lastElementChild?.append(this.#details.element);
     this.#ticker = window.setInterval(() => this.#count(), STATS_MS);
   }
 
@@ -124,6 +129,7 @@ export class Card {
   #count(): void {
     const stats = this.player.stats();
     setText(this.#numbers, numbers(stats));
+    this.#details.update();
     // The picture keeps its own shape once it is known (a portrait stream is not letterboxed into a landscape).
     if (stats.width > 0) this.element.style.setProperty("--shape", `${stats.width} / ${stats.height}`);
   }
@@ -164,10 +170,11 @@ export class Card {
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement) return;
     const key = event.key.toLowerCase();
     if (key === "m") this.#toggleMute();
     else if (key === "f") void this.#toggleFullscreen();
+    else if (key === "i") this.#details.toggle();
     else return;
     event.preventDefault();
   }

@@ -51,6 +51,7 @@ test("a choice by hand holds as long as that PoP can give the stream", async (co
   assert.equal(choice.best([])?.name, "far");
   assert.equal(choice.best(["far"])?.name, "near");
   assert.equal(choice.better("far"), undefined);
+  assert.equal(choice.better("near")?.name, "far", "it is back");
   choice.choose(undefined);
   assert.equal(choice.best([])?.name, "near");
 });

@@ -1,0 +1,57 @@
+// Frame numbers as bars: burnt into a clip by ffmpeg, read back from a page.
+
+/** Enough for ten minutes at 25 frames a second. */
+export const BITS = 14;
+/** Pixels a bar is wide and a row is tall; wide enough to survive any encoder. */
+const BAR = 20;
+
+/** A filter that writes the number of each frame into its upper left corner: a row of bits, and their opposites below. */
+export function barcodeFilter() {
+  const boxes = [];
+  for (let bit = 0; bit < BITS; bit++) {
+    const isSet = `mod(floor(n/${2 ** bit}),2)`;
+    for (const [row, set] of [[0, isSet], [1, `1-${isSet}`]]) {
+      const place = `x=${bit * BAR}:y=${row * BAR}:w=${BAR}:h=${BAR}:t=fill`;
+      boxes.push(`drawbox=${place}:color=black`, `drawbox=${place}:color=white:enable='${set}'`);
+    }
+  }
+  return boxes.join(",");
+}
+
+/**
+ * Notes every frame that a stream's `<video>` shows: its number (null where the bars cannot be read), its place on the
+ * element's timeline, and how many frames were shown before. Runs in the page.
+ */
+export function noteFrames(page, name) {
+  return page.evaluate(
+    ({ wanted, bits, bar }) => {
+      const video = document.querySelector(`video[data-stream="${CSS.escape(wanted)}"]`);
+      const canvas = document.createElement("canvas");
+      canvas.width = bits * bar;
+      canvas.height = 2 * bar;
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      const noted = [];
+      window.noted = { ...window.noted, [wanted]: noted };
+      const read = () => {
+        context.drawImage(video, 0, 0, canvas.width, canvas.height, 0, 0, canvas.width, canvas.height);
+        const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+        const light = (bit, row) => data[4 * ((row + 0.5) * bar * canvas.width + (bit + 0.5) * bar)] > 128;
+        let number = 0;
+        for (let bit = 0; bit < bits; bit++) {
+          if (light(bit, 0) === light(bit, 1)) return null;
+          if (light(bit, 0)) number += 2 ** bit;
+        }
+        return number;
+      };
+      const note = (now, { mediaTime, presentedFrames }) => {
+        noted.push({ at: now, number: read(), mediaTime, presentedFrames });
+        video.requestVideoFrameCallback(note);
+      };
+      video.requestVideoFrameCallback(note);
+    },
+    { wanted: name, bits: BITS, bar: BAR },
+  );
+}
+
+/** What was noted so far. */
+export const notedFrames = (page, name) => page.evaluate((wanted) => window.noted[wanted], name);
