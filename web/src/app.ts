@@ -6,7 +6,7 @@
 import { type Listing, pollListing } from "./api";
 import { plural } from "./format";
 import { formatHash, PLAYERS_MAX, parseHash } from "./hash";
-import type { PlayerStats } from "./media/player";
+import type { PlayerStats } from "./media/playing";
 import { Card } from "./ui/card";
 import { setText } from "./ui/dom";
 import { StreamList } from "./ui/list";

@@ -3,7 +3,9 @@
 /** Enough for ten minutes at 25 frames a second. */
 export const BITS = 14;
 /** Pixels a bar is wide and a row is tall; wide enough to survive any encoder. */
-const BAR = 20;
+export const BAR = 20;
+/** Numbers begin anew here. */
+export const STAMPS = 2 ** BITS;
 
 /** A filter that writes the number of each frame into its upper left corner: a row of bits, and their opposites below. */
 export function barcodeFilter() {
@@ -19,13 +21,16 @@ export function barcodeFilter() {
 }
 
 /**
- * Notes every frame that a stream's `<video>` shows: its number (null where the bars cannot be read), its place on the
- * element's timeline, and how many frames were shown before. Runs in the page.
+ * Notes every frame that a stream's player shows: its number (null where the bars cannot be read), when, and of a `<video>`
+ * its place on the element's timeline and how many frames were shown before.
  */
 export function noteFrames(page, name) {
   return page.evaluate(
     ({ wanted, bits, bar }) => {
-      const video = document.querySelector(`video[data-stream="${CSS.escape(wanted)}"]`);
+      const find = (kind) => document.querySelector(`${kind}[data-stream="${CSS.escape(wanted)}"]`);
+      // A canvas covers the video where pictures are drawn as they come.
+      const drawn = find("canvas");
+      const video = drawn ?? find("video");
       const canvas = document.createElement("canvas");
       canvas.width = bits * bar;
       canvas.height = 2 * bar;
@@ -43,11 +48,17 @@ export function noteFrames(page, name) {
         }
         return number;
       };
+      const look = (now) => {
+        const number = read();
+        if (number !== noted.at(-1)?.number) noted.push({ at: now, wall: Date.now(), number });
+        if (drawn.isConnected) requestAnimationFrame(look);
+      };
       const note = (now, { mediaTime, presentedFrames }) => {
-        noted.push({ at: now, number: read(), mediaTime, presentedFrames });
+        noted.push({ at: now, wall: Date.now(), number: read(), mediaTime, presentedFrames });
         video.requestVideoFrameCallback(note);
       };
-      video.requestVideoFrameCallback(note);
+      if (drawn) requestAnimationFrame(look);
+      else video.requestVideoFrameCallback(note);
     },
     { wanted: name, bits: BITS, bar: BAR },
   );

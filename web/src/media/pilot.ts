@@ -28,8 +28,10 @@ export interface PilotOutput {
   readonly jump?: { readonly to: number; readonly why: "behind" | "gap" | "ahead" };
 }
 
-/** Tuned by eye and ear: 10 % faster is hardly heard, and recovers a second in ten. */
-const TARGET_MIN = 0.6;
+/** Outlasts a PoP's death that is noticed by its silence, and the way to another one (feed.ts). */
+export const TARGET_STEADY = 0.6;
+/** Outlasts a death that the system tells at once, as it does when a process dies. */
+export const TARGET_SHORT = 0.2;
 const TARGET_MAX = 2.4;
 const TARGET_STEP = 0.3;
 /** Longer stalls are outages, which no sensible buffer bridges. */
@@ -50,17 +52,24 @@ const EPSILON = 0.05;
 /** How far before a range's end a decoder may run dry. */
 const SHORT_OF_END = 0.3;
 
+/** Tuned by eye and ear: 10 % faster is hardly heard, and recovers a second in ten. */
 export const RATE_FAST = 1.1;
 export const RATE_QUICK = 1.05;
 export const RATE_SLOW = 0.97;
 
 export class Pilot {
-  #target = TARGET_MIN;
+  readonly #targetMin: number;
+  #target: number;
   #rate = 1;
   #calmSince: number | undefined;
   #aheadSince: number | undefined;
   #jumpedAt = Number.NEGATIVE_INFINITY;
   #samples: { at: number; buffer: number }[] = [];
+
+  constructor(target = TARGET_STEADY) {
+    this.#targetMin = target;
+    this.#target = target;
+  }
 
   /** Seconds behind the newest frame that playback aims at. */
   get target(): number {
@@ -109,7 +118,7 @@ export class Pilot {
     const fast = this.#rate > 1;
     if (buffer < this.#target * (slow ? 0.85 : 0.5)) return RATE_SLOW;
     if (excess > (this.#rate === RATE_FAST ? 0.4 : 0.6)) return RATE_FAST;
-    if (excess > (fast ? 0.03 : 0.2)) return RATE_QUICK;
+    if (excess > (fast ? 0.03 : Math.min(0.2, this.#targetMin / 3))) return RATE_QUICK;
     return 1;
   }
 
@@ -143,7 +152,7 @@ export class Pilot {
     this.#calmSince ??= now;
     if (now - this.#calmSince < CALM) return;
     this.#calmSince = now;
-    this.#target = Math.max(TARGET_MIN, this.#target - CALM_STEP);
+    this.#target = Math.max(this.#targetMin, this.#target - CALM_STEP);
   }
 }
 

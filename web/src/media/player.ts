@@ -10,42 +10,8 @@ import { codecsOf } from "../format";
 import { dialSocket, Feed, type Pop } from "./feed";
 import { PopGuide, type PopView } from "./guide";
 import { LiveEdge, Pilot } from "./pilot";
+import type { PlayerStats, PlayerView, Playing } from "./playing";
 import { mediaSourceClass, Sink } from "./sink";
-
-/** What the player shows people. */
-export interface PlayerView {
-  readonly phase: "connecting" | "starting" | "playing" | "stalled" | "unsupported";
-  /** Why nothing moves, in words. */
-  readonly notice: string;
-  /** The browser allows sound only after a tap. */
-  readonly soundBlocked: boolean;
-  /** The browser or the system has paused playback, or allows it only after a tap. */
-  readonly paused: boolean;
-}
-
-/** Times in seconds. `latency` and `buffer` are null before playback. */
-export interface PlayerStats {
-  readonly phase: PlayerView["phase"];
-  readonly mime: string;
-  readonly position: number;
-  readonly latency: number | null;
-  readonly buffer: number | null;
-  readonly target: number;
-  readonly rate: number;
-  readonly stalls: number;
-  readonly stalledSeconds: number;
-  readonly jumps: number;
-  readonly reconnects: number;
-  /** Name and base URL of the PoP that the media come from, and how often it was another one. */
-  readonly pop: string;
-  readonly popBase: string;
-  readonly moves: number;
-  readonly rebuilds: number;
-  readonly width: number;
-  readonly height: number;
-  readonly framesDecoded: number;
-  readonly framesDropped: number;
-}
 
 const TICK_MS = 100;
 /** Once enough is buffered, the rest of the first burst is awaited this long before the start is chosen. */
@@ -53,7 +19,7 @@ const SETTLE = 0.15;
 /** A picture that stands still this long although there are data is nudged, and after as long again rebuilt. */
 const FROZEN = 3;
 
-export class Player {
+export class Player implements Playing {
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
   readonly #guide: PopGuide;
@@ -61,7 +27,7 @@ export class Player {
   readonly #ticker: number;
   readonly #listeners = new AbortController();
   #sink: Sink | undefined;
-  #pilot = new Pilot();
+  readonly #pilot: Pilot;
   #live = new LiveEdge();
   #mime = "";
 
@@ -85,9 +51,16 @@ export class Player {
   #pops = 0;
   #rebuilds = 0;
 
-  /** `home` is the base URL of the node that served the page. */
-  constructor(stream: string, home: string, video: HTMLVideoElement, changed: (view: PlayerView) => void) {
+  /** `home` is the base URL of the node that served the page, `target` the distance from live to hold, in seconds. */
+  constructor(
+    stream: string,
+    home: string,
+    video: HTMLVideoElement,
+    target: number,
+    changed: (view: PlayerView) => void,
+  ) {
     this.#video = video;
+    this.#pilot = new Pilot(target);
     this.#changed = changed;
     this.#guide = new PopGuide(stream, home);
     this.#listen();
@@ -141,30 +114,25 @@ export class Player {
     };
   }
 
-  /** The PoPs that give this stream, nearest first. */
   pops(): PopView[] {
     return this.#guide.views();
   }
 
-  /** The PoP that was chosen by hand. */
   get chosen(): string | undefined {
     return this.#guide.chosen;
   }
 
-  /** Watches from this PoP as long as it gives the stream; undefined: from the best. */
   choose(name: string | undefined): void {
     const pop = this.#guide.choose(name);
     if (pop) this.#feed?.moveTo(pop);
   }
 
-  /** Plays on, at the live edge, after a pause or with a tap that the browser asked for. */
   resume(): void {
     const spot = this.#sink && this.#pilot.begin(this.#sink.ranges().slice(-1), this.#sink.edge);
     if (spot !== undefined && spot > this.#video.currentTime) this.#video.currentTime = spot;
     void this.#play();
   }
 
-  /** Sets sound on or off. Called from a tap or key press, which is what browsers ask for. */
   setMuted(muted: boolean): void {
     this.#video.muted = muted;
     this.#soundBlocked = false;
@@ -172,7 +140,6 @@ export class Player {
     if (this.#started && this.#video.paused) this.resume();
   }
 
-  /** The node has been seen alive: connect now instead of after the present pause. */
   retryNow(): void {
     this.#feed?.retryNow();
   }

@@ -2,7 +2,7 @@
 
 import { fetchPath } from "../api";
 import { plural } from "../format";
-import type { Player } from "../media/player";
+import type { Playing } from "../media/playing";
 import { h, setText } from "./dom";
 
 /** The way of the stream changes rarely, and asking for it costs every node on it a message. */
@@ -12,17 +12,26 @@ const BEST = "";
 
 export class Details {
   readonly element: HTMLElement;
-  readonly #player: Player;
+  readonly #player: () => Playing;
   readonly #stream: string;
   readonly #pop = h("select", { "aria-label": "PoP" });
   readonly #rows = new Map<string, HTMLElement>();
   #path: readonly string[] = [];
   #pathAt = Number.NEGATIVE_INFINITY;
 
-  constructor(player: Player, stream: string) {
+  /** `delays` are what people may choose among, by name and in words; `setDelay` is told of a choice. */
+  constructor(
+    player: () => Playing,
+    stream: string,
+    delays: ReadonlyMap<string, string>,
+    setDelay: (name: string) => void,
+  ) {
     this.#player = player;
     this.#stream = stream;
-    this.#pop.addEventListener("change", () => player.choose(this.#pop.value === BEST ? undefined : this.#pop.value));
+    this.#pop.addEventListener("change", () => player().choose(this.#pop.value || undefined));
+    const delay = h("select", { "aria-label": "Delay" });
+    delay.append(...[...delays].map(([value, text]) => h("option", { value }, text)));
+    delay.addEventListener("change", () => setDelay(delay.value));
     const row = (term: string): HTMLElement[] => {
       const value = h("dd");
       this.#rows.set(term, value);
@@ -33,6 +42,8 @@ export class Details {
       { class: "details-panel", hidden: true },
       h("dt", {}, "Watch from"),
       h("dd", {}, this.#pop),
+      h("dt", {}, "Delay"),
+      h("dd", {}, delay),
       ...["From", "Way", "Latency", "Buffer", "Stalls", "Picture", "Changes"].flatMap(row),
     );
   }
@@ -48,9 +59,10 @@ export class Details {
 
   update(): void {
     if (!this.shown) return;
-    const stats = this.#player.stats();
-    this.#showPops();
-    const pop = this.#player.pops().find(({ name }) => name === stats.pop);
+    const player = this.#player();
+    const stats = player.stats();
+    this.#showPops(player);
+    const pop = player.pops().find(({ name }) => name === stats.pop);
     this.#say("From", [label(stats.pop), pop?.rttMs === undefined ? "" : `, ${pop.rttMs.toFixed(0)} ms away`].join(""));
     void this.#followPath(stats.popBase);
     const hops = Math.max(0, this.#path.length - 1);
@@ -58,15 +70,15 @@ export class Details {
     const seconds = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} s`);
     const rate = stats.rate === 1 ? "" : `, playing at ${stats.rate.toFixed(2)}×`;
     this.#say("Latency", `${seconds(stats.latency)} behind the newest frame${rate}`);
-    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${stats.target.toFixed(1)} s`);
+    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${stats.target.toFixed(2)} s`);
     this.#say("Stalls", `${stats.stalls}, ${stats.stalledSeconds.toFixed(1)} s in all`);
     const size = stats.width > 0 ? `${stats.width}×${stats.height}, ` : "";
     this.#say("Picture", `${size}${stats.framesDecoded} frames, ${stats.framesDropped} dropped`);
     this.#say("Changes", `${stats.moves} of PoP, ${stats.reconnects} outages, ${plural(stats.jumps, "jump")}`);
   }
 
-  #showPops(): void {
-    const pops = this.#player.pops();
+  #showPops(player: Playing): void {
+    const pops = player.pops();
     const options = [
       { value: BEST, text: "the best" },
       ...pops.map(({ name }) => ({ value: name, text: label(name) })),
@@ -77,7 +89,7 @@ export class Details {
       this.#pop.dataset.key = key;
       this.#pop.replaceChildren(...options.map(({ value, text }) => h("option", { value }, text)));
     }
-    this.#pop.value = this.#player.chosen ?? BEST;
+    this.#pop.value = player.chosen ?? BEST;
   }
 
   async #followPath(base: string): Promise<void> {
