@@ -59,6 +59,14 @@ export function noteFrames(page, name) {
       };
       if (drawn) requestAnimationFrame(look);
       else video.requestVideoFrameCallback(note);
+      window.readAt = { ...window.readAt, [wanted]: readAt };
+      async function readAt(time) {
+        const shown = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve()));
+        const sought = new Promise((resolve) => video.addEventListener("seeked", resolve, { once: true }));
+        video.currentTime = time;
+        await Promise.all([shown, sought]);
+        return read();
+      }
     },
     { wanted: name, bits: BITS, bar: BAR },
   );
@@ -66,3 +74,19 @@ export function noteFrames(page, name) {
 
 /** What was noted so far. */
 export const notedFrames = (page, name) => page.evaluate((wanted) => window.noted[wanted], name);
+
+/**
+ * Pauses and looks at the frames at these places of the timeline, which must still be in the buffer: what a machine that
+ * is too busy to show every frame in time has all the same.
+ */
+export function framesAt(page, name, times) {
+  return page.evaluate(
+    async ({ wanted, places }) => {
+      document.querySelector(`video[data-stream="${CSS.escape(wanted)}"]`).pause();
+      const numbers = [];
+      for (const place of places) numbers.push(await window.readAt[wanted](place));
+      return numbers;
+    },
+    { wanted: name, places: times },
+  );
+}

@@ -1,14 +1,16 @@
 // Watches streams whose frames are numbered, kills the PoP that gives them, and checks that no frame is skipped or shown
 // twice and that nothing stalls.
 //
-//     node tests/moves.mjs URL --streams a,b --kill p1=PID [--fps 25] [--frames 1000] [--out DIR] [--json]
+//     node tests/moves.mjs URL --streams a,b --kill p1=PID [--signal SIGKILL] [--fps 25] [--frames 1000]
+//                             [--out DIR] [--json]
 //
-// The page is told to watch from the PoP that will be killed (kill -9). `--frames`: how many the looped clip has.
+// The page is told to watch from the PoP that will be killed (kill -9; with --signal SIGSTOP it falls silent instead).
+// `--frames`: how many the looped clip has.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { noteFrames, notedFrames } from "./barcode.mjs";
+import { framesAt, noteFrames, notedFrames } from "./barcode.mjs";
 import { observe, openPage, pause, until } from "./browser.mjs";
 
 const { values: options, positionals } = parseArgs({
@@ -16,6 +18,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     streams: { type: "string", default: "" },
     kill: { type: "string", default: "" },
+    signal: { type: "string", default: "SIGKILL" },
     fps: { type: "string", default: "25" },
     frames: { type: "string", default: "1000" },
     out: { type: "string", default: "." },
@@ -31,6 +34,8 @@ if (positionals.length !== 1 || names.length === 0 || !(Number(pid) > 0)) {
   process.exit(2);
 }
 
+/** Frames that are looked at one by one in the end: the death lies well within them, with the seconds of buffer after it. */
+const LOOK_BACK = { before: 15, frames: 60 };
 /** Playback is watched for this long before and after the death, in seconds. */
 const BEFORE = 4;
 const AFTER = 6;
@@ -55,12 +60,14 @@ try {
   await shoot("before");
   const before = await observe(page, names);
   const killedAt = await page.evaluate(() => performance.now());
-  process.kill(Number(pid), "SIGKILL");
+  process.kill(Number(pid), options.signal);
   await pause(AFTER);
   const after = await observe(page, names);
   await shoot("after");
   for (const name of names) {
-    report.streams[name] = judge(name, killedAt, await notedFrames(page, name), before[name].stats, after[name].stats);
+    const noted = await notedFrames(page, name);
+    const buffered = await lookBack(name, noted, killedAt);
+    report.streams[name] = judge(name, killedAt, noted, buffered, before[name].stats, after[name].stats);
   }
 } catch (error) {
   failures.push(`the page could not be tested: ${error.message}`);
@@ -94,7 +101,14 @@ async function shoot(when) {
   report.screenshots.push(path);
 }
 
-function judge(name, killedAt, noted, before, after) {
+/** Numbers of the frames around the death as they lie in the buffer, each at its own place. */
+async function lookBack(name, noted, killedAt) {
+  const { mediaTime } = noted.findLast(({ at }) => at < killedAt);
+  const places = Array.from({ length: LOOK_BACK.frames }, (_, at) => mediaTime + (at - LOOK_BACK.before + 0.5) / fps);
+  return framesAt(page, name, places);
+}
+
+function judge(name, killedAt, noted, buffered, before, after) {
   const read = noted.filter(({ number }) => number !== null);
   expect(read.length === noted.length, `${name}: ${noted.length - read.length} frames could not be read`);
   // Where each number lies on the timeline, in frames. A hole or a repetition in what was decoded would move all that
@@ -115,11 +129,12 @@ function judge(name, killedAt, noted, before, after) {
     if (step > shown) skipped += step - shown;
     longest = Math.max(longest, b.at - a.at);
   }
-  // A machine that is too busy to draw a frame in time drops it; that is no hole in the stream.
-  skipped -= after.framesDropped - before.framesDropped;
+  const holes = buffered.filter((number, at) => at > 0 && number !== (buffered[at - 1] + 1) % frames).length;
   const result = {
     frames: read.length,
-    skipped,
+    buffered: `${buffered[0]} to ${buffered.at(-1)}`,
+    holes,
+    notShownInTime: skipped,
     doubled,
     place: [place, placeAfter],
     astray,
@@ -137,7 +152,9 @@ function judge(name, killedAt, noted, before, after) {
   expect(result.to !== victim, `${name}: expected another PoP than ${victim}`);
   expect(result.stalls === 0, `${name}: ${result.stalls} stalls`);
   expect(result.jumps === 0, `${name}: ${result.jumps} jumps`);
-  expect(skipped <= 0, `${name}: ${skipped} frames skipped`);
+  expect(holes === 0, `${name}: frames are missing or doubled around the death: ${buffered.join(" ")}`);
+  // What a busy machine does not show in time is not missing; most is shown even there.
+  expect(skipped < read.length / 10, `${name}: ${skipped} frames were not shown`);
   expect(doubled === 0, `${name}: ${doubled} frames shown twice`);
   expect(placeAfter === place, `${name}: numbers lie ${placeAfter - place} frames off after the death`);
   expect(astray === 0, `${name}: ${astray} frames have a number from elsewhere`);

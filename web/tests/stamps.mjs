@@ -13,7 +13,8 @@ const [width, height] = [BITS * BAR, 160];
 
 const picture = ["-f", "rawvideo", "-pix_fmt", "gray", "-video_size", `${width}x${height}`, "-framerate", `${fps}`];
 const encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", `${fps}`, "-pix_fmt", "yuv420p"];
-const stream = ["-f", "mpegts", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1", "pipe:1"];
+// With the length of each picture's packet, its end is known when it is here, and not only when the next one begins.
+const stream = ["-f", "mpegts", "-omit_video_pes_length", "0", "-muxdelay", "0", "-muxpreload", "0", "-flush_packets", "1", "pipe:1"];
 const args = ["-v", "error", "-probesize", "32", "-fflags", "nobuffer", ...picture, "-i", "pipe:0", ...encoder, ...stream];
 const ffmpeg = spawn("ffmpeg", args, { stdio: ["pipe", "inherit", "inherit"] });
 ffmpeg.on("exit", () => process.exit());

@@ -31,9 +31,10 @@ export interface PilotOutput {
 /** Outlasts a PoP's death that is noticed by its silence, and the way to another one (feed.ts). */
 export const TARGET_STEADY = 0.6;
 /** Outlasts a death that the system tells at once, as it does when a process dies. */
-export const TARGET_SHORT = 0.2;
+export const TARGET_SHORT = 0.15;
 const TARGET_MAX = 2.4;
-const TARGET_STEP = 0.3;
+/** A stall makes the target greater by this share of the least one. */
+const STALL_SHARE = 0.5;
 /** Longer stalls are outages, which no sensible buffer bridges. */
 const JITTER_MAX = 1.5;
 /** The target comes nearer by a tenth of a second for every such time without a stall. */
@@ -79,7 +80,7 @@ export class Pilot {
   /** Playback ran dry for so many seconds: aim further behind, if that would have helped. */
   stalled(now: number, lasted: number): void {
     this.#calmSince = now;
-    if (lasted <= JITTER_MAX) this.#target = Math.min(TARGET_MAX, this.#target + TARGET_STEP);
+    if (lasted <= JITTER_MAX) this.#target = Math.min(TARGET_MAX, this.#target + this.#targetMin * STALL_SHARE);
   }
 
   /** Where to begin when nothing has played yet, or undefined while too little is buffered. */

@@ -50,7 +50,11 @@ export class Sound {
   }
 
   #play(data: AudioData): void {
-    const due = this.#clock.due(data.timestamp / 1e6);
+    // Of sound, that it is decoded counts, and it may come later than the pictures of its time: a late picture is shown late,
+    // late sound is a hole.
+    const time = data.timestamp / 1e6;
+    this.#clock.arrived(time, performance.now() / 1000);
+    const due = this.#clock.due(time);
     if (due !== undefined && this.#context.state === "running") this.#schedule(data, due);
     data.close();
   }
