@@ -90,3 +90,19 @@ impl Resume {
         Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written_and_bounded() {
+        let at = Position { group: 1_700_000_000_000, timeline: 1_700_000_000_000_000, index: 7 };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        let beyond = format!("{}@1:0", STAMP_MAX + 1);
+        for text in ["", "1", "1@2", "1:2@3", "-1@2:3", "1@2:4294967296", "1@2:3:4", &beyond] {
+            let error = text.parse::<Position>().expect_err("no position");
+            assert!(error.to_string().contains("GROUP@TIMELINE:INDEX"), "{error}");
+        }
+    }
+}
