@@ -57,6 +57,7 @@ bench:
 	$(CARGO) bench --package levada-media --bench mux
 	$(CARGO) bench --package levada-lab --bench net
 	$(CARGO) bench --package levada --bench join
+	$(CARGO) bench --package levada --bench glass
 	$(CARGO) bench --package levada --bench deaths -- $(ARGS)
 
 clean:

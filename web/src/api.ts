@@ -53,8 +53,9 @@ export interface PopEntry {
   readonly http: string;
   /** From the stream's nearest origin to the PoP; undefined where no way is known, or no stream was asked for. */
   readonly metricMs: number | undefined;
-  readonly viewers: number;
-  readonly viewersMax: number;
+  /** Only the node that is asked tells how many it has. */
+  readonly viewers: number | undefined;
+  readonly viewersMax: number | undefined;
   /** Share of what it can give, 0 to 1. */
   readonly load: number;
   readonly reachable: boolean;
@@ -79,8 +80,8 @@ function parsePop(entry: Fields): PopEntry | undefined {
     name,
     http,
     metricMs: metricUs === undefined ? undefined : metricUs / 1000,
-    viewers: count(entry.viewers) ?? 0,
-    viewersMax: count(entry.viewers_max) ?? 0,
+    viewers: count(entry.viewers),
+    viewersMax: count(entry.viewers_max),
     load: Math.min(1, count(entry.load) ?? 0),
     reachable: entry.reachable === true,
   };
@@ -131,9 +132,24 @@ export function tsUrl(name: string): string {
   return nodeUrl(`live/${encodeURIComponent(name)}.ts`).href;
 }
 
-/** Where the player of this page receives a stream. */
-export function wsUrl(name: string): string {
-  const url = nodeUrl(`live/${encodeURIComponent(name)}.ws`);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return url.href;
+/** A node that does not answer within this time is not asked any longer. */
+const TIMEOUT_MS = 4000;
+
+/** The PoPs as the node at `base` knows them, for a stream. */
+export async function fetchPops(base: string, stream: string): Promise<PopListing> {
+  const url = new URL("api/v1/pops", base);
+  url.searchParams.set("stream", stream);
+  return parsePops(await fetchJson(url));
+}
+
+/** Names of the nodes from the origin to the node at `base`. */
+export async function fetchPath(base: string, stream: string): Promise<string[]> {
+  const answer = fields(await fetchJson(new URL(`api/v1/trace/${encodeURIComponent(stream)}`, base)));
+  return list(answer?.hops, (hop) => text(hop.node));
+}
+
+async function fetchJson(url: URL): Promise<unknown> {
+  const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
 }

@@ -1,7 +1,8 @@
-// A stand-in for a node, to develop and test the page without the Rust binary: serves dist/, live streams that ffmpeg
-// makes, and breaks them on request. The mesh around it is invented too (fake-mesh.mjs).
+// A stand-in for PoPs, to develop and test the page without the Rust binary: serves dist/, the listings and live
+// streams that ffmpeg makes, and breaks them on request. Each PoP has a port, the first one --port, and all serve the
+// same frames at the same positions. The mesh around them is invented too (fake-mesh.mjs).
 //
-//     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2]     (no streams: --streams "")
+//     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2] [--pops 1]     (no streams: --streams "")
 //
 // Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "bframes" has
 // B-frames. Faults, by POST:
@@ -9,7 +10,9 @@
 //     /fake/NAME/jump      new origin: init, other times     /fake/NAME/lose      leaves out 1.5 s of media
 //     /fake/NAME/resize    new origin with another size      /fake/NAME/pause     sends nothing for 1.5 s, then all of it
 //     /fake/NAME/garbage   one message that is no MP4        /fake/NAME/refuse    an error for people, then closes
-//     /fake/down           answers nothing for 4 s
+// and of PoPs, which are called pop1, pop2, and so on:
+//     /fake/POP/down       answers nothing for 4 s          /fake/POP/mute        sends no media for 3 s
+//     /fake/POP/far        answers pings 80 ms later, for good
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
@@ -24,8 +27,15 @@ import { load } from "./load.mjs";
 const { readFragments, readInit } = await load("../src/media/fmp4.ts");
 
 const { values: options } = parseArgs({
-  options: { port: { type: "string", default: "8080" }, streams: { type: "string", default: "cam1,cam2" } },
+  options: {
+    port: { type: "string", default: "8080" },
+    streams: { type: "string", default: "cam1,cam2" },
+    pops: { type: "string", default: "1" },
+  },
 });
+
+/** Groups that a page can go on in. */
+const GROUPS_KEPT = 3;
 
 const SIZES = ["640x360", "480x270"];
 
@@ -44,6 +54,24 @@ function sourceFile(size, { audio, bframes, hue }) {
   return file;
 }
 
+/** Group and timeline (u64), index (u32), big-endian: what stands in front of each frame. */
+function headOf({ group, timeline, index }) {
+  const head = Buffer.alloc(20);
+  head.writeBigUInt64BE(BigInt(group), 0);
+  head.writeBigUInt64BE(BigInt(timeline), 8);
+  head.writeUInt32BE(index, 16);
+  return head;
+}
+
+function isAfter(a, b) {
+  return (a.group - b.group || a.timeline - b.timeline || a.index - b.index) > 0;
+}
+
+function parsePosition(text) {
+  const parts = /^(\d+)@(\d+):(\d+)$/.exec(text ?? "")?.slice(1).map(Number);
+  return parts && { group: parts[0], timeline: parts[1], index: parts[2] };
+}
+
 class Stream {
   constructor(name, index) {
     this.name = name;
@@ -52,7 +80,7 @@ class Stream {
     this.hue = (index * 110) % 360;
     this.size = SIZES[0];
     this.sockets = new Set();
-    this.group = []; // fragments since the last keyframe, for who joins late
+    this.groups = []; // the newest ones, each a list of {at, message}
     this.bytes = 0;
     this.heldUntil = 0;
     this.held = undefined;
@@ -65,7 +93,7 @@ class Stream {
   origin(start) {
     this.ffmpeg?.kill("SIGKILL");
     this.init = undefined;
-    this.group = [];
+    this.timeline = Date.now() * 1000;
     this.start = start;
     const args = ["-v", "error", "-re", "-stream_loop", "-1", "-i", sourceFile(this.size, this), "-c", "copy"];
     args.push("-f", "mp4");
@@ -100,29 +128,36 @@ class Stream {
   begin(init) {
     this.init = init;
     this.tracks = readInit(init);
-    for (const socket of this.sockets) this.greet(socket);
+    for (const socket of this.sockets) this.greet(socket, false);
   }
 
-  greet(socket) {
-    socket.send(JSON.stringify({ type: "init", mime: this.mime }));
+  greet(socket, resumed) {
+    socket.send(JSON.stringify({ type: "init", mime: this.mime, resumed }));
     socket.send(this.init);
   }
 
   fragment(bytes) {
     this.shift(bytes);
     const [fragment] = readFragments(new Uint8Array(bytes), this.tracks);
-    if (fragment.entry) this.group = [];
-    if (this.group.length > 0 || fragment.entry) this.group.push(bytes);
+    if (fragment.entry) {
+      this.groups = [...this.groups, []].slice(-GROUPS_KEPT);
+      this.stamp = Date.now();
+    }
+    const group = this.groups.at(-1);
+    if (!group) return;
+    const at = { group: this.stamp, timeline: this.timeline, index: group.length };
+    const message = Buffer.concat([headOf(at), bytes]);
+    group.push({ at, message });
     this.bytes = this.bytes * 0.99 + bytes.length;
     if (Date.now() < this.waitUntil) return;
     if (this.held) {
-      this.held.push(bytes);
+      this.held.push(message);
       if (Date.now() < this.heldUntil) return;
       for (const late of this.held) this.send(late);
       this.held = undefined;
       return;
     }
-    this.send(bytes);
+    this.send(message);
   }
 
   /** ffmpeg's times begin at 0 whatever it is asked; adds this origin's start to each tfdt (version 1). */
@@ -135,22 +170,31 @@ class Stream {
     }
   }
 
-  send(bytes) {
-    for (const socket of this.sockets) if (socket.fed) socket.send(bytes);
-    for (const socket of this.sockets) if (!socket.fed) this.join(socket);
+  send(message) {
+    for (const socket of this.sockets) {
+      if (Date.now() < socket.pop.muteUntil) continue;
+      if (socket.behind) this.catchUp(socket);
+      else socket.send(message);
+    }
   }
 
-  join(socket) {
-    if (!this.init || this.group.length === 0) return;
-    socket.fed = true;
-    socket.send(Buffer.concat(this.group));
+  /** Sends what a socket lacks: everything after `after` as far as that is kept, else the newest group. */
+  catchUp(socket) {
+    const kept = this.groups.flat();
+    const after = socket.after;
+    const held = after ? kept.filter(({ at }) => !isAfter(at, after)).length : 0;
+    const rest = held > 0 ? kept.slice(held) : (this.groups.at(-1) ?? []);
+    if (!this.init || rest.length === 0) return;
+    socket.behind = false;
+    this.greet(socket, held > 0);
+    for (const { message } of rest) socket.send(message);
   }
 
-  watch(socket) {
+  watch(socket, pop, after) {
+    Object.assign(socket, { pop, after, behind: true });
     this.sockets.add(socket);
     socket.on("close", () => this.sockets.delete(socket));
-    if (this.init) this.greet(socket);
-    this.join(socket);
+    if (Date.now() >= pop.muteUntil) this.catchUp(socket);
   }
 
   break(fault) {
@@ -221,51 +265,98 @@ const FILES = {
   "/app.css": ["app.css", "text/css; charset=utf-8"],
 };
 
-let downUntil = 0;
+const answers = { "access-control-allow-origin": "*", "cache-control": "no-store" };
 
-const server = createServer(async (request, response) => {
-  const url = new URL(request.url, "http://node");
-  const path = url.pathname;
-  if (Date.now() < downUntil) return request.socket.destroy();
-  const file = FILES[path];
-  if (file) {
-    response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
-    return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
+class Pop {
+  constructor(name, port) {
+    this.name = name;
+    this.port = port;
+    this.downUntil = 0;
+    this.muteUntil = 0;
+    this.pingMs = 0;
+    this.server = createServer((request, response) => void this.answer(request, response));
+    this.server.on("upgrade", (request, socket, head) => this.upgrade(request, socket, head));
   }
-  if (await mesh.answer(request, response, url)) return undefined;
-  const [, place, name, fault, node] = path.split("/");
-  if (request.method === "POST" && place === "fake") {
-    if (name === "down") {
-      downUntil = Date.now() + 4000;
+
+  get isDown() {
+    return Date.now() < this.downUntil;
+  }
+
+  break(fault) {
+    if (fault === "down") {
+      this.downUntil = Date.now() + 4000;
       for (const follower of mesh.followers) follower.destroy();
-      for (const stream of streams.values()) stream.break("kick");
-      return response.end("down\n");
-    }
-    if (name === "mesh" && mesh.fault(fault, node)) return response.end(`${fault} ${node}\n`);
-    if (streams.get(name)?.break(fault)) return response.end(`${name}: ${fault}\n`);
+      for (const { sockets } of streams.values()) for (const socket of sockets) if (socket.pop === this) socket.terminate();
+    } else if (fault === "mute") this.muteUntil = Date.now() + 3000;
+    else if (fault === "far") this.pingMs = 80;
+    else return false;
+    return true;
   }
-  response.writeHead(404);
-  return response.end("not found\n");
-});
+
+  async answer(request, response) {
+    if (this.isDown) return request.socket.destroy();
+    const url = new URL(request.url, "http://node");
+    const path = url.pathname;
+    const file = FILES[path];
+    if (file) {
+      response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
+      return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
+    }
+    if (path === "/api/v1/ping") {
+      await new Promise((resolve) => setTimeout(resolve, this.pingMs));
+      response.writeHead(204, answers);
+      return response.end();
+    }
+    const json = this.json(url);
+    if (json) {
+      response.writeHead(200, { ...answers, "content-type": "application/json" });
+      return response.end(JSON.stringify(json));
+    }
+    // The mesh around the PoPs is told of by the first one.
+    if (this === pops[0] && (await mesh.answer(request, response, url))) return undefined;
+    const [, place, name, fault, node] = path.split("/");
+    if (request.method === "POST" && place === "fake" && name === "mesh" && mesh.fault(fault, node)) {
+      return response.end(`${fault} ${node}\n`);
+    }
+    const broken = streams.get(name) ?? pops.find((pop) => pop.name === name);
+    if (request.method === "POST" && place === "fake" && broken?.break(fault)) return response.end(`${name}: ${fault}\n`);
+    response.writeHead(404);
+    return response.end("not found\n");
+  }
+
+  json({ pathname: path, searchParams }) {
+    if (path === "/api/v1/streams" && this !== pops[0]) return { node: this.name, streams: [...streams.values()].map((s) => s.listing()) };
+    if (path === "/api/v1/pops" && searchParams.has("stream")) return { node: this.name, pops: pops.filter((pop) => !pop.isDown).map((pop) => pop.entry) };
+    if (path.startsWith("/api/v1/trace/")) return { hops: [{ node: "origin1" }, { node: "relay2" }, { node: this.name }] };
+    return undefined;
+  }
+
+  get entry() {
+    const http = `http://127.0.0.1:${this.port}`;
+    return { name: this.name, http, stream_metric_us: 12_000, viewers: null, viewers_max: null, load: 0, reachable: true };
+  }
+
+  upgrade(request, socket, head) {
+    const url = new URL(request.url, "http://node");
+    const name = /^\/live\/([^/]+)\.ws$/.exec(url.pathname)?.[1];
+    if (!name || this.isDown) return socket.destroy();
+    return sockets.handleUpgrade(request, socket, head, (connection) => {
+      const wanted = decodeURIComponent(name);
+      // Whatever is published here shows what the first stream shows.
+      const stream = streams.get(wanted) ?? (mesh.published.has(wanted) ? [...streams.values()][0] : undefined);
+      if (stream) return stream.watch(connection, this, parsePosition(url.searchParams.get("after")));
+      connection.send(JSON.stringify({ type: "error", message: `no stream named "${name}"` }));
+      return connection.close();
+    });
+  }
+}
 
 const sockets = new WebSocketServer({ noServer: true });
-server.on("upgrade", (request, socket, head) => {
-  const name = /^\/live\/([^/]+)\.ws$/.exec(request.url)?.[1];
-  if (!name || Date.now() < downUntil) return socket.destroy();
-  sockets.handleUpgrade(request, socket, head, (connection) => {
-    const wanted = decodeURIComponent(name);
-    // Whatever is published here shows what the first stream shows.
-    const stream = streams.get(wanted) ?? (mesh.published.has(wanted) ? [...streams.values()][0] : undefined);
-    if (stream) return stream.watch(connection);
-    connection.send(JSON.stringify({ type: "error", message: `no stream named "${name}"` }));
-    return connection.close();
-  });
-});
-
-server.listen(Number(options.port), "127.0.0.1", () => {
-  mesh.base = `http://127.0.0.1:${server.address().port}`;
-  console.log(`fake node on http://127.0.0.1:${server.address().port}/ with ${[...streams.keys()].join(", ") || "no streams"}`);
-});
+const port = Number(options.port);
+const pops = Array.from({ length: Number(options.pops) }, (_, at) => new Pop(`pop${at + 1}`, port + at));
+await Promise.all(pops.map((pop) => new Promise((resolve) => pop.server.listen(pop.port, "127.0.0.1", resolve))));
+mesh.base = `http://127.0.0.1:${port}`;
+console.log(`${pops.length} PoPs from http://127.0.0.1:${port}/ on with ${[...streams.keys()].join(", ") || "no streams"}`);
 
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.on(signal, () => {

@@ -55,7 +55,7 @@ process.exitCode = failures.length === 0 ? 0 : 1;
 async function survive(fault, allowed) {
   await pause(1);
   const before = await observe(page, NAMES);
-  for (const path of fault === "down" ? ["down"] : NAMES.map((name) => `${name}/${fault}`)) {
+  for (const path of fault === "down" ? ["pop1/down"] : NAMES.map((name) => `${name}/${fault}`)) {
     await fetch(`${base}fake/${path}`, { method: "POST" });
   }
   const broken = Date.now();

@@ -76,7 +76,7 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
 
 /// As a leaf of the mesh: the stream is joined, resumed and muxed here.
 async fn from_mesh(playouts: &Playouts, stream: StreamName) -> anyhow::Result<Pieces> {
-    let playout = playouts.open(stream, Format::Ts).await?;
+    let playout = playouts.open(stream, Format::Ts, None).await?;
     let reader = ChunkReader::new(playout.chunks.clone());
     let next = |(mut reader, playout): (ChunkReader, Arc<_>)| async move {
         let mut chunks = Vec::new();

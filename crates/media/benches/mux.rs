@@ -50,7 +50,7 @@ fn main() {
         frames.iter().for_each(|frame| out.extend_from_slice(&frame.data));
         black_box(&out);
     });
-    let (Ok(mut ts), Ok(mut fmp4)) = (TsMuxer::new(&catalog), Fmp4Muxer::new(&catalog)) else { return };
+    let (Ok(mut ts), Ok(fmp4)) = (TsMuxer::new(&catalog), Fmp4Muxer::new(&catalog)) else { return };
     measure("MPEG-TS", bytes, Some(copied), || {
         out.clear();
         frames.iter().for_each(|frame| ts.mux(frame, &mut out));
@@ -58,7 +58,7 @@ fn main() {
     });
     measure("fragmented MP4", bytes, Some(copied), || {
         out.clear();
-        frames.iter().for_each(|frame| fmp4.fragment(frame, &mut out));
+        frames.iter().for_each(|frame| fmp4.fragment(frame, 1, &mut out));
         black_box(&out);
     });
     measure("frames to objects", bytes, Some(copied), || {

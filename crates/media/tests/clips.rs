@@ -109,9 +109,9 @@ fn mux(catalog: &Catalog, frames: &[Frame], dir: &Path) -> (PathBuf, PathBuf) {
     let mut out = BytesMut::new();
     frames.iter().for_each(|frame| muxer.mux(frame, &mut out));
     std::fs::write(&ts, &out).unwrap();
-    let mut muxer = Fmp4Muxer::new(catalog).unwrap();
+    let muxer = Fmp4Muxer::new(catalog).unwrap();
     let mut out = BytesMut::from(&muxer.init_segment()[..]);
-    frames.iter().for_each(|frame| muxer.fragment(frame, &mut out));
+    frames.iter().zip(1..).for_each(|(frame, number)| muxer.fragment(frame, number, &mut out));
     std::fs::write(&mp4, &out).unwrap();
     (ts, mp4)
 }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::journal::Journal;
 use crate::link::{self, LinkContext, LinkHandle};
-use crate::log::StreamLog;
+use crate::log::{GroupId, StreamLog};
 use crate::trust::PeerIdentity;
 
 use routes::Water;
@@ -97,8 +97,8 @@ pub enum Ask {
     Publishers(StreamName, oneshot::Sender<Vec<(NodeId, StreamFacts)>>),
     /// Cease to publish.
     Withdraw(StreamName),
-    /// One more local reader; answered with the log to read.
-    Subscribe(StreamName, oneshot::Sender<Arc<StreamLog>>),
+    /// One more local reader, which may want to read from a group on; answered with the log to read.
+    Subscribe(StreamName, Option<GroupId>, oneshot::Sender<Arc<StreamLog>>),
     /// One local reader less.
     Unsubscribe(StreamName),
     /// The neighbours that this node shall have by the topology.
@@ -314,11 +314,8 @@ impl Driver {
                 }
             }
             Output::Join { link, mut join, from_log } => {
-                if let Some(log) = self.water.log(&join.stream).filter(|_| join.mode == Mode::Full) {
-                    match log.resume().filter(|_| from_log) {
-                        Some(held) => join.resume = Some(held),
-                        None => join.resume.into_iter().for_each(|resume| log.begin(resume)),
-                    }
+                if join.mode == Mode::Full {
+                    join.resume = self.water.resume_for(&join, from_log);
                 }
                 self.send(link, &Message::Join(join));
             }

@@ -18,7 +18,7 @@ use crate::driver::{Ask, BRAIN_QUEUE, Driver, Taped, ToBrain, Traffic};
 use crate::feed::Feeds;
 use crate::journal::Journal;
 use crate::link::{self, LinkContext};
-use crate::log::StreamLog;
+use crate::log::{GroupId, StreamLog};
 use crate::stats::Stats;
 use crate::trust::{self, Identity, TrustError};
 
@@ -252,9 +252,9 @@ impl Node {
         self.ask(|answer| Ask::Publishers(stream.clone(), answer)).await
     }
 
-    /// Asks for a stream; the returned guard gives it up when dropped.
-    pub async fn subscribe(&self, stream: StreamName) -> Result<Subscription, NodeError> {
-        let log = self.ask(|answer| Ask::Subscribe(stream.clone(), answer)).await?;
+    /// Asks for a stream, from a group on if its reader has what lies before; the returned guard gives it up when dropped.
+    pub async fn subscribe(&self, stream: StreamName, from: Option<GroupId>) -> Result<Subscription, NodeError> {
+        let log = self.ask(|answer| Ask::Subscribe(stream.clone(), from, answer)).await?;
         Ok(Subscription { log, stream, node: self.clone() })
     }
 

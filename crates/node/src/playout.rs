@@ -8,12 +8,17 @@ mod splice;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use levada_overlay::StreamName;
+use levada_overlay::{Position, StreamName};
 use tokio::task::JoinHandle;
 
+use crate::log::GroupId;
 use crate::node::{Node, NodeError};
 
 pub use chunks::{Chunk, ChunkReader, Chunks, Init};
+
+/// A playout that is started for a viewer of another node begins with groups from this much before its own, in
+/// milliseconds: the viewers of a node that died come together, and not all of them are equally far. Tuned.
+const SLACK_MS: u64 = 2_000;
 
 /// Forms that players read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,12 +58,19 @@ impl Playouts {
         Self { node, open: Arc::default() }
     }
 
-    /// Joins the playout of a stream, or starts it.
-    pub async fn open(&self, stream: StreamName, format: Format) -> Result<Arc<Playout>, NodeError> {
+    /// Joins the playout of a stream, or starts it: with the newest group, or so early that a viewer can go on who has
+    /// everything up to `after` from another node.
+    pub async fn open(
+        &self,
+        stream: StreamName,
+        format: Format,
+        after: Option<Position>,
+    ) -> Result<Arc<Playout>, NodeError> {
         if let Some(playout) = self.find(&stream, format) {
             return Ok(playout);
         }
-        let subscription = self.node.subscribe(stream.clone()).await?;
+        let from = after.map(|at| GroupId { group: at.group.saturating_sub(SLACK_MS), timeline: at.timeline });
+        let subscription = self.node.subscribe(stream.clone(), from).await?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, playout| playout.strong_count() > 0);
         // Another viewer may have been quicker.
@@ -67,7 +79,7 @@ impl Playouts {
         }
         let chunks = Arc::new(Chunks::default());
         let stats = self.node.stats().clone();
-        let task = tokio::spawn(mux::run(subscription, format, chunks.clone(), stats));
+        let task = tokio::spawn(mux::run(subscription, format, from, chunks.clone(), stats));
         let playout = Arc::new(Playout { chunks, task });
         open.insert((stream, format), Arc::downgrade(&playout));
         Ok(playout)

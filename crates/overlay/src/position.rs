@@ -1,6 +1,7 @@
 //! Where in a stream: heads, which the commit rule compares, and resume points, which a join carries.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Stamps of groups are less than this, which is far beyond all clocks, so that what follows one is at most this: the
 /// headers of media carry less than 2^62 (RFC 9000, section 16).
@@ -23,6 +24,26 @@ pub struct Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}:{}", self.group, self.timeline, self.index)
+    }
+}
+
+/// A text is not a position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a position; write GROUP@TIMELINE:INDEX")]
+pub struct PositionError(String);
+
+/// The form that `Display` gives.
+impl FromStr for Position {
+    type Err = PositionError;
+
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let parse = || {
+            let (group, rest) = text.split_once('@')?;
+            let (timeline, index) = rest.split_once(':')?;
+            let at = Self { group: group.parse().ok()?, timeline: timeline.parse().ok()?, index: index.parse().ok()? };
+            (at.group <= STAMP_MAX && at.timeline <= TIMELINE_MAX).then_some(at)
+        };
+        parse().ok_or_else(|| PositionError(text.to_owned()))
     }
 }
 
@@ -67,5 +88,21 @@ impl Resume {
         }
         let layer = |layer: usize| self.layers[layer].max(other.layers[layer]);
         Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written_and_bounded() {
+        let at = Position { group: 1_700_000_000_000, timeline: 1_700_000_000_000_000, index: 7 };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        let beyond = format!("{}@1:0", STAMP_MAX + 1);
+        for text in ["", "1", "1@2", "1:2@3", "-1@2:3", "1@2:4294967296", "1@2:3:4", &beyond] {
+            let error = text.parse::<Position>().expect_err("no position");
+            assert!(error.to_string().contains("GROUP@TIMELINE:INDEX"), "{error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { formatHash, PLAYERS_MAX, parseHash } from "../hash";
-import type { PlayerStats } from "../media/player";
+import type { PlayerStats } from "../media/playing";
 import { Card } from "../ui/card";
 import { connection } from "./store";
 

@@ -1,11 +1,11 @@
-/** The nodes that serve viewers: how many each has, how full it is, and how far it is from the shown stream. */
+/** The nodes that serve viewers: how full each is, how far it is from the shown stream, and how many this one has. */
 
 import { millis, percent } from "../format";
 import { CardSection } from "./parts";
 import { pops, selected, shown } from "./store";
 
 export function Pops() {
-  const known = [...pops.value].sort((a, b) => b.viewers - a.viewers || a.name.localeCompare(b.name));
+  const known = [...pops.value].sort((a, b) => (a.metricMs ?? Infinity) - (b.metricMs ?? Infinity) || a.name.localeCompare(b.name));
   return (
     <CardSection name="pops" title="PoPs">
       {known.length === 0 ? (
@@ -41,8 +41,8 @@ export function Pops() {
                   </button>
                   {!pop.reachable && <span class="problem"> not reached</span>}
                 </th>
-                <td class="figure" title={`${pop.viewersMax} at most`}>
-                  {pop.viewers}
+                <td class="figure" title={pop.viewersMax === undefined ? "only this node tells here" : `${pop.viewersMax} at most`}>
+                  {pop.viewers ?? "–"}
                 </td>
                 <td class="figure">
                   <meter aria-label={`Load of ${pop.name}`} value={pop.load} high={0.6} optimum={0} />

@@ -29,6 +29,8 @@ export interface Fragment {
   /** A decoder that knows nothing yet can start here: a keyframe of the leading track. */
   readonly entry: boolean;
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The samples alone, one after the other; nodes put one in each fragment. */
+  readonly payload: Uint8Array<ArrayBuffer>;
 }
 
 /** The bytes are not the MP4 that was expected; the message says what was missing. */
@@ -36,7 +38,7 @@ export class Fmp4Error extends Error {
   override readonly name = "Fmp4Error";
 }
 
-interface Box {
+export interface Box {
   readonly type: string;
   readonly start: number;
   readonly body: number;
@@ -101,7 +103,8 @@ export function readFragments(bytes: Uint8Array<ArrayBuffer>, tracks: Tracks): F
       moof = box;
     } else if (box.type === "mdat") {
       if (!moof || moof.end !== box.start) throw new Fmp4Error("an mdat box does not follow a moof box");
-      fragments.push(readMoof(view, moof, tracks, bytes.subarray(moof.start, box.end)));
+      const whole = bytes.subarray(moof.start, box.end);
+      fragments.push(readMoof(view, moof, tracks, whole, bytes.subarray(box.body, box.end)));
       moof = undefined;
     }
   }
@@ -109,11 +112,17 @@ export function readFragments(bytes: Uint8Array<ArrayBuffer>, tracks: Tracks): F
   return fragments;
 }
 
-function readMoof(view: DataView, moof: Box, tracks: Tracks, bytes: Uint8Array<ArrayBuffer>): Fragment {
+function readMoof(
+  view: DataView,
+  moof: Box,
+  tracks: Tracks,
+  bytes: Uint8Array<ArrayBuffer>,
+  payload: Uint8Array<ArrayBuffer>,
+): Fragment {
   let found: Fragment | undefined;
   for (const traf of boxes(view, moof.body, moof.end)) {
     if (traf.type !== "traf") continue;
-    const fragment = readTraf(view, traf, tracks, bytes);
+    const fragment = { ...readTraf(view, traf, tracks), bytes, payload };
     // A fragment of several tracks counts as one of the leading track.
     if (!found || fragment.track.lead) found = fragment;
   }
@@ -121,7 +130,7 @@ function readMoof(view: DataView, moof: Box, tracks: Tracks, bytes: Uint8Array<A
   return found;
 }
 
-function readTraf(view: DataView, traf: Box, tracks: Tracks, bytes: Uint8Array<ArrayBuffer>): Fragment {
+function readTraf(view: DataView, traf: Box, tracks: Tracks): Omit<Fragment, "bytes" | "payload"> {
   const tfhd = readTfhd(new Fields(view, need(view, traf, "tfhd")));
   const track = tracks.get(tfhd.trackId);
   if (!track) throw new Fmp4Error(`a fragment names track ${tfhd.trackId}, which the init segment lacks`);
@@ -148,7 +157,6 @@ function readTraf(view: DataView, traf: Box, tracks: Tracks, bytes: Uint8Array<A
     time: (base + offset) / track.timescale,
     duration: ticks / track.timescale,
     entry: track.lead && (track.kind !== "video" || (flags & SAMPLE_IS_NON_SYNC) === 0),
-    bytes,
   };
 }
 
@@ -209,12 +217,12 @@ function readTrun(
   return result;
 }
 
-function viewOf(bytes: Uint8Array): DataView {
+export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** 4.2: size, type, and the 64-bit size where the size says 1. */
-function* boxes(view: DataView, start: number, end: number): Generator<Box> {
+export function* boxes(view: DataView, start: number, end: number): Generator<Box> {
   let at = start;
   while (at < end) {
     if (end - at < 8) throw new Fmp4Error("a box header is cut short");
@@ -234,7 +242,7 @@ function* boxes(view: DataView, start: number, end: number): Generator<Box> {
   }
 }
 
-function find(view: DataView, start: number, end: number, type: string): Box | undefined {
+export function find(view: DataView, start: number, end: number, type: string): Box | undefined {
   for (const box of boxes(view, start, end)) if (box.type === type) return box;
   return undefined;
 }

@@ -28,10 +28,13 @@ export interface PilotOutput {
   readonly jump?: { readonly to: number; readonly why: "behind" | "gap" | "ahead" };
 }
 
-/** Tuned by eye and ear: 10 % faster is hardly heard, and recovers a second in ten. */
-const TARGET_MIN = 0.6;
+/** Outlasts a PoP's death that is noticed by its silence, and the way to another one (feed.ts). */
+export const TARGET_STEADY = 0.6;
+/** Outlasts a death that the system tells at once, as it does when a process dies. */
+export const TARGET_SHORT = 0.15;
 const TARGET_MAX = 2.4;
-const TARGET_STEP = 0.3;
+/** A stall makes the target greater by this share of the least one. */
+const STALL_SHARE = 0.5;
 /** Longer stalls are outages, which no sensible buffer bridges. */
 const JITTER_MAX = 1.5;
 /** The target comes nearer by a tenth of a second for every such time without a stall. */
@@ -50,17 +53,24 @@ const EPSILON = 0.05;
 /** How far before a range's end a decoder may run dry. */
 const SHORT_OF_END = 0.3;
 
+/** Tuned by eye and ear: 10 % faster is hardly heard, and recovers a second in ten. */
 export const RATE_FAST = 1.1;
 export const RATE_QUICK = 1.05;
 export const RATE_SLOW = 0.97;
 
 export class Pilot {
-  #target = TARGET_MIN;
+  readonly #targetMin: number;
+  #target: number;
   #rate = 1;
   #calmSince: number | undefined;
   #aheadSince: number | undefined;
   #jumpedAt = Number.NEGATIVE_INFINITY;
   #samples: { at: number; buffer: number }[] = [];
+
+  constructor(target = TARGET_STEADY) {
+    this.#targetMin = target;
+    this.#target = target;
+  }
 
   /** Seconds behind the newest frame that playback aims at. */
   get target(): number {
@@ -70,7 +80,7 @@ export class Pilot {
   /** Playback ran dry for so many seconds: aim further behind, if that would have helped. */
   stalled(now: number, lasted: number): void {
     this.#calmSince = now;
-    if (lasted <= JITTER_MAX) this.#target = Math.min(TARGET_MAX, this.#target + TARGET_STEP);
+    if (lasted <= JITTER_MAX) this.#target = Math.min(TARGET_MAX, this.#target + this.#targetMin * STALL_SHARE);
   }
 
   /** Where to begin when nothing has played yet, or undefined while too little is buffered. */
@@ -109,7 +119,7 @@ export class Pilot {
     const fast = this.#rate > 1;
     if (buffer < this.#target * (slow ? 0.85 : 0.5)) return RATE_SLOW;
     if (excess > (this.#rate === RATE_FAST ? 0.4 : 0.6)) return RATE_FAST;
-    if (excess > (fast ? 0.03 : 0.2)) return RATE_QUICK;
+    if (excess > (fast ? 0.03 : Math.min(0.2, this.#targetMin / 3))) return RATE_QUICK;
     return 1;
   }
 
@@ -143,7 +153,7 @@ export class Pilot {
     this.#calmSince ??= now;
     if (now - this.#calmSince < CALM) return;
     this.#calmSince = now;
-    this.#target = Math.max(TARGET_MIN, this.#target - CALM_STEP);
+    this.#target = Math.max(this.#targetMin, this.#target - CALM_STEP);
   }
 }
 

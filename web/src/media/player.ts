@@ -7,40 +7,11 @@
  */
 
 import { codecsOf } from "../format";
-import { Feed } from "./feed";
+import { dialSocket, Feed, type Pop } from "./feed";
+import { PopGuide, type PopView } from "./guide";
 import { LiveEdge, Pilot } from "./pilot";
+import type { PlayerStats, PlayerView, Playing } from "./playing";
 import { mediaSourceClass, Sink } from "./sink";
-
-/** What the player shows people. */
-export interface PlayerView {
-  readonly phase: "connecting" | "starting" | "playing" | "stalled" | "unsupported";
-  /** Why nothing moves, in words. */
-  readonly notice: string;
-  /** The browser allows sound only after a tap. */
-  readonly soundBlocked: boolean;
-  /** The browser or the system has paused playback, or allows it only after a tap. */
-  readonly paused: boolean;
-}
-
-/** Times in seconds. `latency` and `buffer` are null before playback. */
-export interface PlayerStats {
-  readonly phase: PlayerView["phase"];
-  readonly mime: string;
-  readonly position: number;
-  readonly latency: number | null;
-  readonly buffer: number | null;
-  readonly target: number;
-  readonly rate: number;
-  readonly stalls: number;
-  readonly stalledSeconds: number;
-  readonly jumps: number;
-  readonly reconnects: number;
-  readonly rebuilds: number;
-  readonly width: number;
-  readonly height: number;
-  readonly framesDecoded: number;
-  readonly framesDropped: number;
-}
 
 const TICK_MS = 100;
 /** Once enough is buffered, the rest of the first burst is awaited this long before the start is chosen. */
@@ -48,14 +19,15 @@ const SETTLE = 0.15;
 /** A picture that stands still this long although there are data is nudged, and after as long again rebuilt. */
 const FROZEN = 3;
 
-export class Player {
+export class Player implements Playing {
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
-  readonly #feed: Feed | undefined;
+  readonly #guide: PopGuide;
+  #feed: Feed | undefined;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
   #sink: Sink | undefined;
-  #pilot = new Pilot();
+  readonly #pilot: Pilot;
   #live = new LiveEdge();
   #mime = "";
 
@@ -68,30 +40,50 @@ export class Player {
   #settledAt: number | undefined;
   #dry = false;
   #drySince = 0;
-  #moved = { position: 0, at: 0, nudged: false };
+  #shown = { position: 0, at: 0, nudged: false };
 
   #stalls = 0;
   #stalledSeconds = 0;
   #jumps = 0;
   #reconnects = 0;
+  #pop: Pop | undefined;
+  /** PoPs that media came from, counting each change. */
+  #pops = 0;
   #rebuilds = 0;
 
-  constructor(url: string, video: HTMLVideoElement, changed: (view: PlayerView) => void) {
+  /** `home` is the base URL of the node that served the page, `target` the distance from live to hold, in seconds. */
+  constructor(
+    stream: string,
+    home: string,
+    video: HTMLVideoElement,
+    target: number,
+    changed: (view: PlayerView) => void,
+  ) {
     this.#video = video;
+    this.#pilot = new Pilot(target);
     this.#changed = changed;
+    this.#guide = new PopGuide(stream, home);
     this.#listen();
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
     if (!mediaSourceClass()) {
       this.#unsupported("This browser cannot play live streams (it has no Media Source Extensions).");
       return;
     }
-    this.#feed = new Feed(url, {
-      init: (mime, bytes, resumed) => this.#init(mime, bytes, resumed),
-      media: (bytes) => this.#media(bytes),
-      waiting: () => this.#say("The node has no path to this stream right now. Waiting."),
-      error: (message) => this.#say(message),
-      lost: () => this.#lost(),
+    void this.#guide.start().then(() => {
+      if (!this.#listeners.signal.aborted) this.#feed = this.#open(stream);
     });
+  }
+
+  #open(stream: string): Feed {
+    const events = {
+      init: (mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean) => this.#init(mime, bytes, known),
+      media: (bytes: Uint8Array<ArrayBuffer>) => this.#media(bytes),
+      waiting: () => this.#say("No node has a path to this stream right now. Waiting."),
+      error: (message: string) => this.#say(message),
+      lost: () => this.#lost(),
+      moved: (pop: Pop) => this.#moved(pop),
+    };
+    return new Feed(this.#guide, events, dialSocket(stream));
   }
 
   stats(): PlayerStats {
@@ -111,6 +103,9 @@ export class Player {
       stalledSeconds: this.#stalledSeconds + (this.#dry ? now - this.#drySince : 0),
       jumps: this.#jumps,
       reconnects: this.#reconnects,
+      pop: this.#pop?.name ?? "",
+      popBase: this.#pop?.base ?? "",
+      moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: video.videoWidth,
       height: video.videoHeight,
@@ -119,14 +114,25 @@ export class Player {
     };
   }
 
-  /** Plays on, at the live edge, after a pause or with a tap that the browser asked for. */
+  pops(): PopView[] {
+    return this.#guide.views();
+  }
+
+  get chosen(): string | undefined {
+    return this.#guide.chosen;
+  }
+
+  choose(name: string | undefined): void {
+    const pop = this.#guide.choose(name);
+    if (pop) this.#feed?.moveTo(pop);
+  }
+
   resume(): void {
     const spot = this.#sink && this.#pilot.begin(this.#sink.ranges().slice(-1), this.#sink.edge);
     if (spot !== undefined && spot > this.#video.currentTime) this.#video.currentTime = spot;
     void this.#play();
   }
 
-  /** Sets sound on or off. Called from a tap or key press, which is what browsers ask for. */
   setMuted(muted: boolean): void {
     this.#video.muted = muted;
     this.#soundBlocked = false;
@@ -134,7 +140,6 @@ export class Player {
     if (this.#started && this.#video.paused) this.resume();
   }
 
-  /** The node has been seen alive: connect now instead of after the present pause. */
   retryNow(): void {
     this.#feed?.retryNow();
   }
@@ -142,6 +147,7 @@ export class Player {
   close(): void {
     window.clearInterval(this.#ticker);
     this.#listeners.abort();
+    this.#guide.close();
     this.#feed?.close();
     this.#sink?.close();
     this.#sink = undefined;
@@ -149,7 +155,7 @@ export class Player {
 
   // Feed
 
-  #init(mime: string, bytes: ArrayBuffer, resumed: boolean): void {
+  #init(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
     const MediaSourceClass = mediaSourceClass();
     if (!MediaSourceClass) return;
     this.#mime = mime;
@@ -169,10 +175,15 @@ export class Player {
       this.#settledAt = undefined;
     }
     if (!this.#started) this.#enter("starting", "Starting");
-    this.#sink.init(mime, bytes, resumed);
+    this.#sink.init(mime, bytes, known);
   }
 
-  #media(bytes: ArrayBuffer): void {
+  #moved(pop: Pop): void {
+    this.#pop = pop;
+    this.#pops += 1;
+  }
+
+  #media(bytes: Uint8Array<ArrayBuffer>): void {
     const sink = this.#sink;
     if (!sink) return;
     sink.media(bytes);
@@ -202,6 +213,7 @@ export class Player {
   }
 
   #unsupported(notice: string): void {
+    this.#guide.close();
     this.#feed?.close();
     this.#sink?.close();
     this.#sink = undefined;
@@ -221,7 +233,7 @@ export class Player {
       return;
     }
     if (this.#video.paused || this.#video.seeking) {
-      this.#moved = { position: this.#video.currentTime, at: now, nudged: false };
+      this.#shown = { position: this.#video.currentTime, at: now, nudged: false };
       return;
     }
     const ranges = sink.ranges();
@@ -249,7 +261,7 @@ export class Player {
     const spot = now >= this.#settledAt ? this.#pilot.begin(ranges, sink.edge) : undefined;
     if (spot === undefined) return;
     this.#started = true;
-    this.#moved = { position: spot, at: now, nudged: false };
+    this.#shown = { position: spot, at: now, nudged: false };
     this.#video.currentTime = spot;
     void this.#play();
   }
@@ -257,12 +269,12 @@ export class Player {
   /** Mends a decoder that stands still in front of a full buffer. */
   #thaw(now: number, sink: Sink): void {
     const position = this.#video.currentTime;
-    if (position !== this.#moved.position || sink.edge - position < 0.5 || document.hidden) {
-      this.#moved = { position, at: now, nudged: false };
-    } else if (now - this.#moved.at > 2 * FROZEN) {
+    if (position !== this.#shown.position || sink.edge - position < 0.5 || document.hidden) {
+      this.#shown = { position, at: now, nudged: false };
+    } else if (now - this.#shown.at > 2 * FROZEN) {
       this.#rebuild("the picture froze");
-    } else if (now - this.#moved.at > FROZEN && !this.#moved.nudged) {
-      this.#moved.nudged = true;
+    } else if (now - this.#shown.at > FROZEN && !this.#shown.nudged) {
+      this.#shown.nudged = true;
       this.#jumps += 1;
       this.#video.currentTime = position + 0.1;
     }

@@ -73,8 +73,7 @@ export class Sink {
     return this.#buffer && !this.#dead ? rangesOf(this.#buffer.buffered) : [];
   }
 
-  init(mime: string, data: ArrayBuffer, resumed: boolean): void {
-    const bytes = new Uint8Array(data);
+  init(mime: string, bytes: Uint8Array<ArrayBuffer>, resumed: boolean): void {
     this.#try(() => {
       this.#incoming = { mime, tracks: readInit(bytes), resumed, bytes };
       this.#queue.pushInit(this.#incoming);
@@ -82,10 +81,10 @@ export class Sink {
     this.#pump();
   }
 
-  media(data: ArrayBuffer): void {
+  media(bytes: Uint8Array<ArrayBuffer>): void {
     this.#try(() => {
       if (!this.#incoming) return;
-      for (const fragment of readFragments(new Uint8Array(data), this.#incoming.tracks)) {
+      for (const fragment of readFragments(bytes, this.#incoming.tracks)) {
         this.#queue.pushFragment(fragment);
       }
     });

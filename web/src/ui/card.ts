@@ -1,8 +1,12 @@
 /** The card of one playing stream: picture, controls, and one line on how well it goes. */
 
-import { tsUrl, wsUrl } from "../api";
+import { nodeUrl, tsUrl } from "../api";
 import { plural } from "../format";
-import { Player, type PlayerStats, type PlayerView } from "../media/player";
+import { canPlayDirectly, DirectPlayer } from "../media/direct/player";
+import { TARGET_SHORT, TARGET_STEADY } from "../media/pilot";
+import { Player } from "../media/player";
+import type { PlayerStats, PlayerView, Playing } from "../media/playing";
+import { Details } from "./details";
 import { copyButton, h, iconButton, setAttribute, setIcon, setText } from "./dom";
 
 export interface CardOptions {
@@ -10,6 +14,13 @@ export interface CardOptions {
   readonly muted: boolean;
   readonly onClose: () => void;
 }
+
+/** How far behind live to be, and what that costs. */
+const DELAYS = new Map([
+  ["steady", "steady: a silent PoP is not noticed"],
+  ["short", "short: a PoP that dies is not noticed"],
+  ["shortest", "shortest: pictures as they come"],
+]);
 
 const STATS_MS = 500;
 const VOLUME_STEP = 0.05;
@@ -24,7 +35,10 @@ const BADGES: Readonly<Record<PlayerView["phase"], string>> = {
 
 export class Card {
   readonly element: HTMLElement;
-  readonly player: Player;
+  readonly #name: string;
+  #player: Playing;
+  /** Covers the video while pictures are drawn as they come. */
+  #canvas: HTMLCanvasElement | undefined;
   readonly #video: HTMLVideoElement;
   readonly #badge = h("span", { class: "badge" });
   readonly #notice = h("p", { class: "notice", role: "status" });
@@ -34,14 +48,16 @@ export class Card {
   readonly #volume: HTMLInputElement;
   readonly #expand: HTMLButtonElement;
   readonly #numbers = h("p", { class: "numbers" });
+  readonly #details: Details;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
 
   constructor(name: string, options: CardOptions) {
+    this.#name = name;
     this.#video = h("video", { playsinline: true, "data-stream": name, "aria-label": `Live video of ${name}` });
     this.#video.muted = options.muted;
-    this.#soundTap = overlayButton("sound-tap", "Tap for sound", () => this.player.setMuted(false));
-    this.#playTap = overlayButton("play-tap", "Play", () => this.player.resume());
+    this.#soundTap = overlayButton("sound-tap", "Tap for sound", () => this.#player.setMuted(false));
+    this.#playTap = overlayButton("play-tap", "Play", () => this.#player.resume());
     this.#mute = iconButton("sound", "Mute", () => this.#toggleMute());
     this.#volume = h("input", {
       type: "range",
@@ -57,7 +73,7 @@ export class Card {
 
     this.element = h(
       "article",
-      { class: "card", tabindex: 0, "aria-label": `Player of ${name}`, "aria-keyshortcuts": "M F" },
+      { class: "card", tabindex: 0, "aria-label": `Player of ${name}`, "aria-keyshortcuts": "M F I" },
       h(
         "div",
         { class: "stage" },
@@ -75,6 +91,7 @@ export class Card {
           { class: "controls" },
           this.#mute,
           this.#volume,
+          iconButton("chart", "How it fares (I)", () => this.#details.toggle()),
           this.#expand,
           iconButton("close", `Close ${name}`, options.onClose),
         ),
@@ -82,20 +99,48 @@ export class Card {
       ),
     );
     this.#listen();
-    this.player = new Player(wsUrl(name), this.#video, (view) => this.#show(view));
+    this.#player = this.#play("steady");
+    const delays = new Map([...DELAYS].filter(([delay]) => delay !== "shortest" || canPlayDirectly()));
+    this.#details = new Details(() => this.#player, name, delays, (delay) => this.#setDelay(delay));
+    this.element.lastElementChild?.append(this.#details.element);
     this.#ticker = window.setInterval(() => this.#count(), STATS_MS);
   }
 
+  get player(): Playing {
+    return this.#player;
+  }
+
   get audible(): boolean {
-    return !this.#video.muted && this.player.stats().phase !== "unsupported";
+    return !this.#video.muted && this.#player.stats().phase !== "unsupported";
   }
 
   close(): void {
     window.clearInterval(this.#ticker);
     this.#listeners.abort();
-    this.player.close();
+    this.#player.close();
     if (document.fullscreenElement === this.element) void document.exitFullscreen();
     this.element.remove();
+  }
+
+  #play(delay: string): Playing {
+    const show = (view: PlayerView): void => this.#show(view);
+    const home = nodeUrl(".").href;
+    if (delay !== "shortest") {
+      const target = delay === "short" ? TARGET_SHORT : TARGET_STEADY;
+      return new Player(this.#name, home, this.#video, target, show);
+    }
+    this.#canvas = h("canvas", { "data-stream": this.#name });
+    this.#video.after(this.#canvas);
+    return new DirectPlayer(this.#name, home, this.#video, this.#canvas, show);
+  }
+
+  #setDelay(delay: string): void {
+    const chosen = this.#player.chosen;
+    this.#player.close();
+    this.#canvas?.remove();
+    this.#canvas = undefined;
+    this.#player = this.#play(delay);
+    this.#player.choose(chosen);
   }
 
   /** Shown when the browser has no decoder: other players have. */
@@ -122,20 +167,21 @@ export class Card {
   }
 
   #count(): void {
-    const stats = this.player.stats();
+    const stats = this.#player.stats();
     setText(this.#numbers, numbers(stats));
+    this.#details.update();
     // The picture keeps its own shape once it is known (a portrait stream is not letterboxed into a landscape).
     if (stats.width > 0) this.element.style.setProperty("--shape", `${stats.width} / ${stats.height}`);
   }
 
   #toggleMute(): void {
     if (this.#video.muted && this.#video.volume === 0) this.#video.volume = 1;
-    this.player.setMuted(!this.#video.muted);
+    this.#player.setMuted(!this.#video.muted);
   }
 
   #setVolume(volume: number): void {
     this.#video.volume = Math.min(1, Math.max(0, volume));
-    this.player.setMuted(this.#video.volume === 0);
+    this.#player.setMuted(this.#video.volume === 0);
   }
 
   async #toggleFullscreen(): Promise<void> {
@@ -164,10 +210,11 @@ export class Card {
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLSelectElement) return;
     const key = event.key.toLowerCase();
     if (key === "m") this.#toggleMute();
     else if (key === "f") void this.#toggleFullscreen();
+    else if (key === "i") this.#details.toggle();
     else return;
     event.preventDefault();
   }

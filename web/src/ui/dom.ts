@@ -85,6 +85,7 @@ export const ICONS = {
   muted: "M4 9.500v5h3.500L12 18.500v-13L7.5 9.500zM16 9.500l5 5M21 9.500l-5 5",
   expand: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   shrink: "M9 4v5H4M15 4v5h5M9 20v-5H4M15 20v-5h5",
+  chart: "M5 20v-7M12 20V5M19 20v-11",
   copy: "M9 9h10v11H9zM15 9V4H5v11h4",
   stop: "M6.500 6.500h11v11h-11z",
   key: "M14 10a4 4 0 10-1.500 3.100L15 15.500h2.500V18H20v-3z",

@@ -30,7 +30,6 @@ pub struct Fmp4Muxer {
     init: Bytes,
     mime: String,
     tracks: Vec<u8>,
-    sequence: u32,
 }
 
 impl Fmp4Muxer {
@@ -46,14 +45,7 @@ impl Fmp4Muxer {
             init: init_segment(catalog)?,
             mime: format!("{container}; codecs=\"{}\"", codecs.join(", ")),
             tracks: catalog.tracks.iter().map(|track| track.id).collect(),
-            sequence: 0,
         })
-    }
-
-    /// Goes on with other tracks: a new initialisation segment, fragment numbers that go on.
-    pub fn change(&mut self, catalog: &Catalog) -> Result<(), MuxError> {
-        *self = Self { sequence: self.sequence, ..Self::new(catalog)? };
-        Ok(())
     }
 
     /// `ftyp` and `moov`.
@@ -66,21 +58,23 @@ impl Fmp4Muxer {
         &self.mime
     }
 
-    /// Appends one fragment: `moof` with one sample, `mdat`. A frame of an unknown track is passed over.
-    pub fn fragment(&mut self, frame: &Frame, out: &mut BytesMut) {
+    /// Appends one fragment: `moof` with one sample, `mdat`. A frame of an unknown track is passed over. Nothing but the
+    /// catalog, the frame and its `sequence` number decides on the bytes, so they are the same wherever they are made.
+    pub fn fragment(&self, frame: &Frame, sequence: u32, out: &mut BytesMut) {
         let Ok(payload) = u32::try_from(frame.data.len()) else {
             return;
         };
         if !self.tracks.contains(&frame.track) {
             return;
         }
-        self.sequence = self.sequence.wrapping_add(1);
-        let offset = i32::try_from(frame.pts - frame.dts).unwrap_or(0);
+        // A file may begin to be decoded before its time 0, which the field cannot tell; what counts is when it is shown.
+        let dts = frame.dts.max(0);
+        let offset = i32::try_from(frame.pts - dts).unwrap_or(0);
         out.reserve(FRAGMENT_HEAD + frame.data.len());
         put_head(out, FRAGMENT_HEAD - 8, b"moof");
         put_head(out, 16, b"mfhd");
         out.put_u32(0);
-        out.put_u32(self.sequence);
+        out.put_u32(sequence);
         put_head(out, 8 + 16 + 20 + 36, b"traf");
         put_head(out, 16, b"tfhd");
         // default-base-is-moof
@@ -88,7 +82,7 @@ impl Fmp4Muxer {
         out.put_u32(u32::from(frame.track) + 1);
         put_head(out, 20, b"tfdt");
         out.put_u32(0x0100_0000);
-        out.put_u64(frame.dts.max(0) as u64);
+        out.put_u64(dts as u64);
         put_head(out, 36, b"trun");
         // Version 1: signed offsets; data offset, duration, size, flags and composition offset are present.
         out.put_u32(0x0100_0f01);

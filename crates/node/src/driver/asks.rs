@@ -36,9 +36,13 @@ impl Driver {
                 self.water.withdraw(&stream);
                 self.brain.handle_input(Input::Withdraw(stream), now);
             }
-            Ask::Subscribe(stream, answer) => {
+            Ask::Subscribe(stream, from, answer) => {
                 let log = self.water.open(&stream);
+                let lacks = from.and_then(|from| self.water.wish(&stream, from));
                 self.brain.handle_input(Input::Subscribe(stream.clone()), now);
+                if let Some(resume) = lacks {
+                    self.brain.handle_input(Input::Lacks { stream: stream.clone(), resume }, now);
+                }
                 if answer.send(log).is_err() {
                     self.brain.handle_input(Input::Unsubscribe(stream), now);
                 }

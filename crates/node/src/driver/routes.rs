@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use levada_media::object::LAYERS;
+use levada_overlay::message::Join;
 use levada_overlay::{FeedId, Inflow, LinkId, Mode, Resume, Route, StreamName};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -11,7 +13,7 @@ use tokio::task::JoinSet;
 use super::ToBrain;
 use crate::feed::{self, ChildFeed, ChildTarget, Feeds, Inlet, Watched};
 use crate::link::{LinkContext, LinkHandle};
-use crate::log::StreamLog;
+use crate::log::{GroupId, StreamLog};
 use crate::stats::Stats;
 
 /// All streams that this node has state of.
@@ -25,6 +27,8 @@ pub(super) struct Water {
 
 struct Current {
     log: Arc<StreamLog>,
+    /// Where a reader of this node wants to begin, while the log is empty.
+    wished: Option<Resume>,
     published: bool,
     inlets: HashMap<FeedId, (Inflow, Arc<Inlet>)>,
     watched: Arc<Watched>,
@@ -44,6 +48,7 @@ impl Current {
     fn new(epoch: Instant) -> Self {
         Self {
             log: Arc::default(),
+            wished: None,
             published: false,
             inlets: HashMap::new(),
             watched: Arc::new(Watched::new(epoch)),
@@ -81,6 +86,32 @@ impl Water {
     /// The log of a stream, made if need be.
     pub(super) fn open(&mut self, stream: &StreamName) -> Arc<StreamLog> {
         self.current(stream).log.clone()
+    }
+
+    /// A reader of this node wants to begin with this group. Gives the resume point if the log must be filled from there;
+    /// an empty log is when it is [filled](Water::resume_for) first.
+    pub(super) fn wish(&mut self, stream: &StreamName, from: GroupId) -> Option<Resume> {
+        let resume = Resume { timeline: from.timeline, layers: [(from.group, 0); LAYERS] };
+        let current = self.current(stream);
+        if current.log.head().is_none() {
+            current.wished = Some(resume);
+            return None;
+        }
+        (!current.published && current.log.begins_after(&resume)).then_some(resume)
+    }
+
+    /// Where a feed that is asked for has to begin: where the log ends, if the brain leaves that to it, else where children
+    /// wait, or a reader of this node.
+    pub(super) fn resume_for(&mut self, join: &Join, from_log: bool) -> Option<Resume> {
+        let Some(current) = self.streams.get_mut(&join.stream) else { return join.resume };
+        let held = current.log.resume().filter(|_| from_log);
+        if held.is_some() {
+            current.wished = None;
+            return held;
+        }
+        let resume = join.resume.or(current.wished);
+        resume.into_iter().for_each(|resume| current.log.begin(resume));
+        resume
     }
 
     pub(super) fn is_published(&self, stream: &StreamName) -> bool {

@@ -10,7 +10,8 @@ use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use levada_overlay::StreamName;
+use futures_util::SinkExt as _;
+use levada_overlay::{Position, StreamName};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -32,6 +33,8 @@ pub(super) struct Wish {
     /// Wait for a stream that nobody publishes yet.
     #[serde(default)]
     wait: u8,
+    /// Go on after this position, which the viewer has from another node.
+    after: Option<String>,
 }
 
 /// `/live/NAME.ts` and `/live/NAME.ws`.
@@ -46,7 +49,7 @@ pub(super) async fn live(
         Some((name, "ws")) => (name, Format::Fmp4),
         _ => return Err(Problem::not_found(format!("there is no {file}; players read /live/NAME.ts"))),
     };
-    let stream = StreamName::new(name).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let stream = StreamName::new(name).map_err(refused)?;
     let stats = rooms.node.stats();
     if stats.viewers.load(Ordering::Relaxed) >= stats.viewers_max {
         return Err(Problem::busy(format!(
@@ -57,9 +60,10 @@ pub(super) async fn live(
     if wish.wait == 0 {
         known(&rooms, &stream).await?;
     }
+    let after: Option<Position> = wish.after.as_deref().map(str::parse).transpose().map_err(refused)?;
     match format {
         Format::Ts => {
-            let viewer = Viewer::new(&rooms, stream, format).await?;
+            let viewer = Viewer::new(&rooms, stream, format, None).await?;
             let body = futures_util::stream::unfold(viewer, |mut viewer| async {
                 let bytes = viewer.next_bytes().await;
                 Some((Ok::<_, std::convert::Infallible>(bytes), viewer))
@@ -72,12 +76,16 @@ pub(super) async fn live(
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &rooms).await;
             let upgrade = upgrade.map_err(|_| Problem::bad_request(format!("{file} is for WebSocket clients")))?;
             Ok(upgrade.on_upgrade(move |socket| async move {
-                if let Ok(viewer) = Viewer::new(&rooms, stream, format).await {
+                if let Ok(viewer) = Viewer::new(&rooms, stream, format, after).await {
                     page(socket, viewer).await;
                 }
             }))
         }
     }
+}
+
+fn refused(error: impl std::fmt::Display) -> Problem {
+    Problem::bad_request(error.to_string())
 }
 
 /// Refuses a stream that nobody publishes, naming those that are.
@@ -103,11 +111,15 @@ struct Viewer {
 }
 
 impl Viewer {
-    async fn new(rooms: &Rooms, stream: StreamName, format: Format) -> Result<Self, Problem> {
-        let playout = rooms.playouts.open(stream, format).await?;
+    async fn new(rooms: &Rooms, stream: StreamName, format: Format, after: Option<Position>) -> Result<Self, Problem> {
+        let playout = rooms.playouts.open(stream, format, after).await?;
         let stats = rooms.node.stats().clone();
         Stats::add(&stats.viewers, 1);
-        let reader = ChunkReader::new(playout.chunks.clone());
+        let chunks = playout.chunks.clone();
+        let reader = match after {
+            Some(after) => ChunkReader::after(chunks, after),
+            None => ChunkReader::new(chunks),
+        };
         Ok(Self { reader, chunks: Vec::with_capacity(BATCH), stats, _playout: playout })
     }
 
@@ -137,7 +149,7 @@ fn join(chunks: &[Chunk]) -> Bytes {
     }
 }
 
-/// Feeds a page until it goes.
+/// Feeds a page until it goes: each frame with its position in front, so that the page can go on at another node.
 async fn page(mut socket: WebSocket, mut viewer: Viewer) {
     let mut current: Option<Arc<Init>> = None;
     loop {
@@ -146,7 +158,7 @@ async fn page(mut socket: WebSocket, mut viewer: Viewer) {
         tokio::select! {
             taken = timeout(WAITING_AFTER, viewer.reader.next(BATCH, chunks)) => {
                 if taken.is_err() {
-                    if !send(&mut socket, Message::Text("{\"type\":\"waiting\"}".into())).await {
+                    if !send(&mut socket, vec![Message::Text("{\"type\":\"waiting\"}".into())]).await {
                         return;
                     }
                     continue;
@@ -158,28 +170,26 @@ async fn page(mut socket: WebSocket, mut viewer: Viewer) {
                 Some(Ok(_)) => continue,
             },
         }
-        let mut rest = &viewer.chunks[..];
-        while let Some(first) = rest.first() {
-            if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &first.init)) {
-                let hello = serde_json::json!({"type": "init", "mime": first.init.mime}).to_string();
-                let sent = send(&mut socket, Message::Text(hello.into())).await
-                    && send(&mut socket, Message::Binary(first.init.segment.clone())).await;
-                if !sent {
-                    return;
-                }
-                current = Some(first.init.clone());
+        let mut messages = Vec::with_capacity(viewer.chunks.len());
+        for chunk in &viewer.chunks {
+            if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &chunk.init)) {
+                // Only the first one of a connection can go on from elsewhere.
+                let resumed = current.is_none() && viewer.reader.resumed();
+                let hello = serde_json::json!({"type": "init", "mime": chunk.init.mime, "resumed": resumed});
+                messages.push(Message::Text(hello.to_string().into()));
+                messages.push(Message::Binary(chunk.init.segment.clone()));
+                current = Some(chunk.init.clone());
             }
-            let same = rest.iter().take_while(|chunk| Arc::ptr_eq(&chunk.init, &first.init)).count();
-            let (now, later) = rest.split_at(same);
-            if !send(&mut socket, Message::Binary(join(now))).await {
-                return;
-            }
-            rest = later;
+            messages.push(Message::Binary(chunk.message.clone()));
+        }
+        if !send(&mut socket, messages).await {
+            return;
         }
     }
 }
 
-/// Sends a message; a viewer that does not take it in time is gone.
-async fn send(socket: &mut WebSocket, message: Message) -> bool {
-    matches!(timeout(STALLED, socket.send(message)).await, Ok(Ok(())))
+/// Sends messages, in one write where they fit; a viewer that does not take them in time is gone.
+async fn send(socket: &mut WebSocket, messages: Vec<Message>) -> bool {
+    let mut messages = futures_util::stream::iter(messages.into_iter().map(Ok));
+    matches!(timeout(STALLED, socket.send_all(&mut messages)).await, Ok(Ok(())))
 }

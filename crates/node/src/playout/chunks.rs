@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use levada_overlay::Position;
 use tokio::sync::watch;
 
 /// Most bytes kept: 10 s at 25 Mbit/s.
@@ -24,8 +25,12 @@ pub struct Init {
 /// One frame, muxed.
 #[derive(Clone, Debug)]
 pub struct Chunk {
+    /// Position of the object that completed the frame: the same on every node.
+    pub at: Position,
     /// The bytes.
     pub bytes: Bytes,
+    /// The position and the bytes in one piece, as a page gets them; empty where the format is not for pages.
+    pub message: Bytes,
     /// A player can start here.
     pub start: bool,
     /// What it belongs to; the same for all chunks until the broadcast begins anew.
@@ -81,20 +86,53 @@ impl Chunks {
     }
 }
 
+/// Where a log goes on after a position.
+enum After {
+    /// With the chunk of this number.
+    Here(u64),
+    /// It holds nothing newer.
+    NotYet,
+    /// Something between is not held.
+    Gone,
+}
+
+impl State {
+    fn place_after(&self, position: Position) -> After {
+        let held = self.chunks.partition_point(|chunk| chunk.at <= position);
+        let Some(next) = self.chunks.get(held) else { return After::NotYet };
+        // What was muxed has no holes, and begins with the beginning of a group.
+        let begins_here = (next.at.group, next.at.timeline) == (position.group, position.timeline) && self.first == 0;
+        if held > 0 || begins_here { After::Here(self.first + held as u64) } else { After::Gone }
+    }
+}
+
 /// A viewer's position.
 #[derive(Debug)]
 pub struct ChunkReader {
     chunks: Arc<Chunks>,
     changes: watch::Receiver<u64>,
-    /// Number of the next chunk; `None` before the first starting point.
+    /// Number of the next chunk; `None` before the first one.
     next: Option<u64>,
+    /// The viewer has everything up to here from elsewhere.
+    after: Option<Position>,
+    resumed: bool,
 }
 
 impl ChunkReader {
     /// Starts at the newest starting point.
     pub fn new(chunks: Arc<Chunks>) -> Self {
         let changes = chunks.version.subscribe();
-        Self { chunks, changes, next: None }
+        Self { chunks, changes, next: None, after: None, resumed: false }
+    }
+
+    /// Goes on after what a viewer has from another node; at the newest starting point if the log does not reach back so far.
+    pub fn after(chunks: Arc<Chunks>, position: Position) -> Self {
+        Self { after: Some(position), ..Self::new(chunks) }
+    }
+
+    /// Whether it went on right after what the viewer had; known once something was read.
+    pub fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Waits for chunks and takes all there are, at most `max`.
@@ -113,6 +151,14 @@ impl ChunkReader {
 
     fn take(&mut self, max: usize, out: &mut Vec<Chunk>) -> usize {
         let state = self.chunks.state();
+        if let Some(after) = self.after {
+            match state.place_after(after) {
+                After::Here(next) => (self.next, self.resumed) = (Some(next), true),
+                After::NotYet => return 0,
+                After::Gone => {}
+            }
+            self.after = None;
+        }
         let newest_start = state.starts.back().copied();
         // A reader that fell out of the log goes on at the newest starting point.
         let Some(next) = self.next.filter(|next| *next >= state.first).or(newest_start) else { return 0 };
@@ -131,7 +177,13 @@ mod tests {
 
     fn push(chunks: &Chunks, number: u8, start: bool) {
         let init = Arc::new(Init { mime: String::new(), segment: Bytes::new() });
-        chunks.push(Chunk { bytes: Bytes::from(vec![number]), start, init });
+        let at = position(number);
+        chunks.push(Chunk { at, bytes: Bytes::from(vec![number]), message: Bytes::new(), start, init });
+    }
+
+    /// Groups of ten chunks.
+    fn position(number: u8) -> Position {
+        Position { group: u64::from(number / 10), timeline: 1, index: u32::from(number % 10) }
     }
 
     async fn read(reader: &mut ChunkReader) -> Vec<u8> {
@@ -160,5 +212,31 @@ mod tests {
         assert_eq!(read(&mut reader).await, [0]);
         (1..200).for_each(|number| push(&chunks, number, number % 2 == 0));
         assert_eq!(read(&mut reader).await, [198, 199]);
+    }
+
+    #[tokio::test]
+    async fn a_viewer_of_another_node_goes_on_at_the_very_chunk() {
+        let chunks = Arc::new(Chunks::default());
+        (20..25).for_each(|number| push(&chunks, number, number == 20));
+        for (has, next) in [(22, 23), (20, 21)] {
+            let mut reader = ChunkReader::after(chunks.clone(), position(has));
+            assert_eq!(read(&mut reader).await[0], next);
+            assert!(reader.resumed());
+        }
+        // It is ahead of this node.
+        let mut reader = ChunkReader::after(chunks.clone(), position(26));
+        assert_eq!(reader.take(100, &mut Vec::new()), 0);
+        (25..29).for_each(|number| push(&chunks, number, false));
+        assert_eq!(read(&mut reader).await, [27, 28]);
+        assert!(reader.resumed());
+    }
+
+    #[tokio::test]
+    async fn a_viewer_is_told_that_something_is_missing() {
+        let chunks = Arc::new(Chunks::default());
+        (20..40).for_each(|number| push(&chunks, number, number % 10 == 0));
+        let mut reader = ChunkReader::after(chunks, position(17));
+        assert_eq!(read(&mut reader).await[0], 30);
+        assert!(!reader.resumed());
     }
 }

@@ -87,7 +87,7 @@ impl HlsStreams {
         if let Some(stream) = self.find(name) {
             return Ok(Some(stream));
         }
-        let subscription = self.node.subscribe(name.clone()).await?;
+        let subscription = self.node.subscribe(name.clone(), None).await?;
         let mut open = self.open();
         // Another request may have been quicker.
         if let Some(stream) = open.get(name) {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use levada_media::mux::MuxError;
 use levada_media::mux::fmp4::Fmp4Muxer;
 use levada_media::mux::ts::TsMuxer;
 use levada_media::object::CATALOG_TRACK;
 use levada_media::{Assembler, Catalog, Frame, Object};
+
+use levada_overlay::Position;
 
 use super::splice::Splice;
 use super::{Chunk, Chunks, Format, Init};
@@ -22,11 +24,19 @@ const BATCH: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Chunks are cut out of blocks of this size, to spare an allocation per frame.
 const BLOCK: usize = 256 * 1024;
+/// Bytes in front of what a page gets: group, timeline, index, big-endian.
+const HEAD: usize = 8 + 8 + 4;
 
 /// Reads the log and fills the chunks until the task is aborted.
-pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<Chunks>, stats: Arc<Stats>) {
+pub(super) async fn run(
+    subscription: Subscription,
+    format: Format,
+    from: Option<GroupId>,
+    chunks: Arc<Chunks>,
+    stats: Arc<Stats>,
+) {
     let mut changes = subscription.log.watch();
-    let mut cursor = FrameCursor::newest();
+    let mut cursor = from.map_or_else(FrameCursor::newest, FrameCursor::at);
     let mut shaper = Shaper::new(format, chunks);
     let mut objects = Vec::with_capacity(BATCH);
     // The newest group of which an object could not be played.
@@ -41,7 +51,7 @@ pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<
         match step {
             FrameStep::Objects(id) => {
                 for object in &objects {
-                    if let Err(error) = shaper.take(id.timeline, object) {
+                    if let Err(error) = shaper.take(id, object) {
                         Stats::add(&stats.unplayable, 1);
                         // Told once for each group; the counter tells of all.
                         if warned.replace(id) != Some(id) {
@@ -89,18 +99,18 @@ impl Shaper {
         Self { format, chunks, assembler, splice, current: None, block: BytesMut::new() }
     }
 
-    fn take(&mut self, timeline: u64, object: &Object) -> Result<(), String> {
+    fn take(&mut self, id: GroupId, object: &Object) -> Result<(), String> {
         if object.track == CATALOG_TRACK {
             let catalog: Catalog = serde_json::from_slice(&object.payload()).map_err(|error| error.to_string())?;
-            return self.begin_group(timeline, catalog).map_err(|error| error.to_string());
+            return self.begin_group(id.timeline, catalog).map_err(|error| error.to_string());
         }
         // Without its catalog nothing is known of a new timeline.
-        if self.current.as_ref().is_none_or(|current| current.timeline != timeline) {
+        if self.current.as_ref().is_none_or(|current| current.timeline != id.timeline) {
             return Ok(());
         }
         let frame = self.assembler.push(object).map_err(|error| error.to_string())?;
         if let Some(frame) = frame {
-            self.put(frame);
+            self.put(id.at(object.index), frame);
         }
         Ok(())
     }
@@ -122,26 +132,41 @@ impl Shaper {
         Ok(())
     }
 
-    fn put(&mut self, mut frame: Frame) {
+    /// Times of fragments are the stream's own and their numbers come of the position: a page, or a reader of files, that
+    /// moves to another node finds the same bytes there.
+    fn put(&mut self, at: Position, mut frame: Frame) {
         let Some(current) = self.current.as_mut() else { return };
         let Some(track) = current.catalog.tracks.iter().find(|track| track.id == frame.track) else { return };
-        self.splice.place(&mut frame, track.timescale);
         let video = track.codec.is_video();
         if self.block.capacity() < frame.data.len() + frame.data.len() / 16 + 4_096 {
             self.block.reserve(BLOCK.max(2 * frame.data.len()));
         }
         match &mut current.muxer {
-            Muxer::Ts(muxer) => muxer.mux(&frame, &mut self.block),
-            Muxer::Fmp4(muxer) => muxer.fragment(&frame, &mut self.block),
+            Muxer::Ts(muxer) => {
+                self.splice.place(&mut frame, track.timescale);
+                muxer.mux(&frame, &mut self.block);
+            }
+            Muxer::Fmp4(muxer) => {
+                self.block.put_u64(at.group);
+                self.block.put_u64(at.timeline);
+                self.block.put_u32(at.index);
+                // Stamps are milliseconds, and a group has fewer frames: numbers ascend, over groups too.
+                muxer.fragment(&frame, (at.group as u32).wrapping_add(at.index), &mut self.block);
+            }
         }
-        if self.block.is_empty() {
+        let whole = self.block.split().freeze();
+        let (bytes, message) = match self.format {
+            Format::Ts => (whole, Bytes::new()),
+            Format::Fmp4 => (whole.slice(HEAD..), whole),
+        };
+        if bytes.is_empty() {
             return;
         }
         let start = current.group_opens && (video && frame.keyframe || !current.has_video);
         if start {
             current.group_opens = false;
         }
-        self.chunks.push(Chunk { bytes: self.block.split().freeze(), start, init: current.init.clone() });
+        self.chunks.push(Chunk { at, bytes, message, start, init: current.init.clone() });
     }
 }
 
@@ -159,16 +184,14 @@ impl Current {
         Ok(Self { timeline, catalog, init: Arc::new(init), muxer, has_video, group_opens: true })
     }
 
-    /// Another timeline begins, or other tracks. Times go on, so a player needs to be told anew only what tracks there are,
-    /// and only if they changed.
+    /// Another timeline begins, or other tracks. In a transport stream times go on, and only what changed is told.
     fn change(&mut self, catalog: Catalog) -> Result<(), MuxError> {
         let same = self.catalog == catalog;
         match &mut self.muxer {
             Muxer::Ts(muxer) if same => muxer.mark_discontinuity(),
             Muxer::Ts(muxer) => muxer.change(&catalog)?,
-            Muxer::Fmp4(_) if same => {}
             Muxer::Fmp4(muxer) => {
-                muxer.change(&catalog)?;
+                *muxer = Fmp4Muxer::new(&catalog)?;
                 self.init = Arc::new(init_of(muxer));
             }
         }

@@ -1,4 +1,6 @@
 //! Timestamps that go on over a change of timeline: each timeline is shifted so that it begins where the last one ended.
+//!
+//! For players that stay with one node. The shift depends on what this node has played, so it is not for those that move.
 
 use levada_media::Frame;
 

@@ -1,0 +1,140 @@
+/** Measures how far away PoPs are: a request without content to each, at a low rate, and what became of the last ones. */
+
+/** PoPs measured at a time; of more the nearest are kept, and the others take turns. */
+export const MEASURED_MAX = 8;
+const NEAREST_KEPT = 4;
+/** The first samples come fast, so that a page knows where to begin. */
+const FIRST_SAMPLES = 3;
+/** Later ones at this interval, with jitter so that pages do not ask in step. */
+const INTERVAL_MS = 5000;
+const JITTER = 0.5;
+/** No answer by then is a loss. */
+const TIMEOUT_MS = 2000;
+const SAMPLES_KEPT = 8;
+
+/** What was measured of one PoP. */
+export interface Measured {
+  /** Median round trip; undefined before the first answer. */
+  readonly rttMs: number | undefined;
+  /** Share of the last requests that were not answered. */
+  readonly loss: number;
+}
+
+class Gauge {
+  /** Round trips, newest last; undefined for those that were lost. */
+  #samples: (number | undefined)[] = [];
+  nextAt = 0;
+
+  add(rttMs: number | undefined): void {
+    this.#samples = [...this.#samples, rttMs].slice(-SAMPLES_KEPT);
+  }
+
+  get count(): number {
+    return this.#samples.length;
+  }
+
+  get measured(): Measured {
+    const answered = this.#samples.filter((sample) => sample !== undefined).sort((a, b) => a - b);
+    const lost = this.#samples.length - answered.length;
+    return { rttMs: answered[answered.length >> 1], loss: this.#samples.length > 0 ? lost / this.#samples.length : 0 };
+  }
+}
+
+/** Asks one PoP for nothing; gives the round trip, or undefined if none came back in time. */
+export type Ping = (base: string) => Promise<number | undefined>;
+
+export class Meter {
+  readonly #ping: Ping;
+  readonly #random: () => number;
+  readonly #gauges = new Map<string, Gauge>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #waiting: (() => void)[] = [];
+
+  constructor(ping: Ping = ask, random: () => number = Math.random) {
+    this.#ping = ping;
+    this.#random = random;
+  }
+
+  /** Measures these PoPs, by their base URLs, or as many of them as is sensible. */
+  watch(bases: readonly string[]): void {
+    const known = bases.filter((base) => this.#gauges.has(base)).sort((a, b) => this.#rank(a) - this.#rank(b));
+    const room = bases.length > MEASURED_MAX ? NEAREST_KEPT : MEASURED_MAX;
+    const kept = known.slice(0, room);
+    const others = bases.filter((base) => !kept.includes(base));
+    while (kept.length < MEASURED_MAX && others.length > 0) {
+      kept.push(...others.splice(Math.floor(this.#random() * others.length), 1));
+    }
+    for (const base of this.#gauges.keys()) if (!kept.includes(base)) this.#gauges.delete(base);
+    for (const base of kept) {
+      if (this.#gauges.has(base)) continue;
+      const gauge = new Gauge();
+      this.#gauges.set(base, gauge);
+      void this.#begin(base, gauge);
+    }
+    this.#timer ??= setTimeout(() => this.#round(), INTERVAL_MS / MEASURED_MAX);
+  }
+
+  measured(base: string): Measured | undefined {
+    return this.#gauges.get(base)?.measured;
+  }
+
+  /** Resolves once everything watched was measured, or found not to answer. */
+  settled(): Promise<void> {
+    if (this.#isSettled()) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#gauges.clear();
+  }
+
+  /** The first request opens the connection, so it does not count. */
+  async #begin(base: string, gauge: Gauge): Promise<void> {
+    let answered = (await this.#ping(base)) !== undefined;
+    if (!answered) gauge.add(undefined);
+    for (let sample = 0; sample < FIRST_SAMPLES && answered; sample++) {
+      const rtt = await this.#ping(base);
+      answered = rtt !== undefined;
+      gauge.add(rtt);
+    }
+    gauge.nextAt = this.#later();
+    if (this.#isSettled()) for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #round(): void {
+    const now = performance.now();
+    for (const [base, gauge] of this.#gauges) {
+      if (gauge.count === 0 || gauge.nextAt > now) continue;
+      gauge.nextAt = this.#later();
+      void this.#ping(base).then((rtt) => gauge.add(rtt));
+    }
+    this.#timer = setTimeout(() => this.#round(), INTERVAL_MS / MEASURED_MAX);
+  }
+
+  #later(): number {
+    return performance.now() + INTERVAL_MS * (1 + JITTER * (2 * this.#random() - 1));
+  }
+
+  #isSettled(): boolean {
+    return [...this.#gauges.values()].every((gauge) => gauge.nextAt > 0);
+  }
+
+  #rank(base: string): number {
+    return this.measured(base)?.rttMs ?? Number.POSITIVE_INFINITY;
+  }
+}
+
+async function ask(base: string): Promise<number | undefined> {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
+  const began = performance.now();
+  try {
+    const answer = await fetch(new URL("api/v1/ping", base), { cache: "no-store", signal: abort.signal });
+    return answer.ok ? performance.now() - began : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,169 @@
+// Watches streams whose frames are numbered, kills the PoP that gives them, and checks that no frame is skipped or shown
+// twice and that nothing stalls.
+//
+//     node tests/moves.mjs URL --streams a,b --kill p1=PID [--signal SIGKILL] [--fps 25] [--frames 1000]
+//                             [--out DIR] [--json]
+//
+// The page is told to watch from the PoP that will be killed (kill -9; with --signal SIGSTOP it falls silent instead).
+// `--frames`: how many the looped clip has.
+
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { framesAt, noteFrames, notedFrames } from "./barcode.mjs";
+import { observe, openPage, pause, until } from "./browser.mjs";
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    streams: { type: "string", default: "" },
+    kill: { type: "string", default: "" },
+    signal: { type: "string", default: "SIGKILL" },
+    fps: { type: "string", default: "25" },
+    frames: { type: "string", default: "1000" },
+    out: { type: "string", default: "." },
+    json: { type: "boolean", default: false },
+  },
+});
+const names = options.streams.split(",").filter((name) => name !== "");
+const [victim, pid] = options.kill.split("=");
+const fps = Number(options.fps);
+const frames = Number(options.frames);
+if (positionals.length !== 1 || names.length === 0 || !(Number(pid) > 0)) {
+  console.error("usage: moves.mjs URL --streams a,b --kill POP=PID [--fps 25] [--frames 1000] [--out DIR] [--json]");
+  process.exit(2);
+}
+
+/** Frames that are looked at one by one in the end: the death lies well within them, with the seconds of buffer after it. */
+const LOOK_BACK = { before: 15, frames: 60 };
+/** Playback is watched for this long before and after the death, in seconds. */
+const BEFORE = 4;
+const AFTER = 6;
+
+const failures = [];
+const expect = (holds, message) => {
+  if (!holds) failures.push(message);
+};
+
+const report = { ok: false, streams: {}, failures, screenshots: [] };
+const { browser, page, complaints } = await openPage({ height: 900 });
+try {
+  await page.goto(new URL(`#play=${names.join(",")}`, positionals[0]).href, { waitUntil: "load", timeout: 15_000 });
+  const plays = (seen) => names.every((name) => seen[name]?.stats.phase === "playing");
+  if (!(await until(20, async () => plays(await observe(page, names))))) throw new Error("the streams did not start");
+  for (const name of names) await choose(name, victim);
+  const chosen = await until(10, async () => from(await observe(page, names)).every((pop) => pop === victim));
+  if (!chosen) throw new Error(`the streams do not come from ${victim}`);
+  await pause(2);
+  for (const name of names) await noteFrames(page, name);
+  await pause(BEFORE);
+  await shoot("before");
+  const before = await observe(page, names);
+  const killedAt = await page.evaluate(() => performance.now());
+  process.kill(Number(pid), options.signal);
+  await pause(AFTER);
+  const after = await observe(page, names);
+  await shoot("after");
+  for (const name of names) {
+    const noted = await notedFrames(page, name);
+    const buffered = await lookBack(name, noted, killedAt);
+    report.streams[name] = judge(name, killedAt, noted, buffered, before[name].stats, after[name].stats);
+  }
+} catch (error) {
+  failures.push(`the page could not be tested: ${error.message}`);
+} finally {
+  await browser.close();
+}
+// The browser complains of the PoP that died by itself; anything else is ours.
+const ours = complaints.filter((text) => !/WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET)/.test(text));
+expect(ours.length === 0, `expected no console errors, saw: ${ours.join(" | ")}`);
+report.ok = failures.length === 0;
+console.log(JSON.stringify(report, null, options.json ? 0 : 2));
+process.exitCode = report.ok ? 0 : 1;
+
+/** By hand, as a user does it. */
+async function choose(name, pop) {
+  const card = page.locator("article.card", { has: page.locator(`video[data-stream="${name}"]`) });
+  await card.getByRole("button", { name: "How it fares" }).click();
+  await card.locator(`select option[value="${pop}"]`).waitFor({ state: "attached", timeout: 10_000 });
+  await card.getByRole("combobox", { name: "PoP" }).selectOption(pop);
+  await page.evaluate(() => document.activeElement.blur());
+}
+
+function from(seen) {
+  return names.map((name) => seen[name].stats.pop);
+}
+
+async function shoot(when) {
+  await mkdir(options.out, { recursive: true });
+  const path = join(options.out, `moves-${when}.png`);
+  await page.screenshot({ path });
+  report.screenshots.push(path);
+}
+
+/** Numbers of the frames around the death as they lie in the buffer, each at its own place. */
+async function lookBack(name, noted, killedAt) {
+  const { mediaTime } = noted.findLast(({ at }) => at < killedAt);
+  const places = Array.from({ length: LOOK_BACK.frames }, (_, at) => mediaTime + (at - LOOK_BACK.before + 0.5) / fps);
+  return framesAt(page, name, places);
+}
+
+function judge(name, killedAt, noted, buffered, before, after) {
+  const read = noted.filter(({ number }) => number !== null);
+  expect(read.length === noted.length, `${name}: ${noted.length - read.length} frames could not be read`);
+  // Where each number lies on the timeline, in frames. A hole or a repetition in what was decoded would move all that
+  // follow. A canvas may get the frame after the one it is told of, so single looks may be ahead.
+  const lies = read.map(({ number, mediaTime }) => (number - Math.round(mediaTime * fps)) % frames);
+  const place = mostOf(lies.filter((_, at) => read[at].at < killedAt));
+  const placeAfter = mostOf(lies.filter((_, at) => read[at].at > killedAt + 1000));
+  const astray = lies.filter((lie) => (lie - place + 2 * frames) % frames > 2).length;
+  let skipped = 0;
+  let doubled = 0;
+  let longest = 0;
+  for (let at = 1; at < read.length; at++) {
+    const [a, b] = [read[at - 1], read[at]];
+    const step = Math.round((b.mediaTime - a.mediaTime) * fps);
+    // Frames that the browser showed between two looks of this test were shown all the same.
+    const shown = b.presentedFrames - a.presentedFrames;
+    if (step < shown) doubled += shown - step;
+    if (step > shown) skipped += step - shown;
+    longest = Math.max(longest, b.at - a.at);
+  }
+  const holes = buffered.filter((number, at) => at > 0 && number !== (buffered[at - 1] + 1) % frames).length;
+  const result = {
+    frames: read.length,
+    buffered: `${buffered[0]} to ${buffered.at(-1)}`,
+    holes,
+    notShownInTime: skipped,
+    doubled,
+    place: [place, placeAfter],
+    astray,
+    longestMs: longest,
+    secondsAfter: read.at(-1).mediaTime - read.find(({ at }) => at > killedAt).mediaTime,
+    stalls: after.stalls - before.stalls,
+    jumps: after.jumps - before.jumps,
+    dropped: after.framesDropped - before.framesDropped,
+    from: before.pop,
+    to: after.pop,
+    moves: after.moves,
+    latency: [before.latency, after.latency],
+  };
+  expect(result.from === victim, `${name}: expected it to come from ${victim}, saw ${result.from}`);
+  expect(result.to !== victim, `${name}: expected another PoP than ${victim}`);
+  expect(result.stalls === 0, `${name}: ${result.stalls} stalls`);
+  expect(result.jumps === 0, `${name}: ${result.jumps} jumps`);
+  expect(holes === 0, `${name}: frames are missing or doubled around the death: ${buffered.join(" ")}`);
+  // What a busy machine does not show in time is not missing; most is shown even there.
+  expect(skipped < read.length / 10, `${name}: ${skipped} frames were not shown`);
+  expect(doubled === 0, `${name}: ${doubled} frames shown twice`);
+  expect(placeAfter === place, `${name}: numbers lie ${placeAfter - place} frames off after the death`);
+  expect(astray === 0, `${name}: ${astray} frames have a number from elsewhere`);
+  expect(result.secondsAfter > AFTER - 1.5, `${name}: only ${result.secondsAfter} s were shown after the death`);
+  return result;
+}
+
+function mostOf(values) {
+  const counts = new Map();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
+}

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { PopListing } from "../../src/api";
+import { parsePops } from "../../src/api";
+import { PopGuide } from "../../src/media/guide";
+import { Meter } from "../../src/media/meter";
+
+const LISTING = {
+  node: "near",
+  pops: [
+    { name: "near", http: "http://10.0.0.1:8080", stream_metric_us: 30_000, load: 0, reachable: true },
+    { name: "far", http: "http://10.0.0.2:8080", stream_metric_us: 80_000, load: 0, reachable: true },
+    { name: "cut", http: "http://10.0.0.3:8080", stream_metric_us: null, load: 0, reachable: false },
+    { name: "odd", http: "javascript:alert(1)", stream_metric_us: 1, load: 0, reachable: true },
+  ],
+};
+const HOME = "http://proxy.example/";
+const RTT: Record<string, number> = { [HOME]: 10, "http://10.0.0.2:8080/": 20, "http://10.0.0.3:8080/": 1 };
+
+function guide(context: TestContext, list: () => Promise<PopListing>): PopGuide {
+  const meter = new Meter((base) => Promise.resolve(RTT[base]));
+  const choice = new PopGuide("cam", HOME, list, meter);
+  context.after(() => {
+    choice.close();
+    meter.close();
+  });
+  return choice;
+}
+
+test("the best is chosen by the mesh's way and the page's own", async (context) => {
+  const choice = guide(context, () => Promise.resolve(parsePops(LISTING)));
+  await choice.start();
+  // The page's own node is reached where the page came from.
+  assert.deepEqual(choice.best([]), { name: "near", base: HOME });
+  assert.deepEqual(choice.best(["near"]), { name: "far", base: "http://10.0.0.2:8080/" });
+  assert.deepEqual(choice.best(["near", "far"])?.name, "cut", "where nothing else is left");
+  assert.deepEqual(
+    choice.views().map(({ name, wayMs, rttMs }) => [name, wayMs, rttMs]),
+    [
+      ["near", 40, 10],
+      ["far", 100, 20],
+      ["cut", undefined, 1],
+    ],
+  );
+});
+
+test("a choice by hand holds as long as that PoP can give the stream", async (context) => {
+  const choice = guide(context, () => Promise.resolve(parsePops(LISTING)));
+  await choice.start();
+  assert.equal(choice.choose("far")?.name, "far");
+  assert.equal(choice.best([])?.name, "far");
+  assert.equal(choice.best(["far"])?.name, "near");
+  assert.equal(choice.better("far"), undefined);
+  assert.equal(choice.better("near")?.name, "far", "it is back");
+  choice.choose(undefined);
+  assert.equal(choice.best([])?.name, "near");
+});
+
+test("without a list the page's own node is what there is", async (context) => {
+  const choice = guide(context, () => Promise.reject(new Error("status 404")));
+  await choice.start();
+  assert.deepEqual(choice.best([]), { name: "", base: HOME });
+  assert.equal(choice.best([""]), undefined);
+});

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MEASURED_MAX, Meter } from "../../src/media/meter";
+
+test("the median of what was answered, and the share that was not", async (context) => {
+  const trips = [500, 10, 30, 20];
+  const meter = new Meter(() => Promise.resolve(trips.shift()), () => 0.5);
+  context.after(() => meter.close());
+  meter.watch(["http://a/"]);
+  await meter.settled();
+  assert.deepEqual(meter.measured("http://a/"), { rttMs: 20, loss: 0 }, "the first one opened the connection");
+});
+
+test("whoever does not answer is known not to, and delays nobody", async (context) => {
+  const meter = new Meter((base) => Promise.resolve(base === "http://a/" ? 7 : undefined));
+  context.after(() => meter.close());
+  meter.watch(["http://a/", "http://dead/"]);
+  await meter.settled();
+  assert.deepEqual(meter.measured("http://dead/"), { rttMs: undefined, loss: 1 });
+  assert.deepEqual(meter.measured("http://a/"), { rttMs: 7, loss: 0 });
+});
+
+test("of many the nearest are kept and the others take turns", async (context) => {
+  const all = Array.from({ length: 40 }, (_, at) => `http://p${at}/`);
+  const meter = new Meter((base) => Promise.resolve(Number(/\d+/.exec(base)?.[0])));
+  context.after(() => meter.close());
+  const watched = (): string[] => all.filter((base) => meter.measured(base));
+  const seen = new Set<string>();
+  let nearest: string[] = [];
+  for (let round = 0; round < 60; round++) {
+    meter.watch(all);
+    await meter.settled();
+    assert.equal(watched().length, MEASURED_MAX);
+    for (const base of watched()) seen.add(base);
+    nearest = watched().slice(0, 4);
+  }
+  assert.ok(seen.size > 30, `${seen.size} of 40 were measured`);
+  assert.ok(nearest.every((base) => all.indexOf(base) < 10), nearest.join());
+});
