@@ -36,7 +36,8 @@ impl Client {
     /// Asks with the operator's token, if one is given.
     pub(crate) fn operated(node: &str, operator: &OperatorArgs) -> anyhow::Result<Self> {
         let read = |file: &PathBuf| {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read the operator's token in {}", file.display()))
+            std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the operator's token in {}", file.display()))
         };
         let token = match (&operator.operator_token, &operator.operator_token_file) {
             (Some(token), _) => Some(token.clone()),

@@ -179,7 +179,8 @@ mod tests {
         let switched: String =
             EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let file: File = toml::from_str(&switched).unwrap();
-        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress, .. } = &file;
+        let File { name, bootstrap, token, dir, listen, advertise, http, publish, max_children, max_egress, .. } =
+            &file;
         let File { media, max_upload, operator_token, look, .. } = &file;
         assert!(name.is_some() && bootstrap.is_some() && token.is_some() && dir.is_some() && listen.is_some());
         assert!(!advertise.is_empty() && http.is_some() && !publish.is_empty());

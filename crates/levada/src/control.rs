@@ -75,7 +75,8 @@ pub(crate) async fn publish_at(args: &PublishArgs, node: &str) -> anyhow::Result
         let put = client.request(Method::PUT, &format!("/api/v1/media/{name}"));
         let put = put.header(reqwest::header::CONTENT_LENGTH, length);
         let response = client.sent(put.body(reqwest::Body::wrap_stream(pieces(opened)))).await?;
-        let uploaded: MediaFile = checked(response).await?.json().await.context("the node stopped in the middle of its answer")?;
+        let uploaded: MediaFile =
+            checked(response).await?.json().await.context("the node stopped in the middle of its answer")?;
         say(&format!("{} ({} bytes) is in the media folder of {}", uploaded.file, uploaded.bytes, client.node()));
         file = uploaded.file;
     }

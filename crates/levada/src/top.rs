@@ -105,7 +105,9 @@ impl Desk {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
             KeyCode::Char(digit @ '1'..='5') => self.tab = digit as usize - '1' as usize,
             KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.tab = (self.tab + 1) % TABS.len(),
-            KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => self.tab = (self.tab + TABS.len() - 1) % TABS.len(),
+            KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => {
+                self.tab = (self.tab + TABS.len() - 1) % TABS.len()
+            }
             KeyCode::Down | KeyCode::Char('j') => row.select_next(),
             KeyCode::Up | KeyCode::Char('k') => row.select_previous(),
             KeyCode::PageDown => row.scroll_down_by(10),
@@ -120,7 +122,9 @@ impl Desk {
 
 pub(crate) async fn top(args: &TopArgs) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
-        bail!("levada top draws on a terminal; for programs there are levada streams --json, map --json and pops --json");
+        bail!(
+            "levada top draws on a terminal; for programs there are levada streams --json, map --json and pops --json"
+        );
     }
     let client = Client::operated(&args.node, &args.operator)?;
     let mut seen = Seen::default();
@@ -157,13 +161,14 @@ fn inputs() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::spawn(move || {
         while !sender.is_closed() {
-            match event::poll(KEY_WAIT) {
-                Ok(false) => {}
-                Ok(true) => match event::read() {
-                    Ok(event) if sender.blocking_send(event).is_ok() => {}
-                    _ => return,
-                },
-                Err(_) => return,
+            let event = match event::poll(KEY_WAIT) {
+                Ok(false) => continue,
+                Ok(true) => event::read(),
+                Err(error) => Err(error),
+            };
+            let Ok(event) = event else { return };
+            if sender.blocking_send(event).is_err() {
+                return;
             }
         }
     });

@@ -93,12 +93,7 @@ pub struct Prepared {
 }
 
 /// Opens a file, and takes the name for it.
-pub async fn prepare_file(
-    node: &Node,
-    path: &Path,
-    name: StreamName,
-    priority: u32,
-) -> Result<Prepared, IngestError> {
+pub async fn prepare_file(node: &Node, path: &Path, name: StreamName, priority: u32) -> Result<Prepared, IngestError> {
     let opening = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || open_file(&opening)).await;
     let looped = opened.map_err(|_| NodeError::Stopping)??;

@@ -229,7 +229,10 @@ mod tests {
     fn events_tell_whom_they_are_about() {
         let stream = StreamName::new("cam").unwrap();
         let note = Note::from(&Event::Adopting { stream, node: "n1".to_owned() });
-        assert_eq!((note.kind, note.stream.as_deref(), note.node.as_deref()), (Kind::Adopting, Some("cam"), Some("n1")));
+        assert_eq!(
+            (note.kind, note.stream.as_deref(), note.node.as_deref()),
+            (Kind::Adopting, Some("cam"), Some("n1"))
+        );
         assert_eq!(note.text, "cam: no neighbour can give it; dialling n1");
     }
 }

@@ -27,7 +27,13 @@ const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 pub(super) fn screen(frame: &mut Frame<'_>, url: &str, seen: &Seen, desk: &mut Desk) {
     let tab = TABS[desk.tab].0;
     let log = if frame.area().height >= HEIGHT_WITH_LOG && tab != Tab::Events { LOG_LINES + 1 } else { 0 };
-    let parts = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(3), Constraint::Length(log), Constraint::Length(1)];
+    let parts = [
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(log),
+        Constraint::Length(1),
+    ];
     let [head, tabs, table, events, foot] = Layout::vertical(parts).areas(frame.area());
     frame.render_widget(headline(url, seen), head);
     let titles = TABS.iter().enumerate().map(|(at, (_, title))| format!("{} {title}", at + 1));
@@ -35,7 +41,10 @@ pub(super) fn screen(frame: &mut Frame<'_>, url: &str, seen: &Seen, desk: &mut D
     rows(frame, table, seen, tab, desk);
     if log > 0 {
         let lines: Vec<Line<'_>> = seen.entries.iter().rev().take(LOG_LINES.into()).map(line).collect();
-        frame.render_widget(Paragraph::new(lines).block(Block::new().title(Span::styled("Newest events", HEAD))), events);
+        frame.render_widget(
+            Paragraph::new(lines).block(Block::new().title(Span::styled("Newest events", HEAD))),
+            events,
+        );
     }
     let keys = Line::from(" 1-5, Tab tables   ↑ ↓ PgUp PgDn Home End rows   q quit").style(DIM);
     frame.render_widget(keys, foot);
@@ -49,10 +58,15 @@ fn headline<'a>(url: &'a str, seen: &Seen) -> Line<'a> {
     let up = duration(status.uptime_s);
     let load = seen.map.as_ref().map(|map| &map.load);
     let egress = load.map_or_else(dash, |load| mbps(Some(load.egress_bps)));
-    let limit = load.and_then(|load| load.egress_max_bps).map_or_else(String::new, |bps| format!(" of {}", mbps(Some(bps))));
+    let limit =
+        load.and_then(|load| load.egress_max_bps).map_or_else(String::new, |bps| format!(" of {}", mbps(Some(bps))));
     let mut spans = vec![
         Span::styled(format!("{} ", status.node), HEAD),
-        Span::raw(format!("{url}  up {up}  viewers {}  children {}", status.viewers, load.map_or(0, |load| load.children))),
+        Span::raw(format!(
+            "{url}  up {up}  viewers {}  children {}",
+            status.viewers,
+            load.map_or(0, |load| load.children)
+        )),
         Span::raw(format!("  sends {egress}{limit}  switches {}", status.switches)),
     ];
     if status.objects_lost > 0 {
@@ -64,17 +78,24 @@ fn headline<'a>(url: &'a str, seen: &Seen) -> Line<'a> {
 fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Desk) {
     let (header, widths, rows): (&[&str], &[u16], Vec<Row<'static>>) = match tab {
         Tab::Streams => (
-            &["STREAM", "HERE", "ORIGIN", "PARENT", "BACKUP", "CHILDREN", "VIEWERS", "BITRATE", "GROUP", "LATENCY", "AGE"],
+            &[
+                "STREAM", "HERE", "ORIGIN", "PARENT", "BACKUP", "CHILDREN", "VIEWERS", "BITRATE", "GROUP", "LATENCY",
+                "AGE",
+            ],
             &[20, 9, 12, 12, 12, 9, 7, 13, 8, 9, 9],
             seen.streams.iter().flat_map(|streams| streams.streams.iter().map(stream)).collect(),
         ),
         Tab::Links => (
             &["NEIGHBOUR", "LINK", "CAME BY", "RTT", "JITTER", "LOSS", "SENT", "RECEIVED", "WHY NOT"],
             &[16, 6, 9, 10, 10, 8, 13, 13, 40],
-            seen.map.iter().flat_map(|map| &map.neighbours).map(|one| {
-                let row = Row::new(control::row(one));
-                if one.up { row } else { row.style(Style::new().fg(Color::Red)) }
-            }).collect(),
+            seen.map
+                .iter()
+                .flat_map(|map| &map.neighbours)
+                .map(|one| {
+                    let row = Row::new(control::row(one));
+                    if one.up { row } else { row.style(Style::new().fg(Color::Red)) }
+                })
+                .collect(),
         ),
         Tab::Nodes => (
             &["NODE", "ROLES", "REACHED", "LINKS", "BY", "HTTP"],
@@ -86,11 +107,7 @@ fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Des
             &[16, 13, 6, 11, 40],
             seen.pops.iter().flat_map(|pops| pops.pops.iter().map(pop)).collect(),
         ),
-        Tab::Events => (
-            &["AGO", "KIND", "WHAT"],
-            &[9, 17, 200],
-            seen.entries.iter().rev().map(entry).collect(),
-        ),
+        Tab::Events => (&["AGO", "KIND", "WHAT"], &[9, 17, 200], seen.entries.iter().rev().map(entry).collect()),
     };
     if rows.is_empty() {
         frame.render_widget(Line::styled(nothing(tab, seen), DIM), area);

@@ -102,7 +102,10 @@ async fn a_running_node_is_shown() {
         advertise: Vec::new(),
         http_url: Some("http://solo:8080".to_owned()),
         light: false,
-        neighbours: vec![levada_overlay::Neighbour { name: "away".to_owned(), addresses: vec!["127.0.0.1:1".to_owned()] }],
+        neighbours: vec![levada_overlay::Neighbour {
+            name: "away".to_owned(),
+            addresses: vec!["127.0.0.1:1".to_owned()],
+        }],
         children_max: None,
         egress_max_bps: None,
         record: None,
@@ -115,7 +118,8 @@ async fn a_running_node_is_shown() {
     let mut seen = Seen::default();
     seen.look(&Client::new(&url).unwrap()).await;
     assert!(seen.failure.as_ref().unwrap().contains("--operator-token-file"), "{seen:?}");
-    let operator = crate::cli::OperatorArgs { operator_token: Some("a-token-for-tests".to_owned()), ..Default::default() };
+    let operator =
+        crate::cli::OperatorArgs { operator_token: Some("a-token-for-tests".to_owned()), ..Default::default() };
     let client = Client::operated(&url, &operator).unwrap();
     seen.look(&client).await;
     assert_eq!(seen.failure, None);

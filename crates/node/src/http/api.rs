@@ -144,11 +144,7 @@ pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>,
 }
 
 /// What is told of the streams: the brain's tables and what flows.
-pub(super) fn streams_of(
-    playouts: &Playouts,
-    view: &View,
-    logs: &HashMap<StreamName, Arc<StreamLog>>,
-) -> Streams {
+pub(super) fn streams_of(playouts: &Playouts, view: &View, logs: &HashMap<StreamName, Arc<StreamLog>>) -> Streams {
     let shown = view.streams.iter().filter(|stream| !stream.origins.is_empty() || stream.state != StreamState::Idle);
     let entry = |stream: &StreamView| {
         let log = StreamName::new(&stream.name).ok().and_then(|name| logs.get(&name));

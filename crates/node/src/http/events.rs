@@ -74,8 +74,16 @@ pub(super) async fn events(
     let journal = rooms.node.journal().follow();
     let after = last.unwrap_or_else(|| *journal.borrow());
     let first = rooms.lookout.look(&rooms).await?.tables();
-    let mut follower =
-        Follower { rooms, journal, changes, tables, after, sent: Tables::default(), waiting: VecDeque::new(), _seat: seat };
+    let mut follower = Follower {
+        rooms,
+        journal,
+        changes,
+        tables,
+        after,
+        sent: Tables::default(),
+        waiting: VecDeque::new(),
+        _seat: seat,
+    };
     follower.show(&first);
     follower.read_on();
     Ok(Sse::new(follower.stream()).keep_alive(KeepAlive::default()).into_response())
@@ -96,7 +104,9 @@ fn wanted(list: Option<&str>) -> Result<Vec<Table>, Problem> {
     let Some(list) = list else { return Ok(TABLES.map(|(_, table)| table).to_vec()) };
     let one = |name: &str| {
         let known = TABLES.iter().find(|(known, _)| *known == name).map(|(_, table)| *table);
-        known.ok_or_else(|| Problem::bad_request(format!("there is no table {name:?}; there are streams, map and neighbours")))
+        known.ok_or_else(|| {
+            Problem::bad_request(format!("there is no table {name:?}; there are streams, map and neighbours"))
+        })
     };
     list.split(',').filter(|name| !name.is_empty()).map(one).collect()
 }

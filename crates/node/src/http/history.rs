@@ -99,7 +99,8 @@ impl History {
         }
 
         let flowing = |name: &&str| bitrates.contains_key(name);
-        let names: Vec<&str> = picture.streams.streams.iter().map(|stream| stream.name.as_str()).filter(flowing).collect();
+        let names: Vec<&str> =
+            picture.streams.streams.iter().map(|stream| stream.name.as_str()).filter(flowing).collect();
         make_rows(&mut self.streams, &names);
         for (name, row) in &mut self.streams {
             let seen = picture.streams.streams.iter().find(|stream| stream.name == *name);
@@ -120,7 +121,8 @@ impl History {
             push(&mut row.received_bps, length, seen.and_then(|link| link.received_bps).map(small));
         }
         // What has not been seen for so long that no sample tells of it.
-        self.streams.retain(|_, row| row.bitrate_bps.iter().any(Option::is_some) || row.viewers.iter().any(Option::is_some));
+        self.streams
+            .retain(|_, row| row.bitrate_bps.iter().any(Option::is_some) || row.viewers.iter().any(Option::is_some));
         self.neighbours.retain(|_, row| row.loss.iter().any(Option::is_some));
         self.samples = (length + 1).min(SAMPLES_MAX);
         (self.end_ms, self.before) = (unix_ms(), Some(now));

@@ -193,7 +193,9 @@ impl Present {
             journal.note(Note::new(Kind::StreamNew, format!("{stream}: published")).of_stream(stream));
         }
         for stream in before.streams.difference(&self.streams) {
-            journal.note(Note::new(Kind::StreamGone, format!("{stream}: no origin can be reached any more")).of_stream(stream));
+            journal.note(
+                Note::new(Kind::StreamGone, format!("{stream}: no origin can be reached any more")).of_stream(stream),
+            );
         }
     }
 }

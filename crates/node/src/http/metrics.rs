@@ -47,9 +47,12 @@ pub(super) async fn metrics(_: MayLook, State(rooms): State<Rooms>) -> Result<im
     each("levada_neighbour_sent_bytes_total", "counter", "Bytes sent over the link since it came up.", &|one| {
         Some(carried(one)?.sent as f64)
     });
-    each("levada_neighbour_received_bytes_total", "counter", "Bytes received over the link since it came up.", &|one| {
-        Some(carried(one)?.received as f64)
-    });
+    each(
+        "levada_neighbour_received_bytes_total",
+        "counter",
+        "Bytes received over the link since it came up.",
+        &|one| Some(carried(one)?.received as f64),
+    );
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0))
 }
 
@@ -70,7 +73,11 @@ fn node(page: &mut Page, rooms: &Rooms, picture: &Picture, counters: &levada_ove
         ("levada_objects_delivered_total", "Objects read by the node's muxers.", get(&stats.delivered)),
         ("levada_objects_lost_total", "Objects that muxers had to pass over.", get(&stats.lost)),
         ("levada_objects_unplayable_total", "Objects that muxers could not use.", get(&stats.unplayable)),
-        ("levada_feeds_dropped_total", "Groups' layers given up because their deadline had passed.", get(&stats.dropped)),
+        (
+            "levada_feeds_dropped_total",
+            "Groups' layers given up because their deadline had passed.",
+            get(&stats.dropped),
+        ),
         ("levada_parent_switches_total", "Times that a stream got another parent.", counters.switches as f64),
         ("levada_joins_total", "Joins sent.", counters.joins as f64),
         ("levada_joins_refused_total", "Joins sent that were refused.", counters.joins_refused as f64),
@@ -126,14 +133,24 @@ fn streams(page: &mut Page, picture: &Picture) {
     each("levada_stream_waiting", "gauge", "Whether it is wanted here and no path is known.", &|one| {
         Some(f64::from(one.waiting))
     });
-    each("levada_stream_switches_total", "counter", "Times that it got another parent.", &|one| Some(one.switches as f64));
-    each("levada_stream_objects_bytes_total", "counter", "Bytes of its objects that came, or were made here.", &|one| {
-        Some(log(one)?.stats().bytes as f64)
+    each("levada_stream_switches_total", "counter", "Times that it got another parent.", &|one| {
+        Some(one.switches as f64)
     });
-    each("levada_stream_group_seconds", "gauge", "Length of the newest whole group.", &|one| seconds(one.group_ms, 1e3));
-    each("levada_stream_latency_seconds", "gauge", "From a group's beginning at its origin to here, by both clocks.", &|one| {
-        one.latency_ms.map(|ms| ms as f64 / 1e3)
+    each(
+        "levada_stream_objects_bytes_total",
+        "counter",
+        "Bytes of its objects that came, or were made here.",
+        &|one| Some(log(one)?.stats().bytes as f64),
+    );
+    each("levada_stream_group_seconds", "gauge", "Length of the newest whole group.", &|one| {
+        seconds(one.group_ms, 1e3)
     });
+    each(
+        "levada_stream_latency_seconds",
+        "gauge",
+        "From a group's beginning at its origin to here, by both clocks.",
+        &|one| one.latency_ms.map(|ms| ms as f64 / 1e3),
+    );
     each("levada_stream_newest_age_seconds", "gauge", "Time since the newest object came.", &|one| {
         seconds(one.newest_age_ms, 1e3)
     });

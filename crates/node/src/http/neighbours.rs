@@ -51,11 +51,14 @@ pub(super) async fn connect(
     Body(Meet { address }): Body<Meet>,
 ) -> Result<Json<Met>, Problem> {
     let node = &rooms.node;
-    if address.len() > ADDRESS_LEN_MAX || address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+    if address.len() > ADDRESS_LEN_MAX || address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())
+    {
         return Err(Problem::bad_request(format!("{address:?} is no HOST:PORT")));
     }
     let name = node.identify(address.clone()).await?.map_err(|reason| {
-        Problem::unreachable(format!("no node of this cluster is found there: {reason}; see its --listen and --advertise"))
+        Problem::unreachable(format!(
+            "no node of this cluster is found there: {reason}; see its --listen and --advertise"
+        ))
     })?;
     if name == node.name() {
         return Err(Problem::bad_request(format!("{address} is node {name} itself")));

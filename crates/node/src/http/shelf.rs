@@ -62,7 +62,9 @@ impl Shelf {
         let mut parts = FilePath::new(file).components();
         let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == file);
         if !plain || file.starts_with('.') || file.len() > NAME_LEN_MAX || file.contains(char::is_control) {
-            return Err(Problem::bad_request(format!("{file:?} is no plain file name; name a file of the media folder")));
+            return Err(Problem::bad_request(format!(
+                "{file:?} is no plain file name; name a file of the media folder"
+            )));
         }
         Ok(self.folder()?.join(file))
     }
@@ -77,7 +79,8 @@ impl Shelf {
     }
 
     fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-        let busy = |_| Problem::busy(format!("{BUSY_MAX} files are being opened or uploaded already; try again in a moment"));
+        let busy =
+            |_| Problem::busy(format!("{BUSY_MAX} files are being opened or uploaded already; try again in a moment"));
         self.busy.try_acquire().map_err(busy)
     }
 }
@@ -227,8 +230,9 @@ pub(super) async fn upload(
     if !is_media(&path) {
         return Err(Problem::bad_request(format!("{file:?} is none of .mp4, .m4v, .mov, .ts and .m2ts")));
     }
-    let too_large =
-        || Problem::too_large(format!("a file is at most {} bytes long here; see --max-upload", shelf.upload_bytes_max));
+    let too_large = || {
+        Problem::too_large(format!("a file is at most {} bytes long here; see --max-upload", shelf.upload_bytes_max))
+    };
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if told.is_some_and(|length| length > shelf.upload_bytes_max) {
         return Err(too_large());
@@ -246,7 +250,9 @@ pub(super) async fn upload(
         let piece = match tokio::time::timeout(UPLOAD_STALLED, pieces.next()).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(None) => break,
-            Ok(Some(Err(_))) | Err(_) => return Err(Problem::bad_request("the upload broke off; send it again".to_owned())),
+            Ok(Some(Err(_))) | Err(_) => {
+                return Err(Problem::bad_request("the upload broke off; send it again".to_owned()));
+            }
         };
         length += piece.len() as u64;
         if length > shelf.upload_bytes_max {
@@ -261,8 +267,12 @@ pub(super) async fn upload(
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
         Err(error) => return Err(failed(error)),
     }
-    rooms.node.journal().note(Note::new(Kind::Uploaded, format!("{file} ({length} bytes) was uploaded by an operator")));
-    let uploaded = media_file(&path, length).ok_or_else(|| Problem::bad_request(format!("{file:?} is no file name")))?;
+    rooms
+        .node
+        .journal()
+        .note(Note::new(Kind::Uploaded, format!("{file} ({length} bytes) was uploaded by an operator")));
+    let uploaded =
+        media_file(&path, length).ok_or_else(|| Problem::bad_request(format!("{file:?} is no file name")))?;
     Ok((StatusCode::CREATED, Json(uploaded)))
 }
 
@@ -310,7 +320,19 @@ mod tests {
         let shelf = Shelf::new(Some(folder.clone()), 1);
         assert_eq!(shelf.existing("clip.mp4").unwrap(), folder.join("clip.mp4"));
         let absolute = dir.path().join("secret.mp4").display().to_string();
-        for outside in ["../secret.mp4", "./clip.mp4", "a/../clip.mp4", "clip.mp4/", "..", ".", "", &absolute, ".hidden.mp4", "a\0b", "a\nb"] {
+        for outside in [
+            "../secret.mp4",
+            "./clip.mp4",
+            "a/../clip.mp4",
+            "clip.mp4/",
+            "..",
+            ".",
+            "",
+            &absolute,
+            ".hidden.mp4",
+            "a\0b",
+            "a\nb",
+        ] {
             assert!(shelf.path(outside).is_err(), "{outside:?}");
         }
         assert!(shelf.existing("none.mp4").is_err() && Shelf::new(None, 1).path("clip.mp4").is_err());

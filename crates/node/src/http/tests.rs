@@ -304,7 +304,9 @@ async fn answers_of_running_nodes_are_as_described() {
         let links = map["links"].as_array().unwrap();
         let (link, other) = (neighbour(map, "a"), neighbour(map, "b"));
         assert!(other.is_null());
-        links.len() == 2 && links.iter().all(|link| link["bps"].is_u64()) && link["received_bps"].as_u64() > Some(10_000)
+        links.len() == 2
+            && links.iter().all(|link| link["bps"].is_u64())
+            && link["received_bps"].as_u64() > Some(10_000)
     };
     b.until("/api/v1/map", "what the links carry is known", measured).await;
 
@@ -345,7 +347,8 @@ async fn a_stream_is_published_stopped_and_published_again() {
         held(publish(body), path, status).await;
     }
     b.connect(&a).await;
-    b.until("/api/v1/streams", "b knows it", |streams| named(&streams["streams"], "clip")["origins"] == json!(["a"])).await;
+    b.until("/api/v1/streams", "b knows it", |streams| named(&streams["streams"], "clip")["origins"] == json!(["a"]))
+        .await;
 
     let stop = "/api/v1/streams/{name}";
     let elsewhere = held(b.change(Method::DELETE, "/api/v1/streams/clip"), stop, 409).await;
@@ -506,7 +509,8 @@ async fn events_tell_what_happens_as_it_happens() {
         assert!(errors.is_valid(&first.data), "{first:?}");
     }
     b.connect(&a).await;
-    let up = events.until(|sent| sent.kind == "entry" && sent.data["kind"] == "link_up" && sent.data["node"] == "b").await;
+    let up =
+        events.until(|sent| sent.kind == "entry" && sent.data["kind"] == "link_up" && sent.data["node"] == "b").await;
     assert_eq!(up.id, up.data["id"].as_u64());
     events.until(|sent| sent.kind == "neighbours" && neighbour(&sent.data, "b")["up"] == true).await;
     events.until(|sent| sent.kind == "map" && named(&sent.data["nodes"], "b")["reachable"] == true).await;
@@ -599,11 +603,15 @@ fn parsed(page: &str) -> BTreeMap<String, (String, Vec<(BTreeMap<String, String>
             families.insert(name.to_owned(), (kind.to_owned(), Vec::new()));
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap();
-            let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
+            let (name, labels) =
+                series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest.strip_suffix('}').unwrap()));
             assert_eq!(name, current, "{line}");
             let pair = |pair: &str| {
                 let (label, value) = pair.split_once('=').unwrap();
-                (label.to_owned(), value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap().to_owned())
+                (
+                    label.to_owned(),
+                    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap().to_owned(),
+                )
             };
             let labels = labels.split(',').filter(|pair| !pair.is_empty()).map(pair).collect();
             families.get_mut(name).unwrap().1.push((labels, value.parse().unwrap()));
@@ -660,9 +668,13 @@ async fn metrics_keep_to_the_conventions_and_the_dashboard_to_them() {
         let targets = panel["targets"].as_array().into_iter().flatten();
         queries.extend(targets.map(|target| target["expr"].as_str().unwrap().to_owned()));
     }
-    queries.extend(dashboard["templating"]["list"].as_array().unwrap().iter().filter_map(|variable| {
-        variable["query"]["query"].as_str().map(str::to_owned)
-    }));
+    queries.extend(
+        dashboard["templating"]["list"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|variable| variable["query"]["query"].as_str().map(str::to_owned)),
+    );
     assert!(queries.len() > 10, "{queries:?}");
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     for query in &queries {
@@ -670,7 +682,10 @@ async fn metrics_keep_to_the_conventions_and_the_dashboard_to_them() {
         assert!(!names.is_empty(), "{query}");
         for name in names {
             // Only nodes with a limit have it.
-            assert!(known.iter().any(|known| *known == name) || name == "levada_egress_max_bytes_per_second", "{query}: there is no {name}");
+            assert!(
+                known.iter().any(|known| *known == name) || name == "levada_egress_max_bytes_per_second",
+                "{query}: there is no {name}"
+            );
         }
     }
 }

@@ -321,9 +321,10 @@ impl Node {
         let mut origins: BTreeMap<StreamName, Vec<String>> = BTreeMap::new();
         // The own record is a moment behind what this node does.
         let published = |name: &StreamName| self.streams.get(name).is_some_and(|stream| stream.published.is_some());
-        let flowing = self.table.streams().filter(|(author, facts)| {
-            !facts.preparing && (*author != self.config.id || published(&facts.name))
-        });
+        let flowing = self
+            .table
+            .streams()
+            .filter(|(author, facts)| !facts.preparing && (*author != self.config.id || published(&facts.name)));
         for (author, facts) in flowing {
             // One whose origins cannot be reached now is still known: whoever wants it waits.
             let names = origins.entry(facts.name.clone()).or_default();
