@@ -18,7 +18,6 @@ use levada_overlay::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::journal::Journal;
 use crate::link::{self, LinkContext, LinkHandle};
 use crate::log::StreamLog;
 use crate::trust::PeerIdentity;
@@ -137,7 +136,6 @@ pub struct Driver {
     traces: HashMap<u64, oneshot::Sender<Vec<Hop>>>,
     next_ticket: u64,
     draining: Vec<oneshot::Sender<()>>,
-    journal: Arc<Journal>,
 }
 
 impl Driver {
@@ -150,7 +148,6 @@ impl Driver {
         endpoint: quinn::Endpoint,
         dial_config: quinn::ClientConfig,
         next_link: Arc<AtomicU64>,
-        journal: Arc<Journal>,
     ) -> Self {
         Self {
             water: Water::new(&context, started),
@@ -166,7 +163,6 @@ impl Driver {
             traces: HashMap::new(),
             next_ticket: 0,
             draining: Vec::new(),
-            journal,
         }
     }
 
@@ -314,7 +310,7 @@ impl Driver {
             }
             Output::Event(event) => {
                 report(&event);
-                self.journal.note_event(&event);
+                self.context.journal.note_event(&event);
             }
         }
     }

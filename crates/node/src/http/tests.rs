@@ -588,9 +588,12 @@ async fn the_history_has_a_value_for_every_second() {
     assert_eq!((last["streams"].as_array().unwrap().len(), &last["neighbours"]), (1, &json!([])));
 }
 
+/// Labels and value.
+type Series = Vec<(BTreeMap<String, String>, f64)>;
+
 /// Names, kinds and series of a page of metrics, read as strictly as its format is written.
-fn parsed(page: &str) -> BTreeMap<String, (String, Vec<(BTreeMap<String, String>, f64)>)> {
-    let mut families: BTreeMap<String, (String, Vec<_>)> = BTreeMap::new();
+fn parsed(page: &str) -> BTreeMap<String, (String, Series)> {
+    let mut families: BTreeMap<String, (String, Series)> = BTreeMap::new();
     let mut current = String::new();
     for line in page.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
