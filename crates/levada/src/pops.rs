@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use serde::{Deserialize, Serialize};
+use levada_node::http::{Pop, Pops};
+use levada_overlay::pop::Cost;
+use serde::Serialize;
 
 use crate::cli::PopsArgs;
 use crate::client::Client;
@@ -13,30 +15,6 @@ use crate::query::{dash, ms, print_table, say};
 const PING_DEADLINE: Duration = Duration::from_secs(1);
 /// PoPs that are pinged at once.
 const PINGED_AT_ONCE: usize = 16;
-
-/// Answer of `/api/v1/pops`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Pops {
-    pub(crate) node: String,
-    pub(crate) pops: Vec<Pop>,
-}
-
-/// A PoP as the mesh knows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Pop {
-    pub(crate) name: String,
-    pub(crate) http: String,
-    #[serde(default)]
-    pub(crate) stream_metric_us: Option<u64>,
-    #[serde(default)]
-    pub(crate) viewers: u64,
-    #[serde(default)]
-    pub(crate) viewers_max: u64,
-    #[serde(default)]
-    pub(crate) load: f64,
-    #[serde(default)]
-    pub(crate) reachable: bool,
-}
 
 /// A PoP, and how far away it is.
 #[derive(Clone, Debug, Serialize)]
@@ -53,10 +31,11 @@ struct Measured {
 }
 
 impl Measured {
-    /// What a viewer here waits for: to the PoP and back, and the stream's way to it. Those that do not answer come last.
+    /// By what viewers choose: to the PoP and back, the stream's way to it, and its load. Those that do not answer come last.
     fn rank(&self) -> (bool, u64, String) {
-        let way = self.rtt_us.unwrap_or(u64::MAX).saturating_add(self.pop.stream_metric_us.unwrap_or(0));
-        (self.rtt_us.is_none(), way, self.pop.name.clone())
+        let way = self.rtt_us.unwrap_or(0) + self.pop.stream_metric_us.unwrap_or(0);
+        let cost = Cost { way, load_percent: (self.pop.load * 100.0) as u8 };
+        (self.rtt_us.is_none(), cost.score(), self.pop.name.clone())
     }
 }
 
@@ -86,7 +65,7 @@ pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
             format!("{:.0} %", loss * 100.0),
             ms(pop.stream_metric_us),
             format!("{:.0} %", pop.load * 100.0),
-            format!("{}/{}", pop.viewers, pop.viewers_max),
+            pop.viewers.map_or_else(dash, |viewers| viewers.to_string()),
             if pop.reachable { "yes" } else { "no" }.to_owned(),
             pop.http,
         ]);

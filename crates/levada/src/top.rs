@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::cli::TopArgs;
 use crate::client::Client;
-use crate::pops::Pops;
+use levada_node::http::Pops;
 
 /// Pause between two looks at the node.
 const LOOK: Duration = Duration::from_secs(1);
@@ -161,13 +161,14 @@ fn inputs() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::spawn(move || {
         while !sender.is_closed() {
-            match event::poll(KEY_WAIT) {
-                Ok(false) => {}
-                Ok(true) => match event::read() {
-                    Ok(event) if sender.blocking_send(event).is_ok() => {}
-                    _ => return,
-                },
-                Err(_) => return,
+            let event = match event::poll(KEY_WAIT) {
+                Ok(false) => continue,
+                Ok(true) => event::read(),
+                Err(error) => Err(error),
+            };
+            let Ok(event) = event else { return };
+            if sender.blocking_send(event).is_err() {
+                return;
             }
         }
     });

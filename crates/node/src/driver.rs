@@ -18,7 +18,6 @@ use levada_overlay::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::journal::Journal;
 use crate::link::{self, LinkContext, LinkHandle};
 use crate::log::{GroupId, StreamLog};
 use crate::trust::PeerIdentity;
@@ -148,7 +147,6 @@ pub struct Driver {
     /// As the brain knows it.
     viewers: u64,
     draining: Vec<oneshot::Sender<()>>,
-    journal: Arc<Journal>,
 }
 
 impl Driver {
@@ -161,7 +159,6 @@ impl Driver {
         endpoint: quinn::Endpoint,
         dial_config: quinn::ClientConfig,
         next_link: Arc<AtomicU64>,
-        journal: Arc<Journal>,
     ) -> Self {
         Self {
             water: Water::new(&context, started),
@@ -178,7 +175,6 @@ impl Driver {
             next_ticket: 0,
             viewers: 0,
             draining: Vec::new(),
-            journal,
         }
     }
 
@@ -334,7 +330,7 @@ impl Driver {
             }
             Output::Event(event) => {
                 report(&event);
-                self.journal.note_event(&event);
+                self.context.journal.note_event(&event);
             }
         }
     }

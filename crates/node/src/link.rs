@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::driver::ToBrain;
 use crate::feed::{Feeds, ReceiveError, receive, shadow};
+use crate::journal::Journal;
 use crate::quic::SEND_WINDOW;
 use crate::stats::Stats;
 use crate::trust::PeerIdentity;
@@ -102,6 +103,8 @@ pub struct LinkContext {
     pub feeds: Arc<Feeds>,
     /// Counters.
     pub stats: Arc<Stats>,
+    /// What happened, for people.
+    pub journal: Arc<Journal>,
 }
 
 /// Runs a link until its connection is closed. Tells the brain of its beginning and its end.

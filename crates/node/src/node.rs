@@ -188,11 +188,11 @@ impl Node {
         let (sender, events) = mpsc::channel(BRAIN_QUEUE);
         let viewers_max = config.viewers_max.unwrap_or(VIEWERS_MAX_DEFAULT);
         let stats = Arc::new(Stats { viewers_max, ..Stats::default() });
-        let context = LinkContext { brain: sender.clone(), feeds: Arc::new(Feeds::default()), stats: stats.clone() };
+        let (feeds, journal) = (Arc::new(Feeds::default()), Arc::new(Journal::new()));
+        let context = LinkContext { brain: sender.clone(), feeds, stats: stats.clone(), journal: journal.clone() };
         let next_link = Arc::new(AtomicU64::new(1));
-        let journal = Arc::new(Journal::new());
-        let (links, told) = (next_link.clone(), journal.clone());
-        let driver = Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, links, told);
+        let driver =
+            Driver::new(brain, started, events, context.clone(), endpoint.clone(), dial_config, next_link.clone());
         tokio::spawn(driver.run());
         tokio::spawn(accept(endpoint, context, next_link));
         let (published, stop) = (Mutex::default(), Notify::new());

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::brain;
+use common::{brain, config};
 use levada_overlay::node::view::NeighbourKind;
 use levada_overlay::{HangUp, Input, LinkId, Neighbour, Node, NodeId, Output, Time};
 
@@ -23,7 +23,7 @@ fn neighbour(name: &str) -> Neighbour {
 
 impl Script {
     fn new(listed: &[&str]) -> Self {
-        let mut script = Self { node: brain(NodeId([1; 32]), 1), now: Time::ZERO, next_link: 1 };
+        let mut script = Self { node: brain(config(NodeId([1; 32]), 1)), now: Time::ZERO, next_link: 1 };
         script.list(listed);
         script
     }

@@ -13,8 +13,8 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, Tabs};
 
 use super::{Desk, Seen, TABS, Tab};
 use crate::control;
-use crate::pops::Pop;
 use crate::query::{dash, mbps, ms};
+use levada_node::http::Pop;
 
 /// Lines of the log below the tables, where there is room for them.
 const LOG_LINES: u16 = 6;
@@ -183,7 +183,7 @@ fn node(node: &NodeView, map: &View) -> Row<'static> {
 fn pop(pop: &Pop) -> Row<'static> {
     Row::new([
         pop.name.clone(),
-        format!("{}/{}", pop.viewers, pop.viewers_max),
+        pop.viewers.map_or_else(dash, |viewers| viewers.to_string()),
         format!("{:.0} %", pop.load * 100.0),
         if pop.reachable { "yes" } else { "no" }.to_owned(),
         pop.http.clone(),
