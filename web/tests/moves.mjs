@@ -75,7 +75,7 @@ try {
   await browser.close();
 }
 // The browser complains of the PoP that died by itself; anything else is ours.
-const ours = complaints.filter((text) => !/WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET)/.test(text));
+const ours = complaints.filter((text) => !/WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/.test(text));
 expect(ours.length === 0, `expected no console errors, saw: ${ours.join(" | ")}`);
 report.ok = failures.length === 0;
 console.log(JSON.stringify(report, null, options.json ? 0 : 2));

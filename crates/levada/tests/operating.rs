@@ -25,6 +25,8 @@ async fn an_operator_uses_the_console() {
     mesh.start("pop", &["--media", media.to_str().unwrap(), "--operator-token", TOKEN]);
     mesh.knows("pop", 1).await;
 
+    // The page watches from the best PoP, which need not be this node; the tree is to lead here all the same.
+    let _viewer = mesh.recorder("pop", "card").await;
     let far = format!("127.0.0.1:{}", mesh.node("far").link);
     let relays = format!("r1={},r2={}", mesh.node("r1").pid(), mesh.node("r2").pid());
     use_console(&mesh, &["--file", "harbour.mp4", "--connect", &far, "--relays", &relays]).await;
