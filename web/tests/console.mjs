@@ -233,6 +233,8 @@ async function small() {
   await page.locator("[data-node]").first().focus();
   await page.keyboard.press("Enter");
   await page.locator(".chosen").waitFor({ timeout: 5000 });
+  const said = await page.locator("body").innerText();
+  expect(!/undefined|NaN|\[object/.test(said), `expected words for people, saw: ${/.*(undefined|NaN|\[object).*/.exec(said)?.[0]}`);
   await page.setViewportSize({ width: 320, height: 640 });
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   expect(overflow <= 0, `expected no sideways scrolling at 320 px, saw ${overflow} px`);

@@ -59,7 +59,7 @@ function NodeFacts({ node, known }: { node: MeshNode; known: Mesh }) {
       {fed && <Fact word="fed by">{fed}</Fact>}
       {backup && <Fact word="backup">{backup}</Fact>}
       {feeds.length > 0 && <Fact word="feeds">{feeds.join(", ")}</Fact>}
-      {pop && <Fact word="viewers">{`${pop.viewers} of ${pop.viewersMax} at most`}</Fact>}
+      {pop?.viewers !== undefined && <Fact word="viewers">{`${pop.viewers} of ${pop.viewersMax} at most`}</Fact>}
       {pop && <Fact word="load">{percent(pop.load)}</Fact>}
       <Fact word="has">{plural(links, "link")}</Fact>
       {node.addresses.length > 0 && <Fact word="links at">{node.addresses.join(", ")}</Fact>}
