@@ -136,7 +136,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "LEVADA_HTTP")]
     pub(crate) http: Option<String>,
     /// Base URL by which viewers elsewhere reach --http, told to all who look for a PoP [default: http://HOST:PORT, with the host
-    /// of --advertise if --http listens on all addresses]
+    /// of --advertise if --http listens on all addresses; none, so no PoP, if it listens for this machine only]
     #[arg(long, env = "LEVADA_HTTP_URL", value_name = "URL")]
     pub(crate) http_url: Option<String>,
     /// Most viewers at once; one more is sent to another PoP

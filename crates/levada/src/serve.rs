@@ -57,13 +57,10 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
-    let http_url = match &listener {
-        Some(listener) => {
-            let found = viewer_url(listener.local_addr()?, &settings.advertise, settings.listen);
-            Some(settings.http_url.clone().unwrap_or(found))
-        }
-        None => None,
-    };
+    let serves_at = listener.as_ref().map(|listener| listener.local_addr()).transpose()?;
+    let found = serves_at.and_then(|address| viewer_url(address, &settings.advertise, settings.listen));
+    let http_url = serves_at.and_then(|_| settings.http_url.clone()).or(found);
+    let page = http_url.clone().or(serves_at.map(|address| format!("http://{address}")));
     let http = match &listener {
         Some(_) => Some(http_config(&settings)?),
         None => None,
@@ -72,7 +69,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     let joining = Joining {
         listen: settings.listen,
         advertise: settings.advertise,
-        http_url: http_url.clone(),
+        http_url,
         light: false,
         max_children: settings.max_children,
         max_egress_bps: settings.max_egress_bps,
@@ -89,7 +86,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     for given in &settings.publish {
         spawn_publish(&node, given, &mut tasks)?;
     }
-    tracing::info!(node = node.name(), links = %node.address(), page = http_url, "node is ready");
+    tracing::info!(node = node.name(), links = %node.address(), page, "node is ready");
     let ending = tokio::select! {
         ended = end_of(lifetime) => ended?,
         () = node.stop_requested() => Ending::Asked,
@@ -100,13 +97,15 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where viewers find a server that listens there: one that listens on all addresses is found where the node is.
-fn viewer_url(http: SocketAddr, advertise: &[String], links: SocketAddr) -> String {
+/// Where viewers find a server that listens there: one that listens on all addresses is found where the node is. One that
+/// listens for this machine only is no PoP, unless the whole mesh is on this machine.
+fn viewer_url(http: SocketAddr, advertise: &[String], links: SocketAddr) -> Option<String> {
     let told = advertise.first().and_then(|address| Some(address.rsplit_once(':')?.0));
     match told {
-        _ if !http.ip().is_unspecified() => format!("http://{http}"),
-        Some(host) => format!("http://{host}:{}", http.port()),
-        None => format!("http://{}", SocketAddr::new(links.ip(), http.port())),
+        _ if http.ip().is_loopback() && !links.ip().is_loopback() => None,
+        _ if !http.ip().is_unspecified() => Some(format!("http://{http}")),
+        Some(host) => Some(format!("http://{host}:{}", http.port())),
+        None => Some(format!("http://{}", SocketAddr::new(links.ip(), http.port()))),
     }
 }
 
@@ -359,11 +358,17 @@ mod tests {
     fn viewers_are_told_an_address_that_they_can_reach() {
         let url = |http: &str, advertise: &[&str], links: &str| {
             let advertise: Vec<String> = advertise.iter().map(|&address| address.to_owned()).collect();
-            viewer_url(http.parse().unwrap(), &advertise, links.parse().unwrap())
+            viewer_url(http.parse().unwrap(), &advertise, links.parse().unwrap()).unwrap_or_default()
         };
         assert_eq!(url("192.0.2.1:80", &["a.example:1"], "0.0.0.0:1"), "http://192.0.2.1:80");
         assert_eq!(url("0.0.0.0:80", &["a.example:1"], "0.0.0.0:1"), "http://a.example:80");
         assert_eq!(url("[::]:80", &["[2001:db8::7]:1"], "[::]:1"), "http://[2001:db8::7]:80");
         assert_eq!(url("0.0.0.0:80", &[], "192.0.2.1:7001"), "http://192.0.2.1:80");
+        assert_eq!(url("127.0.0.1:80", &[], "127.0.0.1:7001"), "http://127.0.0.1:80");
+        assert_eq!(
+            url("127.0.0.1:80", &["a.example:1"], "0.0.0.0:1"),
+            "",
+            "a page elsewhere would ask its own machine"
+        );
     }
 }
