@@ -84,8 +84,12 @@ async fn the_parent_and_the_backup_die_together() {
     let mut mesh = Mesh::new(&["origin", "r1", "r2", "r3", "pop"], &links);
     let (viewer, parent, backup) = diamond(&mut mesh).await;
     mesh.start("r3", &[]);
-    until("the third relay is there", async || mesh.linked("origin", "r3").await && mesh.linked("r3", "pop").await)
-        .await;
+    // A link alone is not enough: before its cost is told, the origin itself is the nearest that is known.
+    until("the PoP knows a way over the third relay", async || {
+        let candidates = mesh.why("pop", "card").await.candidates;
+        candidates.iter().any(|candidate| candidate.name == "r3" && candidate.metric_us.is_some())
+    })
+    .await;
     mesh.kill(&parent);
     mesh.kill(&backup);
     mesh.comes_over(&["origin", "r3", "pop"], "card").await;
