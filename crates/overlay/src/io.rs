@@ -268,7 +268,7 @@ pub struct Watch {
     pub reference: Option<FeedId>,
     /// How late it may be before that is reported.
     pub patience: Patience,
-    /// Since when both come the ways that they do: how far they are apart is to be learned anew.
+    /// Since when both come the ways that they do: when this gets later, how far they are apart is to be learned anew.
     pub ways_since: Time,
 }
 

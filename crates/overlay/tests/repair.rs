@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{brain, config};
 use levada_overlay::link::{HEARD_ALERT, HEARD_INTERVAL};
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
-use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, StreamName, Time};
+use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, Route, StreamName, Time};
 
 const OWN: NodeId = NodeId([9; 32]);
 const A: LinkId = LinkId(1);
@@ -45,6 +45,8 @@ struct Script {
     carries: bool,
     /// What the child was told last of its supply.
     told: Option<Report>,
+    /// Since when the watched feed and its backup come the ways that they do.
+    ways_since: Time,
 }
 
 fn id(link: LinkId) -> NodeId {
@@ -68,6 +70,7 @@ impl Script {
             asked: Vec::new(),
             carries: false,
             told: None,
+            ways_since: Time::ZERO,
         };
         for (link, name) in [(A, "a"), (B, "b"), (CHILD, "child")] {
             script.input(Input::LinkUp { link, peer: id(link), name: name.into(), dialed: true, rtt });
@@ -94,6 +97,9 @@ impl Script {
                 Output::Join { link, join, .. } => self.asked.push(Asked::Join(link, join.feed, join.mode)),
                 Output::Send { link, message: Message::Leave(feed) } => self.asked.push(Asked::Leave(link, feed)),
                 Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
+                Output::Route { route: Some(Route { watch: Some(watch), .. }), .. } => {
+                    self.ways_since = watch.ways_since
+                }
                 Output::Send { link: CHILD, message: Message::Supply { report, .. } } => self.told = Some(report),
                 _ => {}
             }
@@ -275,6 +281,17 @@ fn who_has_just_repaired_its_supply_gets_a_moment_to_pass_it_on() {
     assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
     script.run(PATIENCE);
     assert_eq!(script.joins(B, Mode::Full), 1, "a moment only");
+}
+
+/// A squeezed parent still brings something: if what it lacks were forgotten when the backup is asked, it would seem well.
+#[test]
+fn asking_the_backup_makes_nobody_think_better_of_the_parent() {
+    let (mut script, feed) = Script::fed(RTT);
+    let before = script.ways_since;
+    script.behind(feed, true);
+    script.run(PATIENCE * 3);
+    assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
+    assert!(before > Time::ZERO && script.ways_since <= before, "{before} became {}", script.ways_since);
 }
 
 /// Objects come that way already, and how late they may be for those below depends on it.

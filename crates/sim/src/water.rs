@@ -164,7 +164,7 @@ impl Water {
         self.armed.extend(newly);
         if self.route.watch.map(|watch| watch.feed) != route.watch.map(|watch| watch.feed) {
             (self.pace, self.fed, self.fed_at) = (self.pace.renewed(), 0, now);
-        } else if self.route.watch.map(|watch| watch.ways_since) != route.watch.map(|watch| watch.ways_since) {
+        } else if self.route.watch.map(|watch| watch.ways_since) < route.watch.map(|watch| watch.ways_since) {
             self.pace.relearn();
         }
         self.route = route;

@@ -49,13 +49,12 @@ impl Watched {
     pub fn set(&self, target: Option<(Watch, Arc<Inlet>)>) {
         let now = self.now();
         let mut state = self.state();
-        let watch =
-            |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| (watch.feed, watch.ways_since));
-        let (before, after) = (watch(&state.target), watch(&target));
-        if before.map(|(feed, _)| feed) != after.map(|(feed, _)| feed) {
+        let feed = |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| watch.feed);
+        let ways_since = |target: &Option<(Watch, Arc<Inlet>)>| target.as_ref().map(|(watch, _)| watch.ways_since);
+        if feed(&state.target) != feed(&target) {
             state.pace = state.pace.renewed();
             state.since = now;
-        } else if before != after {
+        } else if ways_since(&state.target) < ways_since(&target) {
             state.pace.relearn();
         }
         state.target = target;

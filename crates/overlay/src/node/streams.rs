@@ -277,11 +277,13 @@ impl Stream {
         let others = self.candidate.iter().chain(&self.former).map(|upstream| inflow(upstream, true));
         let backup = self.backup.iter().map(|backup| inflow(backup, false));
         let subject = self.main.as_ref().filter(|main| main.mode == Mode::Full && self.former.is_none());
+        // What becomes of the backup while the parent is suspected is no reason to think better of the parent.
+        let backup_since = self.backup.as_ref().filter(|_| self.suspicion.is_none()).map(|backup| backup.way_since);
         let watch = subject.zip(patience).map(|(main, patience)| Watch {
             feed: main.feed,
             reference: self.backup.as_ref().map(|backup| backup.feed),
             patience,
-            ways_since: self.backup.as_ref().map_or(main.way_since, |backup| backup.way_since.max(main.way_since)),
+            ways_since: backup_since.map_or(main.way_since, |since| since.max(main.way_since)),
         });
         let children = self.children.iter().map(|(link, child)| ChildRoute {
             link: *link,
