@@ -96,8 +96,9 @@ pub enum Ask {
     Publishers(StreamName, oneshot::Sender<Vec<(NodeId, StreamFacts)>>),
     /// Cease to publish.
     Withdraw(StreamName),
-    /// One more local reader, which may want to read from a group on; answered with the log to read.
-    Subscribe(StreamName, Option<GroupId>, oneshot::Sender<Arc<StreamLog>>),
+    /// One more local reader, which may want to read from a group on; answered with the log to read, and with that group if it
+    /// may still be had.
+    Subscribe(StreamName, Option<GroupId>, oneshot::Sender<(Arc<StreamLog>, Option<GroupId>)>),
     /// One local reader less.
     Unsubscribe(StreamName),
     /// The neighbours that this node shall have by the topology.

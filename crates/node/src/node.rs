@@ -254,8 +254,8 @@ impl Node {
 
     /// Asks for a stream, from a group on if its reader has what lies before; the returned guard gives it up when dropped.
     pub async fn subscribe(&self, stream: StreamName, from: Option<GroupId>) -> Result<Subscription, NodeError> {
-        let log = self.ask(|answer| Ask::Subscribe(stream.clone(), from, answer)).await?;
-        Ok(Subscription { log, stream, node: self.clone() })
+        let (log, from) = self.ask(|answer| Ask::Subscribe(stream.clone(), from, answer)).await?;
+        Ok(Subscription { log, from, stream, node: self.clone() })
     }
 
     /// Replaces the list of neighbours.
@@ -430,6 +430,8 @@ impl Drop for Publication {
 pub struct Subscription {
     /// Where its objects come.
     pub log: Arc<StreamLog>,
+    /// The group that its reader wanted to begin with, if there can be such a one.
+    pub from: Option<GroupId>,
     stream: StreamName,
     node: Node,
 }

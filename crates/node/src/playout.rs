@@ -79,7 +79,7 @@ impl Playouts {
         }
         let chunks = Arc::new(Chunks::default());
         let stats = self.node.stats().clone();
-        let task = tokio::spawn(mux::run(subscription, format, from, chunks.clone(), stats));
+        let task = tokio::spawn(mux::run(subscription, format, chunks.clone(), stats));
         let playout = Arc::new(Playout { chunks, task });
         open.insert((stream, format), Arc::downgrade(&playout));
         Ok(playout)

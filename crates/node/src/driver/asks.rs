@@ -1,12 +1,17 @@
 //! Answers to what the node's own rooms ask.
 
-use levada_overlay::{Input, Time};
+use levada_overlay::{Input, StreamName, Time};
 
 use super::{Ask, Driver, Traffic, identify};
 use crate::NodeError;
+use crate::log::GroupId;
 
 /// Traces that may be under way at once; the oldest askers are answered first anyway.
 const TRACES_MAX: usize = 256;
+/// A reader may want to begin this many milliseconds before the newest group: nobody's log is sure to reach further back ...
+const WISH_BACK_MS: u64 = 30_000;
+/// ... and this many after what its publisher is known to have reached. Tuned: ages of records are whole seconds.
+const WISH_AHEAD_MS: u64 = 5_000;
 
 impl Driver {
     /// A question whose asker is gone needs no answer, so failed sends are passed over.
@@ -38,12 +43,13 @@ impl Driver {
             }
             Ask::Subscribe(stream, from, answer) => {
                 let log = self.water.open(&stream);
+                let from = from.filter(|from| self.may_begin(&stream, *from, now));
                 let lacks = from.and_then(|from| self.water.wish(&stream, from));
                 self.brain.handle_input(Input::Subscribe(stream.clone()), now);
                 if let Some(resume) = lacks {
                     self.brain.handle_input(Input::Lacks { stream: stream.clone(), resume }, now);
                 }
-                if answer.send(log).is_err() {
+                if answer.send((log, from)).is_err() {
                     self.brain.handle_input(Input::Unsubscribe(stream), now);
                 }
             }
@@ -98,5 +104,16 @@ impl Driver {
             // The loop takes this one itself.
             Ask::Shutdown(done) => drop(done),
         }
+    }
+
+    /// Whether a publisher of a stream can have made a group, and not too long ago. Viewers say what they please, and where
+    /// they say decides where this node's log begins for all of them.
+    fn may_begin(&self, stream: &StreamName, from: GroupId, now: Time) -> bool {
+        let publishers = self.brain.publishers_of(stream, now);
+        publishers.iter().any(|(_, facts)| {
+            let reached = facts.stamp_at_ms;
+            let range = reached.saturating_sub(WISH_BACK_MS)..=reached.saturating_add(WISH_AHEAD_MS);
+            facts.timeline == from.timeline && range.contains(&from.group)
+        })
     }
 }

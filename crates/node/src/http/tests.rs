@@ -690,3 +690,32 @@ async fn metrics_keep_to_the_conventions_and_the_dashboard_to_them() {
         }
     }
 }
+
+/// Whatever one viewer says, the others see the stream.
+#[tokio::test]
+async fn a_viewer_who_wants_to_go_on_where_nobody_was_starves_nobody() {
+    use levada_overlay::position::STAMP_MAX;
+    use levada_overlay::{Position, StreamName};
+
+    use crate::playout::{ChunkReader, Format, Playouts};
+
+    let world = World::new();
+    let origin = world.start("origin", Vec::new()).await;
+    let pop = world.start("pop", Vec::new()).await;
+    assert_eq!(pop.connect(&origin).await.status(), StatusCode::OK);
+    let body = json!({"file": "clip.mp4", "stream": "card"}).to_string();
+    assert!(origin.change(Method::POST, "/api/v1/publish").body(body).send().await.unwrap().status().is_success());
+    pop.until("/api/v1/streams", "the stream is known", |streams| !named(&streams["streams"], "card").is_null()).await;
+    for (group, timeline) in [(STAMP_MAX, 1), (0, 1), (STAMP_MAX, STAMP_MAX)] {
+        let playouts = Playouts::new(pop.node.clone());
+        let (nowhere, stream) = (Position { group, timeline, index: 0 }, StreamName::new("card").unwrap());
+        let _strange = playouts.open(stream.clone(), Format::Fmp4, Some(nowhere)).await.unwrap();
+        for format in [Format::Fmp4, Format::Ts] {
+            let other = playouts.open(stream.clone(), format, None).await.unwrap();
+            let mut reader = ChunkReader::new(other.chunks.clone());
+            let mut chunks = Vec::new();
+            let come = reader.next(1, &mut chunks);
+            tokio::time::timeout(DEADLINE, come).await.expect("a viewer who wants nothing in particular is served");
+        }
+    }
+}

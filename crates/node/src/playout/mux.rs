@@ -28,15 +28,9 @@ const BLOCK: usize = 256 * 1024;
 const HEAD: usize = 8 + 8 + 4;
 
 /// Reads the log and fills the chunks until the task is aborted.
-pub(super) async fn run(
-    subscription: Subscription,
-    format: Format,
-    from: Option<GroupId>,
-    chunks: Arc<Chunks>,
-    stats: Arc<Stats>,
-) {
+pub(super) async fn run(subscription: Subscription, format: Format, chunks: Arc<Chunks>, stats: Arc<Stats>) {
     let mut changes = subscription.log.watch();
-    let mut cursor = from.map_or_else(FrameCursor::newest, FrameCursor::at);
+    let mut cursor = subscription.from.map_or_else(FrameCursor::newest, FrameCursor::at);
     let mut shaper = Shaper::new(format, chunks);
     let mut objects = Vec::with_capacity(BATCH);
     // The newest group of which an object could not be played.
