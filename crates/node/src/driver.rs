@@ -161,8 +161,9 @@ impl Driver {
         dial_config: quinn::ClientConfig,
         next_link: Arc<AtomicU64>,
     ) -> Self {
+        let water = Water::new(context.feeds.clone(), context.stats.clone(), context.brain.clone(), started);
         Self {
-            water: Water::new(&context, started),
+            water,
             brain,
             started,
             events,

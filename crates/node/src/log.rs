@@ -175,21 +175,14 @@ impl StreamLog {
 
     /// Notes that a group has `total` objects, and that all of `layer` have come; `None`: of all layers.
     pub fn end(&self, id: GroupId, layer: Option<Layer>, total: u32) {
+        self.state().end(id, layer, total);
+    }
+
+    /// The same for the end mark of a feed, unless the feed has been closed.
+    pub fn end_if(&self, open: &AtomicBool, id: GroupId, layer: Layer, total: u32) {
         let mut state = self.state();
-        // A feed that goes on from the end of a group brings its end mark and no object of it.
-        if let Err(at) = state.group_at(id)
-            && state.evicted.is_none_or(|evicted| id > evicted)
-        {
-            let now = Instant::now();
-            state.groups.insert(at, Group::new(id, now));
-            state.evict(now);
-        }
-        if let Some(group) = state.groups.iter_mut().find(|group| group.id == id) {
-            group.total = Some(total.min(OBJECTS_MAX));
-            match layer {
-                Some(layer) => group.done[layer as usize] = true,
-                None => group.done = [true; LAYERS],
-            }
+        if open.load(Ordering::Acquire) {
+            state.end(id, Some(layer), total);
         }
     }
 
@@ -296,8 +289,12 @@ impl StreamLog {
         let between = |group: u64| first.previous.is_some_and(|previous| previous >= group);
         match state.begins.filter(|begins| begins.timeline == timeline) {
             Some(begins) => {
-                let lacks =
-                    |(wanted, held): (&(u64, u32), (u64, u32))| *wanted < held && (held.1 > 0 || between(wanted.0));
+                let lacks = |(wanted, held): (&(u64, u32), (u64, u32))| {
+                    // A child that has objects of a group is owed its end, too.
+                    let partly = wanted.1 > 0 || held.1 > 0;
+                    let first_is_between = (wanted.0..held.0).contains(&first.id.group);
+                    *wanted < held && (partly || first_is_between || between(wanted.0))
+                };
                 resume.layers.iter().zip(begins.layers).any(lacks)
             }
             None => group < first.id.group && between(group),
@@ -403,6 +400,24 @@ impl State {
         self.newest_at = Some(now);
         self.evict(now);
         Inserted::Newest
+    }
+
+    fn end(&mut self, id: GroupId, layer: Option<Layer>, total: u32) {
+        // A feed that goes on from the end of a group brings its end mark and no object of it.
+        if let Err(at) = self.group_at(id)
+            && self.evicted.is_none_or(|evicted| id > evicted)
+        {
+            let now = Instant::now();
+            self.groups.insert(at, Group::new(id, now));
+            self.evict(now);
+        }
+        if let Some(group) = self.groups.iter_mut().find(|group| group.id == id) {
+            group.total = Some(total.min(OBJECTS_MAX));
+            match layer {
+                Some(layer) => group.done[layer as usize] = true,
+                None => group.done = [true; LAYERS],
+            }
+        }
     }
 
     fn refuse(&mut self) -> Inserted {

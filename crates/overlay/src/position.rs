@@ -81,6 +81,15 @@ impl Resume {
         if self.timeline == known.timeline { !known.covers(self) } else { self.reach() > known.reach() }
     }
 
+    /// The point from which both can be served. Of two broadcasts the one that is further on counts.
+    pub fn earlier(self, other: Self) -> Self {
+        if self.timeline != other.timeline {
+            return if self.reach() >= other.reach() { self } else { other };
+        }
+        let layer = |layer: usize| self.layers[layer].min(other.layers[layer]);
+        Self { timeline: self.timeline, layers: std::array::from_fn(layer) }
+    }
+
     /// The further of both points, per layer; of two timelines the one that is further on.
     pub fn max(self, other: Self) -> Self {
         if self.timeline != other.timeline {

@@ -134,12 +134,12 @@ impl Water {
     pub(crate) fn set_route(&mut self, route: Route, now: Time) -> Vec<Resume> {
         let fed = |key: &(LinkId, FeedId)| route.children.iter().any(|child| (child.link, child.feed) == *key);
         self.children.retain(|key, _| fed(key));
-        if route.inflows.iter().any(|inflow| inflow.passed_on) {
+        if route.inflows.iter().all(|inflow| !inflow.passed_on) {
+            self.announced = None;
+        } else if route.inflows.iter().all(|inflow| inflow.mode == Mode::Shadow) {
             self.held = Held::default();
             self.trimmed = false;
             self.gaps.clear();
-        } else {
-            self.announced = None;
         }
         let first = self.held.first();
         let mut lacks = Vec::new();

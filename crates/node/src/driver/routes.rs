@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::ToBrain;
 use crate::feed::{self, ChildFeed, ChildTarget, Feeds, Inlet, Watched};
-use crate::link::{LinkContext, LinkHandle};
+use crate::link::LinkHandle;
 use crate::log::{GroupId, StreamLog};
 use crate::stats::Stats;
 
@@ -59,9 +59,8 @@ impl Current {
 }
 
 impl Water {
-    pub(super) fn new(context: &LinkContext, epoch: Instant) -> Self {
-        let (feeds, stats) = (context.feeds.clone(), context.stats.clone());
-        Self { feeds, stats, brain: context.brain.clone(), epoch, streams: HashMap::new() }
+    pub(super) fn new(feeds: Arc<Feeds>, stats: Arc<Stats>, brain: mpsc::Sender<ToBrain>, epoch: Instant) -> Self {
+        Self { feeds, stats, brain, epoch, streams: HashMap::new() }
     }
 
     fn current(&mut self, stream: &StreamName) -> &mut Current {
@@ -101,17 +100,19 @@ impl Water {
     }
 
     /// Where a feed that is asked for has to begin: where the log ends, if the brain leaves that to it, else where children
-    /// wait, or a reader of this node.
+    /// wait, or a reader of this node; but not behind the end of the log, which the feed before is not to fill any more.
     pub(super) fn resume_for(&mut self, join: &Join, from_log: bool) -> Option<Resume> {
         let Some(current) = self.streams.get_mut(&join.stream) else { return join.resume };
-        let held = current.log.resume().filter(|_| from_log);
-        if held.is_some() {
+        let held = current.log.resume();
+        if let Some(held) = held.filter(|_| from_log) {
             current.wished = None;
-            return held;
+            return Some(held);
         }
-        let resume = join.resume.or(current.wished);
-        resume.into_iter().for_each(|resume| current.log.begin(resume));
-        resume
+        let resume = join.resume.or(current.wished)?;
+        let held = held.filter(|held| held.timeline == resume.timeline);
+        let from = held.map_or(resume, |held| resume.earlier(held));
+        current.log.begin(from);
+        Some(from)
     }
 
     pub(super) fn is_published(&self, stream: &StreamName) -> bool {
@@ -153,9 +154,6 @@ impl Water {
 
 impl Current {
     fn set_inflows(&mut self, route: &Route, feeds: &Feeds) {
-        if route.inflows.iter().any(|inflow| inflow.passed_on) {
-            self.log.clear();
-        }
         let wanted = |feed: &FeedId| route.inflows.iter().find(|inflow| inflow.feed == *feed);
         self.inlets.retain(|feed, (inflow, inlet)| {
             let Some(now) = wanted(feed) else {
@@ -168,6 +166,11 @@ impl Current {
             *inflow = *now;
             true
         });
+        // What comes over a feed that has just been asked for is for somebody, though the shadow is there until it flows.
+        let only_told = route.inflows.iter().all(|inflow| inflow.mode == Mode::Shadow);
+        if only_told && route.inflows.iter().any(|inflow| inflow.passed_on) {
+            self.log.clear();
+        }
         for inflow in &route.inflows {
             self.inlets.entry(inflow.feed).or_insert_with(|| {
                 let inlet = Arc::new(Inlet::new(inflow, self.log.clone(), self.watched.clone()));
@@ -213,3 +216,6 @@ impl Current {
         lacks
     }
 }
+
+#[cfg(test)]
+mod tests;

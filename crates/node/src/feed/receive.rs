@@ -292,7 +292,7 @@ async fn take_objects(
             let used = block.len() - rest.len();
             block.advance(used);
             let total = u32::try_from(total).map_err(|_| ObjectError::OutOfRange("total"))?;
-            target.inlet.log.end(target.group, Some(target.layer), total);
+            target.inlet.log.end_if(&target.inlet.open, target.group, target.layer, total);
             target.ended = true;
             return Ok(true);
         }

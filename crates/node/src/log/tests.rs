@@ -227,6 +227,18 @@ fn a_log_knows_whether_it_can_serve_a_child_that_is_behind() {
     assert!(whole.begins_after(&Resume { timeline: 1, layers: [(4, 2), (4, 1), (4, 0)] }));
 }
 
+/// One child has all of a group's base, and where it went on this log was filled from; another lacks but the end of it.
+#[test]
+fn the_end_of_a_group_is_lacking_like_its_objects() {
+    let log = StreamLog::default();
+    log.begin(Resume { timeline: 1, layers: [(1_001, 0), (1_000, 3), (1_001, 0)] });
+    part(&log, id(1_000), Some(500), 3..4);
+    let lacks = |base| log.begins_after(&Resume { timeline: 1, layers: [base, (1_000, 3), (1_001, 0)] });
+    assert!(lacks((1_000, 4)), "it has objects of the group, so an end is owed to it");
+    assert!(lacks((1_000, 0)), "the group is there, and its base never came here");
+    assert!(!lacks((1_001, 0)));
+}
+
 /// A log of stamped groups of four objects each, all ended: (timeline, stamp, previous).
 fn stamped(groups: &[(u64, u64, Option<u64>)]) -> StreamLog {
     let log = StreamLog::default();

@@ -262,7 +262,7 @@ impl Stream {
     /// there, or its child would miss what lies between.
     fn earliest_resume(&self) -> Option<Resume> {
         let wanted = self.children.values().filter(|child| child.mode == Mode::Full).filter_map(|child| child.resume);
-        wanted.reduce(earlier)
+        wanted.reduce(Resume::earlier)
     }
 
     fn route(&self, patience: Option<Patience>) -> Route {
@@ -535,7 +535,7 @@ impl Node {
     /// replaces the old one.
     pub(super) fn lacks(&mut self, name: &StreamName, resume: Resume, now: Time) {
         if let Some(stream) = self.streams.get_mut(name) {
-            stream.backfill = Some(stream.backfill.map_or(resume, |other| earlier(other, resume)));
+            stream.backfill = Some(stream.backfill.map_or(resume, |other| other.earlier(resume)));
             self.reconsider(name, now);
         }
     }
@@ -763,13 +763,4 @@ impl Node {
             self.send(link, Message::Carries { stream: stream.clone(), yes });
         }
     }
-}
-
-/// The point from which both can be served. Of two broadcasts the one that is further on counts.
-fn earlier(a: Resume, b: Resume) -> Resume {
-    if a.timeline == b.timeline {
-        let layer = |layer: usize| a.layers[layer].min(b.layers[layer]);
-        return Resume { timeline: a.timeline, layers: std::array::from_fn(layer) };
-    }
-    if a.reach() >= b.reach() { a } else { b }
 }
