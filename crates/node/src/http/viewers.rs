@@ -27,6 +27,10 @@ const BATCH: usize = 64;
 const WAITING_AFTER: Duration = Duration::from_secs(2);
 /// A viewer that takes nothing for this long is gone.
 const STALLED: Duration = Duration::from_secs(10);
+/// What a WebSocket reads at once, in bytes. Tuned: pages send nothing, and all of it is zeroed whenever something could have come.
+const READ: usize = 1024;
+/// A WebSocket writes once it has so many bytes, or all there are. Tuned: what begins a viewer's stream need not be copied whole.
+const WRITE: usize = 16 * 1024;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wish {
@@ -75,7 +79,7 @@ pub(super) async fn live(
             let (mut parts, _) = request.into_parts();
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &rooms).await;
             let upgrade = upgrade.map_err(|_| Problem::bad_request(format!("{file} is for WebSocket clients")))?;
-            Ok(upgrade.on_upgrade(move |socket| async move {
+            Ok(upgrade.read_buffer_size(READ).write_buffer_size(WRITE).on_upgrade(move |socket| async move {
                 if let Ok(viewer) = Viewer::new(&rooms, stream, format, after).await {
                     page(socket, viewer).await;
                 }
