@@ -22,6 +22,7 @@ use axum::Router;
 use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_http::cors::{self, CorsLayer};
@@ -115,6 +116,10 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let all = page.into_iter().chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);
+    // The end of a frame is not to wait until the client has acknowledged the rest (RFC 896).
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     tasks.spawn(async move {
         if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await {
             tracing::error!(%error, "the HTTP server ended");
