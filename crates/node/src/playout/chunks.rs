@@ -64,6 +64,7 @@ impl Chunks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds a chunk, of which readers are [told](Self::tell) now or with a later one.
     pub(super) fn push(&self, chunk: Chunk) {
         let mut state = self.state();
         let number = state.first + state.chunks.len() as u64;
@@ -81,7 +82,10 @@ impl Chunks {
                 state.first += 1;
             }
         }
-        drop(state);
+    }
+
+    /// Lets the readers look again: each costs a write.
+    pub(super) fn tell(&self) {
         self.version.send_modify(|version| *version += 1);
     }
 }
@@ -179,6 +183,7 @@ mod tests {
         let init = Arc::new(Init { mime: String::new(), segment: Bytes::new() });
         let at = position(number);
         chunks.push(Chunk { at, bytes: Bytes::from(vec![number]), message: Bytes::new(), start, init });
+        chunks.tell();
     }
 
     /// Groups of ten chunks.

@@ -24,6 +24,9 @@ const BATCH: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Chunks are cut out of blocks of this size, to spare an allocation per frame.
 const BLOCK: usize = 256 * 1024;
+/// In a transport stream so many frames of sound go out with the next picture, in one write: viewers of it buffer seconds, and a write costs the
+/// same however little it carries. Tuned: AAC has two of them to a picture; where pictures are rare, sound is 64 ms late.
+const QUIET_MAX: u32 = 3;
 /// Bytes in front of what a page gets: group, timeline, index, big-endian.
 const HEAD: usize = 8 + 8 + 4;
 
@@ -70,6 +73,8 @@ struct Shaper {
     splice: Splice,
     current: Option<Current>,
     block: BytesMut,
+    /// Chunks of which the readers were not told yet.
+    untold: u32,
 }
 
 struct Current {
@@ -90,7 +95,7 @@ enum Muxer {
 impl Shaper {
     fn new(format: Format, chunks: Arc<Chunks>) -> Self {
         let (assembler, splice) = (Assembler::default(), Splice::default());
-        Self { format, chunks, assembler, splice, current: None, block: BytesMut::new() }
+        Self { format, chunks, assembler, splice, current: None, block: BytesMut::new(), untold: 0 }
     }
 
     fn take(&mut self, id: GroupId, object: &Object) -> Result<(), String> {
@@ -161,6 +166,11 @@ impl Shaper {
             current.group_opens = false;
         }
         self.chunks.push(Chunk { at, bytes, message, start, init: current.init.clone() });
+        let may_wait = self.format == Format::Ts && current.has_video && !video;
+        self.untold = if may_wait && self.untold < QUIET_MAX { self.untold + 1 } else { 0 };
+        if self.untold == 0 {
+            self.chunks.tell();
+        }
     }
 }
 
