@@ -160,6 +160,19 @@ async fn a_request_waits_for_what_comes_next() {
 }
 
 #[tokio::test]
+async fn a_pop_that_nobody_asked_yet_has_segments_at_once() {
+    let mesh = mesh(&["early", "late"], |dir| clip(dir, "card.mp4")).await;
+    let early = playlist(&mesh, "early", "").await.unwrap();
+    whole(&mesh, "early", early.whole + 4).await;
+    let asked = Instant::now();
+    let late = playlist(&mesh, "late", "").await.unwrap();
+    println!("the first playlist came after {:?}", asked.elapsed());
+    let early = playlist(&mesh, "early", "").await.unwrap();
+    assert!(late.text.matches("#EXTINF:").count() >= 2, "what the origin holds is there too\n{}", late.text);
+    assert!(late.whole + 1 >= early.whole, "a player begins near to live\n{}", late.text);
+}
+
+#[tokio::test]
 async fn every_pop_makes_the_same_bytes() {
     let mesh = mesh(&["early", "late", "last"], restless).await;
     let early = playlist(&mesh, "early", "").await.unwrap();

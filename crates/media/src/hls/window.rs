@@ -142,6 +142,12 @@ impl Window {
         self.listed().any(|segment| segment.done && !segment.gap)
     }
 
+    /// Unix time at which the newest part ends, milliseconds.
+    pub fn reached_ms(&self) -> Option<u64> {
+        let last = self.segments.back()?;
+        Some(last.unix_ms.saturating_add_signed(last.duration_us / 1_000))
+    }
+
     /// The part that comes next: segment and index (EXT-X-PRELOAD-HINT).
     fn next_part(&self) -> Option<(u64, usize)> {
         let last = self.segments.back()?;

@@ -25,6 +25,13 @@ const STREAMS_MAX: usize = 256;
 const WAITING_MAX: usize = 20_000;
 /// A request that had to wait for three target durations is refused (draft-pantos-hls-rfc8216bis, section 6.2.5.2).
 const PATIENCE: Duration = Duration::from_secs(3 * TARGET_S);
+/// A stream is begun this many milliseconds before where its publisher is, so that there are whole segments at once. Tuned: the logs of
+/// others hold ten seconds ([`crate::log::KEEP`]), and how far a publisher is is known to a second.
+const PAST_MS: u64 = 8_000;
+/// ... and is given out when it has come so near to where its publisher was then, in milliseconds: ages of records are whole seconds ...
+const NEAR_MS: u64 = 1_000;
+/// ... or when this has passed: nothing may be coming. Tuned: eight seconds of a stream over a link that carries five times as much.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// Objects taken from the log at once.
 const BATCH: usize = 64;
 /// The log is looked at again after this long, to notice holes that will not fill, and that nobody asks any more.
@@ -65,7 +72,20 @@ struct State {
     window: Window,
     /// The playlist, once somebody asked for it as it is now.
     playlist: Option<Bytes>,
+    /// What lies before is still coming.
+    past: Option<Past>,
     asked_at: Instant,
+}
+
+/// The past of a stream that is begun.
+#[derive(Clone, Copy, Debug)]
+struct Past {
+    /// Where it begins.
+    from: GroupId,
+    /// Whoever plays the stream shall begin after this, Unix time in milliseconds.
+    to_ms: u64,
+    /// It is waited for no longer.
+    until: Instant,
 }
 
 impl HlsStreams {
@@ -87,7 +107,8 @@ impl HlsStreams {
         if let Some(stream) = self.find(name) {
             return Ok(Some(stream));
         }
-        let subscription = self.node.subscribe(name.clone(), None).await?;
+        let past = self.past_of(name).await?;
+        let subscription = self.node.subscribe(name.clone(), past.map(|past| past.from)).await?;
         let mut open = self.open();
         // Another request may have been quicker.
         if let Some(stream) = open.get(name) {
@@ -96,10 +117,24 @@ impl HlsStreams {
         if open.len() >= STREAMS_MAX {
             return Ok(None);
         }
-        let stream = Arc::new(HlsStream::new(self.waiting.clone()));
+        let past = past.filter(|past| subscription.from == Some(past.from));
+        let stream = Arc::new(HlsStream::new(past, self.waiting.clone()));
         open.insert(name.clone(), stream.clone());
         tokio::spawn(self.clone().make(name.clone(), subscription, stream.clone()));
         Ok(Some(stream))
+    }
+
+    /// What others hold of a stream already. Of several broadcasts it is not known which one will come.
+    async fn past_of(&self, name: &StreamName) -> Result<Option<Past>, NodeError> {
+        let publishers = self.node.publishers_of(name).await?;
+        let Some((_, first)) = publishers.first() else { return Ok(None) };
+        let reached_ms = publishers.iter().map(|(_, facts)| facts.stamp_at_ms).min().unwrap_or_default();
+        let one = publishers.iter().all(|(_, facts)| facts.timeline == first.timeline);
+        Ok((one && reached_ms > PAST_MS).then(|| Past {
+            from: GroupId { group: reached_ms - PAST_MS, timeline: first.timeline },
+            to_ms: reached_ms - NEAR_MS,
+            until: Instant::now() + CATCH_UP_MAX,
+        }))
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<HlsStream>>> {
@@ -111,8 +146,9 @@ impl HlsStreams {
         let log = &subscription.log;
         let mut changes = log.watch();
         let mut maker = Maker::default();
-        // What a relay holds already is there to be watched at once.
-        let mut cursor = log.oldest_group().map_or_else(FrameCursor::newest, FrameCursor::at);
+        // What a relay holds already is there to be watched at once, and what others hold comes soon.
+        let from = log.oldest_group().into_iter().chain(subscription.from).min();
+        let mut cursor = from.map_or_else(FrameCursor::newest, FrameCursor::at);
         let mut objects = Vec::with_capacity(BATCH);
         let stats = self.node.stats();
         loop {
@@ -132,6 +168,7 @@ impl HlsStreams {
                 stream.apply(&mut maker.cutter);
                 continue;
             }
+            stream.look();
             // The lock is held while it is decided, so that no request finds a stream that is about to end.
             {
                 let mut open = self.open();
@@ -147,8 +184,8 @@ impl HlsStreams {
 }
 
 impl HlsStream {
-    fn new(waiting: Arc<Semaphore>) -> Self {
-        let state = State { window: Window::default(), playlist: None, asked_at: Instant::now() };
+    fn new(past: Option<Past>, waiting: Arc<Semaphore>) -> Self {
+        let state = State { window: Window::default(), playlist: None, past, asked_at: Instant::now() };
         Self { state: Mutex::new(state), changes: watch::Sender::new(0), waiting }
     }
 
@@ -166,13 +203,32 @@ impl HlsStream {
         if changed {
             state.playlist = None;
             drop(state);
-            self.changes.send_modify(|version| *version = version.wrapping_add(1));
+            self.changed();
         }
+    }
+
+    /// Ends the wait for the past, if that is over.
+    fn look(&self) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let reached_ms = state.window.reached_ms();
+        if state.past.take_if(|past| reached_ms >= Some(past.to_ms) || now >= past.until).is_some() {
+            drop(state);
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
     }
 
     /// The media playlist, once it holds what is asked for (draft, section 6.2.5.2); without anything asked for, as it is.
     pub async fn playlist(&self, wanted: Option<(u64, Option<usize>)>) -> Result<Bytes, HlsError> {
         self.wait(|state| {
+            // Nothing is too far ahead of what is still coming.
+            if state.past.is_some() {
+                return Ok(None);
+            }
             let has = wanted.map_or(Ok(true), |(number, part)| state.window.has(number, part))?;
             if !has || !state.window.is_ready() {
                 return Ok(None);
@@ -193,7 +249,8 @@ impl HlsStream {
     pub async fn part(&self, number: u64, part: usize) -> Result<Option<Bytes>, HlsError> {
         self.wait(|state| {
             let found = state.window.part(number, part);
-            Ok((found.is_some() || !state.window.is_hinted(number, part)).then_some(found))
+            let may_come = state.past.is_some() || state.window.is_hinted(number, part);
+            Ok((found.is_some() || !may_come).then_some(found))
         })
         .await
     }
