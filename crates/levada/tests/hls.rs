@@ -235,14 +235,16 @@ async fn players_are_steered_away_from_what_is_gone() {
     until("p1 knows p2", async || steering(&mesh, "p1", "").await["PATHWAY-PRIORITY"].as_array().unwrap().len() == 3)
         .await;
     let index = String::from_utf8(fetch(&mesh, "p1", "index.m3u8").await.unwrap().to_vec()).unwrap();
-    assert!(index.contains("SERVER-URI=\"steering.json\",PATHWAY-ID=\"p1\"\n"), "{index}");
-    let manifest = steering(&mesh, "p1", "?_HLS_pathway=p2&_HLS_throughput=1000").await;
+    let viewer = index.trim_end().rsplit_once("media.m3u8").unwrap().1;
+    assert!(index.contains(&format!("SERVER-URI=\"steering.json{viewer}\",PATHWAY-ID=\"p1\"\n")), "{index}");
+    let manifest = steering(&mesh, "p1", &format!("{viewer}&_HLS_pathway=p2&_HLS_throughput=1000")).await;
     assert_eq!(manifest["PATHWAY-PRIORITY"], serde_json::json!(["p2", "p1", "origin"]), "{manifest}");
     let reload = manifest["RELOAD-URI"].as_str().unwrap();
-    assert_eq!(reload, url(&mesh, "p1", "steering.json"), "{manifest}");
+    assert_eq!(reload, url(&mesh, "p1", &format!("steering.json{viewer}")), "{manifest}");
     for clone in manifest["PATHWAY-CLONES"].as_array().unwrap() {
         let uri = clone["URI-REPLACEMENT"]["PER-VARIANT-URIS"]["live"].as_str().unwrap();
-        assert_eq!(uri, url(&mesh, clone["ID"].as_str().unwrap(), "media.m3u8"), "{manifest}");
+        let media = format!("media.m3u8{viewer}");
+        assert_eq!(uri, url(&mesh, clone["ID"].as_str().unwrap(), &media), "{manifest}");
     }
     mesh.kill("p2");
     until("p2 is gone", async || {

@@ -272,13 +272,13 @@ fn a_multivariant_playlist_tells_what_the_stream_is_and_who_steers() {
         codecs: "avc1.42001e,mp4a.40.2".to_owned(),
         resolution: Some((320, 180)),
     };
-    let text = multivariant(&variant, "p1", true);
+    let text = multivariant(&variant, "p1", 7, true);
     let expected = "#EXTM3U\n#EXT-X-VERSION:8\n\
-                    #EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"p1\"\n\
+                    #EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json?viewer=7\",PATHWAY-ID=\"p1\"\n\
                     #EXT-X-STREAM-INF:BANDWIDTH=900000,AVERAGE-BANDWIDTH=800000,CODECS=\"avc1.42001e,mp4a.40.2\",\
-                    RESOLUTION=320x180,STABLE-VARIANT-ID=\"live\",PATHWAY-ID=\"p1\"\nmedia.m3u8\n";
+                    RESOLUTION=320x180,STABLE-VARIANT-ID=\"live\",PATHWAY-ID=\"p1\"\nmedia.m3u8?viewer=7\n";
     assert_eq!(text, expected);
-    assert!(!multivariant(&variant, "p1", false).contains("STEERING"));
+    assert!(!multivariant(&variant, "p1", 7, false).contains("STEERING"));
 }
 
 #[test]
@@ -286,18 +286,18 @@ fn a_steering_manifest_tells_of_all_pops() {
     let pathway = |id: &str, base: &str| Pathway { id: id.to_owned(), base: base.to_owned() };
     let own = pathway("p1", "http://10.0.0.1:8080");
     let other = pathway("p2", "http://10.0.0.2:8080/");
-    let manifest: serde_json::Value = serde_json::from_str(&steering("cam", "p1", &[other, own])).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&steering("cam", "p1", Some(7), &[other, own])).unwrap();
     assert_eq!(manifest["VERSION"], 1);
     assert!(manifest["TTL"].as_u64().unwrap() <= 10);
-    assert_eq!(manifest["RELOAD-URI"], "http://10.0.0.1:8080/hls/cam/steering.json");
+    assert_eq!(manifest["RELOAD-URI"], "http://10.0.0.1:8080/hls/cam/steering.json?viewer=7");
     assert_eq!(manifest["PATHWAY-PRIORITY"], serde_json::json!(["p2", "p1"]));
     let clone = serde_json::json!({
         "BASE-ID": "p1",
         "ID": "p2",
-        "URI-REPLACEMENT": {"PER-VARIANT-URIS": {"live": "http://10.0.0.2:8080/hls/cam/media.m3u8"}},
+        "URI-REPLACEMENT": {"PER-VARIANT-URIS": {"live": "http://10.0.0.2:8080/hls/cam/media.m3u8?viewer=7"}},
     });
     assert_eq!(manifest["PATHWAY-CLONES"], serde_json::json!([clone]));
-    let alone: serde_json::Value = serde_json::from_str(&steering("cam", "p1", &[pathway("p1", "")])).unwrap();
+    let alone: serde_json::Value = serde_json::from_str(&steering("cam", "p1", None, &[pathway("p1", "")])).unwrap();
     assert_eq!((&alone["RELOAD-URI"], &alone["PATHWAY-CLONES"]), (&"steering.json".into(), &serde_json::json!([])));
 }
 

@@ -19,7 +19,6 @@ use super::local::is_local_action;
 use super::operator::{MayLook, may_change};
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
-use crate::playout::Playouts;
 
 /// An error for people, as JSON: `{"error": "…"}`.
 #[derive(Debug, Serialize)]
@@ -144,7 +143,7 @@ pub(super) async fn streams(State(rooms): State<Rooms>) -> Result<Json<Streams>,
 }
 
 /// What is told of the streams: the brain's tables and what flows.
-pub(super) fn streams_of(playouts: &Playouts, view: &View, logs: &HashMap<StreamName, Arc<StreamLog>>) -> Streams {
+pub(super) fn streams_of(rooms: &Rooms, view: &View, logs: &HashMap<StreamName, Arc<StreamLog>>) -> Streams {
     let shown = view.streams.iter().filter(|stream| !stream.origins.is_empty() || stream.state != StreamState::Idle);
     let entry = |stream: &StreamView| {
         let log = StreamName::new(&stream.name).ok().and_then(|name| logs.get(&name));
@@ -165,7 +164,7 @@ pub(super) fn streams_of(playouts: &Playouts, view: &View, logs: &HashMap<Stream
             backup: stream.backup.clone(),
             backup_path: stream.backup_path.clone(),
             children: stream.children.clone(),
-            viewers: playouts.viewers(&stream.name),
+            viewers: rooms.playouts.viewers(&stream.name) + rooms.hls.viewers(&stream.name),
             switches: stream.switches,
             bitrate_bps: log.and_then(|log| log.bitrate()),
             group_ms: log.and_then(|log| log.group_length()).map(|length| length.as_millis() as u64),

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! /hls/NAME/index.m3u8          multivariant playlist: what players are given
-//! /hls/NAME/media.m3u8          media playlist; ?_HLS_msn=N&_HLS_part=P waits for that part
+//! /hls/NAME/media.m3u8          media playlist; ?_HLS_msn=N&_HLS_part=P waits for that part, viewer=N says who asks
 //! /hls/NAME/init-HASH.mp4       initialisation segment
 //! /hls/NAME/N.m4s, N.P.m4s      segment, part
 //! /hls/NAME/steering.json       steering manifest
 //! ```
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use super::Rooms;
 use super::api::Problem;
 use super::viewers::known;
-use crate::playout::hls::{HlsError, HlsStream};
+use crate::playout::hls::{HlsError, HlsStream, HlsViewer};
 
 /// Most nodes that a player is told of. Tuned: more than it will try.
 const PATHWAYS_MAX: usize = 16;
@@ -49,6 +50,8 @@ pub(super) struct Directives {
     /// Pathway that the player uses (section 7.1).
     #[serde(rename = "_HLS_pathway")]
     pathway: Option<String>,
+    /// Number that the multivariant playlist gave the viewer, by which it is counted.
+    viewer: Option<u64>,
 }
 
 impl From<HlsError> for Problem {
@@ -91,6 +94,7 @@ impl<'a> File<'a> {
 /// `/hls/NAME/FILE`.
 pub(super) async fn file(
     State(rooms): State<Rooms>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     Path((name, file)): Path<(String, String)>,
     Query(directives): Query<Directives>,
 ) -> Result<Response, Problem> {
@@ -106,17 +110,23 @@ pub(super) async fn file(
             let variant = stream_of(&rooms, &name).await?.variant().await?;
             let own = rooms.node.name();
             let steered = pathways(own, rooms.node.pops(Some(name.clone())).await?, None).len() > 1;
-            answer(PLAYLIST, CHANGES, multivariant(&variant, own, steered).into())
+            answer(PLAYLIST, CHANGES, multivariant(&variant, own, rand::random(), steered).into())
         }
         File::Steering => {
             let own = rooms.node.name();
             let pops = rooms.node.pops(Some(name.clone())).await?;
             let pathways = pathways(own, pops, directives.pathway.as_deref());
-            answer(MANIFEST, CHANGES, steering(name.as_str(), own, &pathways).into())
+            answer(MANIFEST, CHANGES, steering(name.as_str(), own, directives.viewer, &pathways).into())
         }
         File::Media => {
+            let stream = stream_of(&rooms, &name).await?;
+            // Only here: whoever is sent away has the other playlist, and with it the way to other PoPs.
+            if !stream.admit(directives.viewer.map_or(HlsViewer::At(from.ip()), HlsViewer::Number)) {
+                let node = rooms.node.name();
+                return Err(Problem::busy(format!("node {node} has as many viewers as it takes; try another PoP")));
+            }
             let waits_for = directives.msn.map(|msn| (msn, directives.part));
-            answer(PLAYLIST, CHANGES, stream_of(&rooms, &name).await?.playlist(waits_for).await?)
+            answer(PLAYLIST, CHANGES, stream.playlist(waits_for).await?)
         }
         File::Init(init) => answer(MEDIA, STAYS, stream_of(&rooms, &name).await?.init(init).ok_or_else(gone)?),
         File::Part(number, part) => {

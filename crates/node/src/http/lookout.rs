@@ -104,7 +104,7 @@ impl Lookout {
     pub(super) async fn look(&self, rooms: &Rooms) -> Result<Picture, NodeError> {
         let view = self.view(&rooms.node).await?;
         let logs = rooms.node.logs().await?;
-        let streams = api::streams_of(&rooms.playouts, &view, &logs);
+        let streams = api::streams_of(rooms, &view, &logs);
         Ok(Picture { view, streams, logs })
     }
 

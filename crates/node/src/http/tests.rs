@@ -40,11 +40,16 @@ impl World {
     }
 
     async fn start(&self, name: &str, neighbours: Vec<Neighbour>) -> Served {
-        self.start_with(name, neighbours, Look::Open).await
+        self.start_with(name, neighbours, Look::Open, None).await
+    }
+
+    /// A node that takes so many viewers.
+    async fn start_for(&self, name: &str, viewers: u64) -> Served {
+        self.start_with(name, Vec::new(), Look::Open, Some(viewers)).await
     }
 
     /// Its files lie in a folder that all nodes of this test share.
-    async fn start_with(&self, name: &str, neighbours: Vec<Neighbour>, look: Look) -> Served {
+    async fn start_with(&self, name: &str, neighbours: Vec<Neighbour>, look: Look, viewers_max: Option<u64>) -> Served {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let node = Node::start(NodeConfig {
             identity: self.authority.enrol(name, &self.dir.path().join(name)).unwrap(),
@@ -55,7 +60,7 @@ impl World {
             neighbours,
             children_max: None,
             egress_max_bps: None,
-            viewers_max: None,
+            viewers_max,
             record: None,
         });
         let node = node.unwrap();
@@ -203,7 +208,8 @@ async fn every_route_is_described_and_the_other_way_round() {
 #[tokio::test]
 async fn what_needs_a_token_says_so_and_the_document_too() {
     let world = World::new();
-    let (open, closed) = (world.start("a", Vec::new()).await, world.start_with("b", Vec::new(), Look::Token).await);
+    let (open, closed) =
+        (world.start("a", Vec::new()).await, world.start_with("b", Vec::new(), Look::Token, None).await);
     for (path, methods) in document()["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let security: Vec<bool> =
@@ -718,4 +724,42 @@ async fn a_viewer_who_wants_to_go_on_where_nobody_was_starves_nobody() {
             tokio::time::timeout(DEADLINE, come).await.expect("a viewer who wants nothing in particular is served");
         }
     }
+}
+
+/// Players of HLS come and go without a word: they are viewers while they go on asking.
+#[tokio::test]
+async fn viewers_of_hls_are_counted_until_they_ask_no_more() {
+    let world = World::new();
+    let node = world.start_for("pop", 2).await;
+    let body = json!({"file": "clip.mp4", "stream": "card"}).to_string();
+    assert!(node.change(Method::POST, "/api/v1/publish").body(body).send().await.unwrap().status().is_success());
+    let ask = async |file: &str| node.request(Method::GET, &format!("/hls/card/{file}")).send().await.unwrap();
+    // Whoever opens the multivariant playlist gets a number of its own, and is no viewer yet.
+    let mut playlists = Vec::new();
+    for _ in 0..3 {
+        let index = ask("index.m3u8").await.text().await.unwrap();
+        playlists.push(index.lines().last().unwrap().to_owned());
+    }
+    assert!(playlists[0].starts_with("media.m3u8?viewer=") && playlists[0] != playlists[1], "{playlists:?}");
+    let counted = async || {
+        let (viewers, status) = (node.get("/api/v1/viewers").await, node.get("/api/v1/status").await);
+        assert_eq!(viewers["viewers"], status["viewers"]);
+        viewers["viewers"].as_u64().unwrap()
+    };
+    assert_eq!(counted().await, 0);
+    for (playlist, status, viewers) in [
+        (&*playlists[0], StatusCode::OK, 1),
+        (&playlists[0], StatusCode::OK, 1),
+        ("media.m3u8", StatusCode::OK, 2),
+        ("media.m3u8", StatusCode::OK, 2),
+        (&playlists[1], StatusCode::SERVICE_UNAVAILABLE, 2),
+        (&playlists[0], StatusCode::OK, 2),
+        ("media.m3u8?viewer=one", StatusCode::BAD_REQUEST, 2),
+    ] {
+        assert_eq!((ask(playlist).await.status(), counted().await), (status, viewers), "{playlist}");
+    }
+    let live = node.request(Method::GET, "/live/card.ts").send().await.unwrap();
+    assert_eq!(live.status(), StatusCode::SERVICE_UNAVAILABLE, "the node is full, with whomever");
+    node.until("/api/v1/viewers", "they are gone", |viewers| viewers["viewers"] == 0).await;
+    assert_eq!(ask(&playlists[1]).await.status(), StatusCode::OK);
 }

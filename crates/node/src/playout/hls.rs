@@ -1,5 +1,7 @@
 //! Streams as HLS: made once per node, from the first request on until a while after the last one.
 
+mod sessions;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +17,10 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use crate::log::{FrameCursor, FrameStep, GroupId};
 use crate::node::{Node, NodeError, Subscription};
 use crate::stats::Stats;
+
+use sessions::Sessions;
+
+pub use sessions::HlsViewer;
 
 /// A stream that nobody asks for goes on being made for this long. Tuned: longer than any player waits between two requests, and
 /// than a viewer who looks at another stream.
@@ -74,6 +80,7 @@ struct State {
     playlist: Option<Bytes>,
     /// What lies before is still coming.
     past: Option<Past>,
+    sessions: Sessions,
     asked_at: Instant,
 }
 
@@ -118,10 +125,17 @@ impl HlsStreams {
             return Ok(None);
         }
         let past = past.filter(|past| subscription.from == Some(past.from));
-        let stream = Arc::new(HlsStream::new(past, self.waiting.clone()));
+        let stream = Arc::new(HlsStream::new(past, self.node.stats().clone(), self.waiting.clone()));
         open.insert(name.clone(), stream.clone());
         tokio::spawn(self.clone().make(name.clone(), subscription, stream.clone()));
         Ok(Some(stream))
+    }
+
+    /// Viewers of a stream now.
+    pub fn viewers(&self, stream: &str) -> u64 {
+        let open = self.open();
+        let of_stream = open.iter().find(|(name, _)| name.as_str() == stream);
+        of_stream.map_or(0, |(_, stream)| stream.state().sessions.len() as u64)
     }
 
     /// What others hold of a stream already. Of several broadcasts it is not known which one will come.
@@ -184,8 +198,9 @@ impl HlsStreams {
 }
 
 impl HlsStream {
-    fn new(past: Option<Past>, waiting: Arc<Semaphore>) -> Self {
-        let state = State { window: Window::default(), playlist: None, past, asked_at: Instant::now() };
+    fn new(past: Option<Past>, stats: Arc<Stats>, waiting: Arc<Semaphore>) -> Self {
+        let (window, sessions) = (Window::default(), Sessions::new(stats));
+        let state = State { window, playlist: None, past, sessions, asked_at: Instant::now() };
         Self { state: Mutex::new(state), changes: watch::Sender::new(0), waiting }
     }
 
@@ -207,10 +222,11 @@ impl HlsStream {
         }
     }
 
-    /// Ends the wait for the past, if that is over.
+    /// Ends the wait for the past, if that is over, and forgets viewers who are gone.
     fn look(&self) {
         let now = Instant::now();
         let mut state = self.state();
+        state.sessions.look(now);
         let reached_ms = state.window.reached_ms();
         if state.past.take_if(|past| reached_ms >= Some(past.to_ms) || now >= past.until).is_some() {
             drop(state);
@@ -220,6 +236,11 @@ impl HlsStream {
 
     fn changed(&self) {
         self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Counts a viewer, who asks for the playlist; false: the node has as many as it takes.
+    pub fn admit(&self, viewer: HlsViewer) -> bool {
+        self.state().sessions.admit(viewer, Instant::now())
     }
 
     /// The media playlist, once it holds what is asked for (draft, section 6.2.5.2); without anything asked for, as it is.
