@@ -218,6 +218,9 @@ impl LayerCursor {
 pub struct FrameCursor {
     group: Option<GroupId>,
     index: u32,
+    /// The log is being filled with what lies behind: a layer of which nothing has come may be later than others by many groups, and is not taken
+    /// for one that the stream does not use.
+    pub patient: bool,
     /// Objects passed over because they did not come in time.
     pub lost: u64,
     /// Objects given out.
@@ -293,7 +296,8 @@ impl FrameCursor {
                 return FrameStep::Wait;
             };
             let anew = after.is_some_and(|after| after.id.timeline != id.timeline);
-            if now.duration_since(hole_since) < HOLE_PATIENCE && !anew && !state.is_passed(at, self.index) {
+            let passed = !self.patient && state.is_passed(at, self.index);
+            if now.duration_since(hole_since) < HOLE_PATIENCE && !anew && !passed {
                 return FrameStep::Wait;
             }
             let Some(resumes) = held.iter().position(Option::is_some) else {

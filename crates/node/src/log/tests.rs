@@ -669,6 +669,29 @@ fn what_no_layer_can_bring_any_more_is_passed_over_at_once() {
     assert_eq!(cursor.lost, 2);
 }
 
+/// Of several groups that come at once, the last layer comes after the others of all of them.
+#[test]
+fn a_patient_reader_waits_for_a_layer_that_is_groups_behind() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    let rare = |index| object(index, Layer::Discardable);
+    for group in [1, 2] {
+        for index in [0, 1, 3, 4] {
+            put(&log, group, object(index, layer_of(index)), now);
+        }
+    }
+    let mut hasty = FrameCursor::at(id(2));
+    assert_eq!((read(&mut hasty, &log, now), hasty.lost), (vec![0, 1, 3, 4], 1), "the layer seems not to be in use");
+    let mut patient = FrameCursor::at(id(1));
+    patient.patient = true;
+    assert_eq!(read(&mut patient, &log, now), [0, 1]);
+    for group in [1, 2] {
+        put(&log, group, rare(2), now);
+        log.end(id(group), None, 5);
+    }
+    assert_eq!(read(&mut patient, &log, now), [2, 3, 4, 0, 1, 2, 3, 4]);
+    assert_eq!(patient.lost, 0);
+}
+
 /// It is in time at first, and then its connection, still cold, carries a third for two seconds.
 #[test]
 fn a_child_whose_connection_is_still_cold_gets_all() {

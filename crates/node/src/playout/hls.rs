@@ -168,6 +168,7 @@ impl HlsStreams {
         loop {
             objects.clear();
             changes.mark_unchanged();
+            cursor.patient = stream.awaits_past();
             let (read, lost) = (cursor.read, cursor.lost);
             let step = cursor.next(log, BATCH, &mut objects, Instant::now());
             Stats::add(&stats.delivered, cursor.read - read);
@@ -220,6 +221,10 @@ impl HlsStream {
             drop(state);
             self.changed();
         }
+    }
+
+    fn awaits_past(&self) -> bool {
+        self.state().past.is_some()
     }
 
     /// Ends the wait for the past, if that is over, and forgets viewers who are gone.
