@@ -85,7 +85,7 @@ struct Row {
     rss_bytes_per_viewer: f64,
     /// Viewers whose connection ended.
     lost: usize,
-    /// Between the viewer that got most and the one that got least.
+    /// What the viewer that got least got less than the middle one.
     behind_bytes: u64,
     behind_ms: f64,
 }
@@ -120,7 +120,7 @@ const HEADER: &str = "kind  viewers  Mbit/s each  GB    CPU s  CPU s/GB  alone s
 const LEGEND: &str = "\
 CPU: of the PoP, user and system, which takes the stream over one link and muxes it once; alone: the same with one viewer
 KiB: resident memory, what the kernel keeps in sockets excluded
-behind: between the viewer that got most and the one that got least, as time of the stream; one picture or part is usual";
+behind: what the viewer that got least got less than the middle one, as time of the stream; a picture or a part is usual";
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -165,8 +165,10 @@ async fn run(mesh: &Mesh, kind: Kind, viewers: usize, seconds: u64) -> Row {
     sleep(SETTLE).await;
     let all = crowd.observe(&process, seconds).await;
     let rss = process.rss_bytes();
-    let (bytes, most) = (all.bytes.iter().sum::<u64>(), all.bytes.iter().copied().max().unwrap_or_default());
-    let behind_bytes = most - all.bytes.iter().copied().min().unwrap_or_default();
+    let mut sorted = all.bytes;
+    sorted.sort_unstable();
+    let (bytes, middle) = (sorted.iter().sum::<u64>(), sorted[viewers / 2]);
+    let behind_bytes = middle - sorted[0];
     // While some were being admitted the stream's own memory may have grown too: by little, and it counts against us.
     let grown = (rss as f64 - rss_alone as f64) - (rss_alone as f64 - rss_before as f64);
     Row {
@@ -182,7 +184,7 @@ async fn run(mesh: &Mesh, kind: Kind, viewers: usize, seconds: u64) -> Row {
         rss_bytes_per_viewer: grown / (viewers - 1) as f64,
         lost: viewers - crowd.remaining(),
         behind_bytes,
-        behind_ms: behind_bytes as f64 / most.max(1) as f64 * all.took.as_secs_f64() * 1e3,
+        behind_ms: behind_bytes as f64 / middle.max(1) as f64 * all.took.as_secs_f64() * 1e3,
     }
 }
 

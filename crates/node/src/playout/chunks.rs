@@ -22,7 +22,7 @@ pub struct Init {
     pub segment: Bytes,
 }
 
-/// One frame, muxed.
+/// One frame, muxed; in a transport stream a picture with the sound that waited for it.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// Position of the object that completed the frame: the same on every node.
@@ -64,7 +64,6 @@ impl Chunks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a chunk, of which readers are [told](Self::tell) now or with a later one.
     pub(super) fn push(&self, chunk: Chunk) {
         let mut state = self.state();
         let number = state.first + state.chunks.len() as u64;
@@ -82,10 +81,7 @@ impl Chunks {
                 state.first += 1;
             }
         }
-    }
-
-    /// Lets the readers look again: each costs a write.
-    pub(super) fn tell(&self) {
+        drop(state);
         self.version.send_modify(|version| *version += 1);
     }
 }
@@ -183,7 +179,6 @@ mod tests {
         let init = Arc::new(Init { mime: String::new(), segment: Bytes::new() });
         let at = position(number);
         chunks.push(Chunk { at, bytes: Bytes::from(vec![number]), message: Bytes::new(), start, init });
-        chunks.tell();
     }
 
     /// Groups of ten chunks.

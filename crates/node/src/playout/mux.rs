@@ -24,8 +24,8 @@ const BATCH: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Chunks are cut out of blocks of this size, to spare an allocation per frame.
 const BLOCK: usize = 256 * 1024;
-/// In a transport stream so many frames of sound go out with the next picture, in one write: viewers of it buffer seconds, and a write costs the
-/// same however little it carries. Tuned: AAC has two of them to a picture; where pictures are rare, sound is 64 ms late.
+/// In a transport stream so many frames of sound wait for the next picture and are one chunk with it: viewers of it buffer seconds, and a write costs
+/// the same however little it carries. Tuned: AAC has two of them to a picture; where pictures are rare, sound is 64 ms late.
 const QUIET_MAX: u32 = 3;
 /// Bytes in front of what a page gets: group, timeline, index, big-endian.
 const HEAD: usize = 8 + 8 + 4;
@@ -73,8 +73,8 @@ struct Shaper {
     splice: Splice,
     current: Option<Current>,
     block: BytesMut,
-    /// Chunks of which the readers were not told yet.
-    untold: u32,
+    /// Frames of sound in the block, which wait for a picture.
+    waiting: u32,
 }
 
 struct Current {
@@ -95,7 +95,7 @@ enum Muxer {
 impl Shaper {
     fn new(format: Format, chunks: Arc<Chunks>) -> Self {
         let (assembler, splice) = (Assembler::default(), Splice::default());
-        Self { format, chunks, assembler, splice, current: None, block: BytesMut::new(), untold: 0 }
+        Self { format, chunks, assembler, splice, current: None, block: BytesMut::new(), waiting: 0 }
     }
 
     fn take(&mut self, id: GroupId, object: &Object) -> Result<(), String> {
@@ -137,7 +137,8 @@ impl Shaper {
         let Some(current) = self.current.as_mut() else { return };
         let Some(track) = current.catalog.tracks.iter().find(|track| track.id == frame.track) else { return };
         let video = track.codec.is_video();
-        if self.block.capacity() < frame.data.len() + frame.data.len() / 16 + 4_096 {
+        let held = self.block.len();
+        if self.block.capacity() - held < frame.data.len() + frame.data.len() / 16 + 4_096 {
             self.block.reserve(BLOCK.max(2 * frame.data.len()));
         }
         match &mut current.muxer {
@@ -153,6 +154,19 @@ impl Shaper {
                 muxer.fragment(&frame, (at.group as u32).wrapping_add(at.index), &mut self.block);
             }
         }
+        let start = current.group_opens && (video && frame.keyframe || !current.has_video);
+        if start && held > 0 {
+            // A player begins with the picture, not with sound that waited for it.
+            let bytes = self.block.split_to(held).freeze();
+            let (message, init) = (Bytes::new(), current.init.clone());
+            self.chunks.push(Chunk { at, bytes, message, start: false, init });
+        }
+        let may_wait = self.format == Format::Ts && current.has_video && !video;
+        if may_wait && self.waiting < QUIET_MAX {
+            self.waiting += 1;
+            return;
+        }
+        self.waiting = 0;
         let whole = self.block.split().freeze();
         let (bytes, message) = match self.format {
             Format::Ts => (whole, Bytes::new()),
@@ -161,16 +175,10 @@ impl Shaper {
         if bytes.is_empty() {
             return;
         }
-        let start = current.group_opens && (video && frame.keyframe || !current.has_video);
         if start {
             current.group_opens = false;
         }
         self.chunks.push(Chunk { at, bytes, message, start, init: current.init.clone() });
-        let may_wait = self.format == Format::Ts && current.has_video && !video;
-        self.untold = if may_wait && self.untold < QUIET_MAX { self.untold + 1 } else { 0 };
-        if self.untold == 0 {
-            self.chunks.tell();
-        }
     }
 }
 

@@ -109,6 +109,17 @@ async fn a_transport_stream_goes_on_over_a_change_of_timeline() {
     }
 }
 
+#[tokio::test]
+async fn sound_of_a_transport_stream_goes_with_the_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let groups = groups(clip(dir.path(), "a.ts", "320x180", "5000"));
+    let chunks = muxed(Format::Ts, &[(1, &groups)]).await;
+    // A reader begins with the newest group, of 25 pictures and twice as much sound.
+    assert!((25..28).contains(&chunks.len()), "{} chunks", chunks.len());
+    assert!(chunks[0].start && chunks[1..].iter().all(|chunk| !chunk.start));
+    assert_eq!(chunks[0].bytes[..3], [0x47, 0x40, 0x00], "a player begins with the program association table");
+}
+
 /// What a page gets, which moves between nodes: one of them has played another origin before, the other has not.
 #[tokio::test]
 async fn fragments_are_the_same_on_every_node_whatever_it_played_before() {
