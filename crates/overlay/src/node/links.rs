@@ -126,6 +126,7 @@ impl Node {
         self.contact_down(link, &reason, unwanted, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces_lose_link(link);
+        self.silenced.remove(&link);
         if gone.estimator.is_settled() {
             self.own_links_worse(now);
         } else {
@@ -160,6 +161,7 @@ impl Node {
             entry.greeted = true;
             return;
         }
+        self.heard_again(link, now);
         match message {
             Message::Hello(_) => self.protocol_error(link, HangUp::Protocol("a second hello"), now),
             Message::Digest(buckets) => self.digest(link, buckets, now),
@@ -214,6 +216,7 @@ impl Node {
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
             self.tell_cost(link, before, now);
+            self.heard_again(link, now);
         }
     }
 
