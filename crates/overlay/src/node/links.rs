@@ -195,7 +195,8 @@ impl Node {
         if !yes {
             entry.carries.remove(&stream);
         } else if entry.carries.len() < CARRIES_MAX {
-            entry.carries.insert(stream);
+            entry.carries.insert(stream.clone());
+            self.offered(&stream, now);
         } else {
             self.protocol_error(link, HangUp::Limit("streams carried"), now);
         }
