@@ -188,7 +188,8 @@ async fn a_page_plays_and_goes_on_at_another_pop_at_the_very_frame() {
     let mut page = a.page("/live/cam").await;
     assert!(!page.init().await);
     let seen = page.frames(50).await;
-    (a.viewers(1).await, b.viewers(1).await);
+    a.viewers(1).await;
+    b.viewers(1).await;
     drop(page);
     let last = seen[49];
     let mut moved = b.page(&format!("/live/cam?after={last}")).await;
