@@ -92,8 +92,8 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         () = node.stop_requested() => Ending::Asked,
     };
     let_children_move(&node, ending, lifetime).await;
-    if let Some(server) = server {
-        in_time("the HTTP server", server.shutdown()).await;
+    if let Some(server) = &server {
+        in_time("the sessions of pages", server.end_sessions()).await;
     }
     in_time("what the node publishes", tasks.shutdown()).await;
     in_time("the node", node.shutdown()).await;

@@ -96,8 +96,8 @@ impl HttpServer {
         self.address
     }
 
-    /// Stops, and tells pages over WebTransport so; those over TCP notice by themselves.
-    pub async fn shutdown(self) {
+    /// Ends what goes over WebTransport, and tells the pages: of TCP the system tells when the process ends, of UDP nobody.
+    pub async fn end_sessions(&self) {
         if let Some(transport) = &self.transport {
             transport.close().await;
         }

@@ -83,11 +83,11 @@ test("a node that falls silent is knocked at, which tells whether it is there", 
   for (let step = 0; step < 5; step++) {
     session.say(1, words({ type: "waiting" }));
     await settled();
-    context.mock.timers.tick(40);
+    context.mock.timers.tick(20);
   }
   assert.equal(session.knocks, 0);
   for (let step = 0; step < 5; step++) {
-    context.mock.timers.tick(50);
+    context.mock.timers.tick(30);
     await settled();
   }
   assert.equal(session.knocks, 5);

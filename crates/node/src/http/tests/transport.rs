@@ -287,7 +287,7 @@ async fn a_node_that_stops_says_so() {
     a.publish("cam").await;
     let mut page = a.page("/live/cam").await;
     page.init().await;
-    a.server.shutdown().await;
+    a.server.end_sessions().await;
     // Long before silence would tell.
     tokio::time::timeout(Duration::from_secs(5), page.session.closed()).await.expect("it is told");
 }
