@@ -131,7 +131,10 @@ export class TransportConnection implements Connection {
 
 /** The address of a stream at a PoP that is reached over HTTP at `base`, to go on after a position. */
 export function transportUrl(base: string, offer: Offer, stream: string, after: Position | undefined): string {
-  const url = new URL(`https://${new URL(base).hostname}:${offer.port}/live/${encodeURIComponent(stream)}`);
+  const { hostname } = new URL(base);
+  // Browsers try one address only, for this name that of IPv6, where few nodes listen.
+  const host = hostname === "localhost" ? "127.0.0.1" : hostname;
+  const url = new URL(`https://${host}:${offer.port}/live/${encodeURIComponent(stream)}`);
   if (after) url.searchParams.set("after", formatPosition(after));
   return url.href;
 }

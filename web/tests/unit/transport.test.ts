@@ -106,6 +106,7 @@ test("a node tells how it is reached", () => {
   }
   assert.ok(offer);
   assert.equal(transportUrl("https://p1/tv/", offer, "cam1", undefined), "https://p1:8080/live/cam1");
+  assert.equal(transportUrl("http://localhost:8081/", offer, "cam1", undefined), "https://127.0.0.1:8080/live/cam1");
   const after = { group: 5n, timeline: 7n, index: 9 };
   assert.equal(transportUrl("http://[::1]:80/", offer, "cam1", after), "https://[::1]:8080/live/cam1?after=5%407%3A9");
 });
