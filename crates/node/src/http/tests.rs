@@ -1,5 +1,7 @@
 //! The API of running nodes, held to its document.
 
+mod transport;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ struct Served {
 struct World {
     dir: tempfile::TempDir,
     authority: Authority,
+    viewers_max: Option<u64>,
 }
 
 impl World {
@@ -36,7 +39,7 @@ impl World {
         std::fs::create_dir(dir.path().join("media")).unwrap();
         std::fs::write(dir.path().join("media/clip.mp4"), CLIP).unwrap();
         let authority = Authority::open_or_create(&dir.path().join("ca")).unwrap();
-        Self { dir, authority }
+        Self { dir, authority, viewers_max: None }
     }
 
     async fn start(&self, name: &str, neighbours: Vec<Neighbour>) -> Served {
@@ -45,7 +48,13 @@ impl World {
 
     /// Its files lie in a folder that all nodes of this test share.
     async fn start_with(&self, name: &str, neighbours: Vec<Neighbour>, look: Look) -> Served {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        // One that is free for UDP too.
+        let port = crate::ports::free(1).unwrap()[0];
+        let listener = bind(([127, 0, 0, 1], port).into()).await.unwrap();
+        self.start_at(listener, name, neighbours, look)
+    }
+
+    fn start_at(&self, listener: TcpListener, name: &str, neighbours: Vec<Neighbour>, look: Look) -> Served {
         let node = Node::start(NodeConfig {
             identity: self.authority.enrol(name, &self.dir.path().join(name)).unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -55,7 +64,7 @@ impl World {
             neighbours,
             children_max: None,
             egress_max_bps: None,
-            viewers_max: None,
+            viewers_max: self.viewers_max,
             record: None,
         });
         let node = node.unwrap();
