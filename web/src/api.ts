@@ -87,6 +87,24 @@ function parsePop(entry: Fields): PopEntry | undefined {
   };
 }
 
+/** How a node is reached over WebTransport, at the host where it is reached over HTTP. */
+export interface Offer {
+  /** Of UDP. */
+  readonly port: number;
+  /** SHA-256 of the certificates that it may show. */
+  readonly certificates: readonly Uint8Array<ArrayBuffer>[];
+}
+
+/** Reads an answer to `GET /api/v1/ping`. */
+export function parseOffer(value: unknown): Offer | undefined {
+  const entry = fields(fields(value)?.webtransport);
+  const port = count(entry?.port);
+  const hashes = texts(entry?.certificates).filter((hash) => /^[0-9a-f]{64}$/.test(hash));
+  if (!port || port > 65_535 || hashes.length === 0) return undefined;
+  const bytes = (hash: string): number[] => (hash.match(/../g) ?? []).map((pair) => Number.parseInt(pair, 16));
+  return { port, certificates: hashes.map((hash) => Uint8Array.from(bytes(hash))) };
+}
+
 function parseStream(entry: Fields): StreamInfo | undefined {
   const name = text(entry.name);
   if (!name) return undefined;

@@ -75,7 +75,7 @@ try {
 // The browser itself tells of what was refused, of the dead relay that does not answer, and of PoPs that are asked for the
 // stream that was stopped, all on purpose.
 const unexpected = complaints.filter(
-  (complaint) => !/status of (401|502)|response code: 404|ERR_(CONNECTION|EMPTY|SOCKET|INCOMPLETE_CHUNKED)/.test(complaint),
+  (complaint) => !/status of (401|502)|response code: 404|^Failed to establish a connection to https:|ERR_(CONNECTION|EMPTY|SOCKET|INCOMPLETE_CHUNKED)/.test(complaint),
 );
 expect(unexpected.length === 0, `expected no console errors, saw: ${unexpected.join(" | ")}`);
 report.ok = failures.length === 0;

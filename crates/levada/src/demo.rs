@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use levada_lab::tape::{Faults, Tape};
 use levada_node::http::{Status, Streams, Trace};
 use levada_node::trust::Authority;
 use serde::Serialize;
@@ -48,8 +49,13 @@ struct Report {
     objects_published: u64,
     objects_delivered: u64,
     objects_lost: u64,
+    /// Received again by a node, as while a parent is suspected and the next one asked; nobody sees them.
     objects_duplicated: u64,
+    /// Of an object, on the average of a node.
     copies_per_link_max: u64,
+    /// What the viewers saw; of the test card only, whose cadence is known.
+    frames_lost: u64,
+    frames_doubled: u64,
     join_ms_p50: Option<f64>,
     added_latency_per_hop_us_p50: Option<u64>,
     paths: std::collections::BTreeMap<String, Vec<String>>,
@@ -79,10 +85,11 @@ pub(crate) async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     } else {
         query::say(&serde_json::to_string_pretty(&report)?);
     }
-    if report.objects_delivered == 0 || report.objects_lost > 0 || report.objects_duplicated > 0 {
+    let faults = report.objects_lost + report.frames_lost + report.frames_doubled;
+    if report.objects_delivered == 0 || faults > 0 {
         eprintln!(
-            "levada: the demo failed: {} objects delivered, {} lost, {} doubled",
-            report.objects_delivered, report.objects_lost, report.objects_duplicated
+            "levada: the demo failed: {} objects delivered, {} lost; the viewers lost {} frames and saw {} twice",
+            report.objects_delivered, report.objects_lost, report.frames_lost, report.frames_doubled
         );
         return Ok(ExitCode::FAILURE);
     }
@@ -178,10 +185,14 @@ impl Mesh {
     async fn run(&self, args: &DemoArgs) -> anyhow::Result<Option<Report>> {
         let pops: Vec<&str> = self.pops().collect();
         let joins = Arc::new(Mutex::new(Vec::new()));
+        let is_measured = args.clip.is_none() && args.duration.is_some();
+        let mut tapes = Vec::new();
         let mut viewers = JoinSet::new();
         for viewer in 0..args.viewers {
             let (pop, (_, stream)) = (pops[viewer % pops.len()], ORIGINS[viewer / pops.len() % ORIGINS.len()]);
-            viewers.spawn(view(format!("{pop}/live/{stream}.ts"), joins.clone()));
+            let tape = is_measured.then(|| Arc::new(Mutex::new(Tape::of_times(Instant::now()))));
+            tapes.extend(tape.clone());
+            viewers.spawn(view(format!("{pop}/live/{stream}.ts"), joins.clone(), tape));
         }
         eprintln!("\n  watch it:   {}/\n  the other:  {}/", pops[0], pops[1]);
         let levada = std::env::args().next().unwrap_or_else(|| "levada".to_owned());
@@ -197,12 +208,12 @@ impl Mesh {
             bail!("a viewer of the demo was cut off");
         }
         let joins = joins.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let report = self.report(args.viewers, joins).await;
+        let report = self.report(args.viewers, joins, &tapes).await;
         viewers.shutdown().await;
         report.map(Some)
     }
 
-    async fn report(&self, viewers: usize, joins: Vec<f64>) -> anyhow::Result<Report> {
+    async fn report(&self, viewers: usize, joins: Vec<f64>, tapes: &[Arc<Mutex<Tape>>]) -> anyhow::Result<Report> {
         let mut all = Vec::new();
         for (name, url) in &self.nodes {
             match query::get::<Status>(url, "/api/v1/status").await {
@@ -212,7 +223,14 @@ impl Mesh {
             }
         }
         let sum = |count: fn(&Status) -> u64| all.iter().map(count).sum();
-        let copies = |s: &Status| s.objects_in.div_ceil((s.objects_in - s.objects_duplicated).max(1));
+        let once = |s: &Status| (s.objects_in - s.objects_duplicated).max(1);
+        let copies = |s: &Status| (s.objects_in as f64 / once(s) as f64).round() as u64;
+        let now = Instant::now();
+        let faults = |tape: &Arc<Mutex<Tape>>| {
+            let tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
+            tape.faults(tape.began(), now)
+        };
+        let faults: Vec<Faults> = tapes.iter().map(faults).collect();
         let relays = all.iter().filter(|status| RELAYS.contains(&status.node.as_str()));
         let latencies: Vec<u64> = relays.filter_map(|status| status.forward_us_p50).collect();
         let mut paths = std::collections::BTreeMap::new();
@@ -230,6 +248,8 @@ impl Mesh {
             objects_lost: sum(|status| status.objects_lost),
             objects_duplicated: sum(|status| status.objects_duplicated),
             copies_per_link_max: all.iter().map(copies).max().unwrap_or(0),
+            frames_lost: faults.iter().map(|faults| faults.lost).sum(),
+            frames_doubled: faults.iter().map(|faults| faults.doubled).sum(),
             join_ms_p50: median(joins),
             added_latency_per_hop_us_p50: median(latencies),
             paths,
@@ -253,12 +273,15 @@ fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> Option<T> {
     values.get(values.len() / 2).copied()
 }
 
-/// Reads a stream as a player would, and notes how long the first bytes took.
-async fn view(url: String, joins: Arc<Mutex<Vec<f64>>>) -> Option<()> {
+/// Reads a stream as a player would, and notes how long the first bytes took, and what came when.
+async fn view(url: String, joins: Arc<Mutex<Vec<f64>>>, tape: Option<Arc<Mutex<Tape>>>) -> Option<()> {
     let asked = Instant::now();
     let mut response = reqwest::get(&url).await.ok().filter(|response| response.status().is_success())?;
     let mut first = true;
-    while let Ok(Some(_)) = response.chunk().await {
+    while let Ok(Some(bytes)) = response.chunk().await {
+        if let Some(tape) = &tape {
+            tape.lock().unwrap_or_else(PoisonError::into_inner).push(&bytes, Instant::now());
+        }
         if std::mem::take(&mut first) {
             let took = asked.elapsed().as_secs_f64() * 1e3;
             joins.lock().unwrap_or_else(PoisonError::into_inner).push(took);

@@ -87,7 +87,9 @@ fn start_log(verbose: u8, quiet: bool) {
         (false, 1) => "debug",
         (false, _) => "trace",
     };
-    let default = format!("warn,levada={level},levada_node={level},levada_overlay={level}");
+    // What a stranger's browser says wrong would be a warning each time.
+    let strangers = "web_transport_quinn=error,web_transport_proto=error";
+    let default = format!("warn,{strangers},levada={level},levada_node={level},levada_overlay={level}");
     let filter = EnvFilter::try_from_env("LEVADA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();

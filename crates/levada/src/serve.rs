@@ -82,7 +82,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         ended = end_of(lifetime) => return ended.map(drop),
     };
     let serving = listener.zip(http);
-    let _server = serving.map(|(listener, config)| http::serve(node.clone(), listener, config)).transpose()?;
+    let server = serving.map(|(listener, config)| http::serve(node.clone(), listener, config)).transpose()?;
     for given in &settings.publish {
         spawn_publish(&node, given, &mut tasks)?;
     }
@@ -92,6 +92,9 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
         () = node.stop_requested() => Ending::Asked,
     };
     let_children_move(&node, ending, lifetime).await;
+    if let Some(server) = &server {
+        in_time("the sessions of pages", server.end_sessions()).await;
+    }
     in_time("what the node publishes", tasks.shutdown()).await;
     in_time("the node", node.shutdown()).await;
     Ok(())

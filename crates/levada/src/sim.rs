@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use levada_sim::report::{Outcome, table};
+use levada_sim::report::{Interruptions, Outcome, table};
 use levada_sim::scenario::Scenario;
 
 use crate::cli::SimArgs;
@@ -15,6 +15,7 @@ struct Report<'a> {
     scenario: String,
     about: &'a str,
     passed: bool,
+    interruptions: Interruptions,
     runs: &'a [Outcome],
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
     let passed = outcomes.iter().all(|outcome| outcome.passed);
     if args.json {
         let scenario_path = args.scenario.display().to_string();
-        let report = Report { scenario: scenario_path, about: &scenario.about, passed, runs: &outcomes };
+        let interruptions = Interruptions::of(&outcomes);
+        let report = Report { scenario: scenario_path, about: &scenario.about, passed, interruptions, runs: &outcomes };
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         let held = outcomes.iter().filter(|outcome| outcome.passed).count();

@@ -32,17 +32,23 @@ fn numbered_clip(dir: &Path) -> PathBuf {
 /// The PoP that gives both streams is killed: the picture goes on from another one at the very frame.
 #[tokio::test]
 async fn no_frame_is_skipped_or_doubled_when_the_pop_dies() {
-    moves("SIGKILL").await;
+    moves("SIGKILL", "WebTransport").await;
+}
+
+/// A page whose network loses what goes over UDP plays over WebSockets, and fares no worse.
+#[tokio::test]
+async fn no_frame_is_skipped_or_doubled_without_udp() {
+    moves("SIGKILL", "WebSocket").await;
 }
 
 /// The buffer outlasts a death that only silence tells of.
 #[tokio::test]
 #[ignore = "needs a machine that has nothing else to do: half a second must do for everything"]
 async fn no_frame_is_skipped_or_doubled_when_the_pop_falls_silent() {
-    moves("SIGSTOP").await;
+    moves("SIGSTOP", "WebTransport").await;
 }
 
-async fn moves(signal: &'static str) {
+async fn moves(signal: &'static str, carrier: &'static str) {
     let mut mesh = Mesh::new(&["origin", "p1", "p2"], &[("origin", "p1"), ("origin", "p2"), ("p1", "p2")]);
     let clip = numbered_clip(mesh.dir.path());
     let (one, two) = (format!("one={}", clip.display()), format!("two={}", clip.display()));
@@ -55,7 +61,7 @@ async fn moves(signal: &'static str) {
     let playing = tokio::task::spawn_blocking(move || {
         let frames = FRAMES.to_string();
         let streams = ["--streams", "one,two", "--frames", &frames];
-        let death = ["--kill", &victim, "--signal", signal];
+        let death = ["--kill", &victim, "--signal", signal, "--carrier", carrier];
         tool("node", &[&[&script[..], &url][..], &death, &streams, &["--json", "--out", OUT]].concat())
     });
     let (result, _) = playing.await.unwrap();

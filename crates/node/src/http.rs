@@ -11,9 +11,12 @@ mod metrics;
 mod neighbours;
 mod openapi;
 mod operator;
+mod page;
 mod shelf;
+mod transport;
 mod viewers;
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +36,11 @@ use crate::playout::hls::HlsStreams;
 
 use lookout::Lookout;
 use shelf::Shelf;
+use transport::Transport;
 
 pub use api::{
-    Drained, GroupDigest, LeftChild, Pop, Pops, Problem, Status, StreamEntry, StreamViewers, Streams, Trace, TraceHop,
-    TrackEntry, Viewers,
+    Drained, GroupDigest, LeftChild, Ping, Pop, Pops, Problem, Status, StreamEntry, StreamViewers, Streams, Trace,
+    TraceHop, TrackEntry, Viewers,
 };
 pub use events::{Log, Missed};
 pub use history::{NeighbourHistory, StreamHistory, Told as History};
@@ -46,6 +50,7 @@ pub use neighbours::{Meet, Met, Neighbours};
 pub use openapi::DOCUMENT as OPENAPI;
 pub use operator::{Look, Operator, OperatorError, TOKEN_FILE, kept_token};
 pub use shelf::{Media, MediaFile, Publish, Published, UPLOAD_BYTES_MAX};
+pub use transport::Offer;
 
 const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
@@ -74,12 +79,15 @@ struct Rooms {
     operator: Arc<Operator>,
     lookout: Arc<Lookout>,
     shelf: Arc<Shelf>,
+    /// Absent if its port is taken.
+    transport: Option<Transport>,
 }
 
 /// A running HTTP server; stops when dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
+    transport: Option<Transport>,
     _tasks: JoinSet<()>,
 }
 
@@ -87,6 +95,13 @@ impl HttpServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Ends what goes over WebTransport, and tells the pages: of TCP the system tells when the process ends, of UDP nobody.
+    pub async fn end_sessions(&self) {
+        if let Some(transport) = &self.transport {
+            transport.close().await;
+        }
     }
 }
 
@@ -98,6 +113,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// Serves a node.
 pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
+    let transport = Transport::bind(address)
+        .inspect_err(|error| {
+            let cause = error.source().map(ToString::to_string);
+            tracing::warn!(%error, cause, "pages are served over WebSocket only");
+        })
+        .ok();
     let rooms = Rooms {
         playouts: Playouts::new(node.clone()),
         hls: HlsStreams::new(node.clone()),
@@ -105,8 +126,12 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
         operator: Arc::new(config.operator),
         lookout: Arc::new(Lookout::new()),
         shelf: Arc::new(Shelf::new(config.media, config.upload_bytes_max)),
+        transport: transport.clone(),
     };
     let mut tasks = JoinSet::new();
+    if let Some(transport) = transport.clone() {
+        tasks.spawn(transport.run(rooms.clone()));
+    }
     tasks.spawn(lookout::watch_tables(rooms.clone()));
     let page = [
         ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)))),
@@ -125,7 +150,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
             tracing::error!(%error, "the HTTP server ended");
         }
     });
-    Ok(HttpServer { address, _tasks: tasks })
+    Ok(HttpServer { address, transport, _tasks: tasks })
 }
 
 /// Everything but the page; docs/openapi.json describes it, and a test holds both together.

@@ -23,6 +23,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Round-trip time assumed before the first measurement.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Bytes on their way to a viewer: BDP of 25 Mbit/s and 300 ms. One that takes less passes over what it has no time for.
+const VIEWER_SEND_WINDOW: u64 = 1024 * 1024;
+/// Bytes that a viewer may send: a request of at most 16 KiB, and what HTTP/3 says of itself.
+const VIEWER_RECEIVE_WINDOW: u32 = 64 * 1024;
+/// Streams that a viewer may have open: control and header compression (RFC 9114, RFC 9204), with room for unknown ones
+/// that browsers send on purpose.
+const VIEWER_UNI_STREAMS_MAX: u32 = 8;
+/// The session's.
+const VIEWER_BIDI_STREAMS_MAX: u32 = 1;
+/// A viewer that nothing is heard of for this long is gone.
+const VIEWER_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Probes that may wait to be sent; older ones go.
 const DATAGRAM_BUFFER: usize = 16 * 1024;
 /// Socket buffers (DESIGN 4); the kernel may grant less.
@@ -43,6 +54,24 @@ pub fn transport() -> Arc<TransportConfig> {
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER);
+    Arc::new(transport)
+}
+
+/// Transport settings for viewers, who are sent media and send next to nothing.
+pub(crate) fn transport_to_viewers() -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .send_window(VIEWER_SEND_WINDOW)
+        .stream_receive_window(VarInt::from_u32(VIEWER_RECEIVE_WINDOW))
+        .receive_window(VarInt::from_u32(VIEWER_RECEIVE_WINDOW))
+        .max_concurrent_uni_streams(VarInt::from_u32(VIEWER_UNI_STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(VIEWER_BIDI_STREAMS_MAX))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(VIEWER_IDLE_TIMEOUT).ok())
+        .initial_rtt(INITIAL_RTT)
+        // Browsers ask for datagrams before they call it WebTransport. Nobody reads them: old ones go.
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
     Arc::new(transport)
 }
 

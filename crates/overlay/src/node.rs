@@ -11,7 +11,7 @@ mod streams;
 mod trace;
 pub mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub struct Node {
     /// The streams of the feeds that this node asked for.
     feeds: BTreeMap<FeedId, StreamName>,
     next_feed: u64,
+    /// Links over which a parent fell silent and was given up; none of them has been heard since.
+    silenced: BTreeSet<LinkId>,
     traces: Traces,
     /// The node is to stop: until when it serves children, `NEVER` after that was told.
     drain_until: Option<Time>,
@@ -153,6 +155,7 @@ impl Node {
             streams: BTreeMap::new(),
             feeds: BTreeMap::new(),
             next_feed: 1,
+            silenced: BTreeSet::new(),
             traces: Traces::default(),
             drain_until: None,
             viewers_share: 0.0,

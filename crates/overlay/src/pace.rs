@@ -178,7 +178,8 @@ impl Pace {
             return now + LOOK_AGAIN;
         }
         let late = self.lateness(progress, patience).map_or(Time::NEVER, |late| late.at);
-        late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(now + WINDOW)
+        let measured = self.window.map_or(now, |(since, _)| since) + WINDOW;
+        late.min(self.overdue_at(progress).unwrap_or(Time::NEVER)).min(measured)
     }
 
     /// Forgets what has come, and learns from it. What came between two calls is taken to have come with the newest, which is right
@@ -250,6 +251,23 @@ mod tests {
         let mut pace = Pace::default();
         pace.announce(front(1), &held(1, 0), at(0));
         pace
+    }
+
+    /// Whoever watches may be woken at any time; the rhythm is known a second after the beginning all the same.
+    #[test]
+    fn a_feed_that_falls_silent_after_its_first_second_is_overdue_at_once() {
+        let mut pace = Pace::default();
+        let progress = |ms: u64| held((ms.min(1_100) / 20) as u32, ms.min(1_100) / 20 * 20);
+        let (mut now, mut woken) = (0, [600].into_iter());
+        let late = loop {
+            if let Some(late) = pace.check(&progress(now), PATIENCE, at(now)) {
+                break late;
+            }
+            let due = pace.due(&progress(now), PATIENCE, at(now)).as_micros().div_ceil(1_000);
+            now = woken.next().unwrap_or(due);
+        };
+        assert!(now <= 1_100 + 100, "noticed {} ms after the last object", now - 1_100);
+        assert_eq!(late.since, Some(at(1_120)));
     }
 
     #[test]

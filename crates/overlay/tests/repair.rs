@@ -331,6 +331,39 @@ fn the_verdict_dies_with_the_suspect() {
     assert_eq!((why.parent.as_deref(), why.switches.len()), (Some("b"), 2));
 }
 
+/// A node that was dialled because nobody else was left says what it has as soon as its link is up.
+#[test]
+fn whoever_turns_out_to_have_the_stream_is_asked_at_once() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.message(B, Message::Carries { stream: cam(), yes: false });
+    script.fall_silent(A);
+    script.behind(feed, true);
+    script.run(PATIENCE * 2);
+    assert_eq!(script.joins(B, Mode::Full), 0);
+    script.message(B, Message::Carries { stream: cam(), yes: true });
+    assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
+}
+
+/// It was stopped, and goes on before its link was given up.
+#[test]
+fn a_parent_that_fell_silent_is_of_use_again_as_soon_as_it_is_heard() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.fall_silent(A);
+    script.behind(feed, true);
+    script.run(PATIENCE * 2);
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
+    script.flows(B, hedge);
+    script.newer(hedge);
+    script.run(Duration::from_secs(1));
+    assert_eq!(script.feed(A, Mode::Full), None, "the verdict is spoken");
+    script.alive.insert(A);
+    script.run(Duration::from_secs(2));
+    script.fall_silent(B);
+    script.behind(hedge, true);
+    script.run(PATIENCE * 2);
+    assert_eq!(script.joins(A, Mode::Full), 2, "{:?}", script.asked);
+}
+
 /// A parent that answers late, when the backup has been asked already, and brings nothing.
 #[test]
 fn every_verdict_comes() {

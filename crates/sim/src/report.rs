@@ -106,6 +106,32 @@ pub struct Outcome {
     pub remarks: Vec<String>,
     /// The numbers.
     pub measures: Measures,
+    /// Every interruption that was measured, in milliseconds.
+    #[serde(skip)]
+    pub interruptions_ms: Vec<f64>,
+}
+
+/// Interruptions of all runs together: a run with few failures measures few.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Interruptions {
+    /// How many.
+    pub count: usize,
+    /// Their median.
+    pub p50_ms: f64,
+    /// Their 99th percentile.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Interruptions {
+    /// Those of some runs.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        let mut all: Vec<f64> = outcomes.iter().flat_map(|outcome| outcome.interruptions_ms.iter().copied()).collect();
+        all.sort_by(f64::total_cmp);
+        let [p50_ms, p99_ms, max_ms] = [0.5, 0.99, 1.0].map(|share| crate::checkers::quantile(&all, share));
+        Self { count: all.len(), p50_ms, p99_ms, max_ms }
+    }
 }
 
 /// Violations and remarks shown.
@@ -140,6 +166,7 @@ impl Outcome {
             unmet,
             remarks: Vec::new(),
             measures,
+            interruptions_ms: Vec::new(),
         }
     }
 }
@@ -204,9 +231,32 @@ pub fn table(outcomes: &[Outcome]) -> String {
         }
         out.push('\n');
     }
+    if outcomes.len() > 1 {
+        let Interruptions { count, p50_ms, p99_ms, max_ms } = Interruptions::of(outcomes);
+        let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(short);
+        let _ = writeln!(out, "all {count} interruptions of all runs: p50 {p50}, p99 {p99}, longest {max} ms");
+    }
     out
 }
 
 fn short(number: f64) -> String {
     if number.fract() == 0.0 { format!("{number}") } else { format!("{number:.3}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interruptions_of_all_runs_are_taken_together() {
+        let outcome = |interruptions_ms: &[f64]| Outcome {
+            interruptions_ms: interruptions_ms.to_vec(),
+            ..Outcome::new(1, Measures::default(), &[], &BTreeMap::new())
+        };
+        let outcomes = [outcome(&[180.0, 190.0]), outcome(&[50.0, 70.0, 60.0]), outcome(&[])];
+        let all = Interruptions::of(&outcomes);
+        assert_eq!(all, Interruptions { count: 5, p50_ms: 70.0, p99_ms: 190.0, max_ms: 190.0 });
+        assert!(table(&outcomes).ends_with("all 5 interruptions of all runs: p50 70, p99 190, longest 190 ms\n"));
+        assert_eq!(Interruptions::of(&[]).count, 0);
+    }
 }

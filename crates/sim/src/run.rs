@@ -206,6 +206,7 @@ impl Run<'_> {
         }
         let mut outcome = Outcome::new(seed, measures, self.world.violations(), &self.scenario.expect);
         outcome.remarks = self.world.remarks().iter().take(SHOWN_MAX).cloned().collect();
+        outcome.interruptions_ms = self.world.interruptions_ms().to_vec();
         outcome
     }
 

@@ -9,7 +9,8 @@
  */
 
 import { Backoff } from "../backoff";
-import { type Connection, type ConnectionEvents, SocketConnection, socketUrl } from "./connection";
+import type { Offer } from "../api";
+import type { Carrier, Connection, ConnectionEvents } from "./connection";
 import { isAfter, type Position } from "./position";
 
 /** A PoP as the feed uses it. */
@@ -17,6 +18,8 @@ export interface Pop {
   readonly name: string;
   /** Base URL of its HTTP server. */
   readonly base: string;
+  /** How to reach it over WebTransport, if it told. */
+  readonly offer?: Offer | undefined;
 }
 
 /** Who knows the PoPs and their worth. */
@@ -130,6 +133,11 @@ export class Feed {
   /** The PoP that the media come from. */
   get pop(): Pop | undefined {
     return this.#current?.pop;
+  }
+
+  /** What carries them. */
+  get carrier(): Carrier | undefined {
+    return this.#current?.connection?.carrier;
   }
 
   /** Forgets what was played: the player needs a fresh start of the stream. */
@@ -305,11 +313,6 @@ export class Feed {
     this.#current?.close();
     this.#current = undefined;
   }
-}
-
-/** Over a WebSocket. */
-export function dialSocket(stream: string): Dial {
-  return (pop, after, events) => new SocketConnection(new WebSocket(socketUrl(pop.base, stream, after)), events);
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -58,7 +58,9 @@ export class PopGuide implements Guide {
   /** Resolves when there is enough to choose by, or it has taken too long. */
   async start(): Promise<void> {
     const patience = new Promise<void>((resolve) => setTimeout(resolve, START_MS));
-    const known = this.#refresh().then(() => (this.#listing.pops.length > 1 ? this.#meter.settled() : undefined));
+    const known = this.#refresh().then(() =>
+      this.#listing.pops.length > 1 ? this.#meter.settled() : this.#meter.heard(this.#home),
+    );
     await Promise.race([known, patience]);
   }
 
@@ -121,7 +123,8 @@ export class PopGuide implements Guide {
   }
 
   #pop(name: string): Pop {
-    return { name, base: this.#base(name) };
+    const base = this.#base(name);
+    return { name, base, offer: this.#meter.measured(base)?.offer };
   }
 
   /** The page's own node is reached where the page came from, whatever address it tells others. */

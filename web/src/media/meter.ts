@@ -1,4 +1,9 @@
-/** Measures how far away PoPs are: a request without content to each, at a low rate, and what became of the last ones. */
+/**
+ * Measures how far away PoPs are: a small request to each, at a low rate, and what became of the last ones. The answers
+ * tell how to reach the PoP over WebTransport.
+ */
+
+import { type Offer, parseOffer } from "../api";
 
 /** PoPs measured at a time; of more the nearest are kept, and the others take turns. */
 export const MEASURED_MAX = 8;
@@ -18,15 +23,31 @@ export interface Measured {
   readonly rttMs: number | undefined;
   /** Share of the last requests that were not answered. */
   readonly loss: number;
+  /** What it last told of WebTransport. */
+  readonly offer: Offer | undefined;
+}
+
+/** What a PoP answers. */
+export interface Answer {
+  readonly rttMs: number;
+  readonly offer?: Offer | undefined;
 }
 
 class Gauge {
   /** Round trips, newest last; undefined for those that were lost. */
   #samples: (number | undefined)[] = [];
+  #offer: Offer | undefined;
   nextAt = 0;
+  /** Resolves with the first answer, or the loss of it. */
+  first: Promise<unknown> | undefined;
 
-  add(rttMs: number | undefined): void {
-    this.#samples = [...this.#samples, rttMs].slice(-SAMPLES_KEPT);
+  add(answer: Answer | undefined): void {
+    this.#samples = [...this.#samples, answer?.rttMs].slice(-SAMPLES_KEPT);
+    this.heard(answer);
+  }
+
+  heard(answer: Answer | undefined): void {
+    if (answer) this.#offer = answer.offer;
   }
 
   get count(): number {
@@ -36,12 +57,12 @@ class Gauge {
   get measured(): Measured {
     const answered = this.#samples.filter((sample) => sample !== undefined).sort((a, b) => a - b);
     const lost = this.#samples.length - answered.length;
-    return { rttMs: answered[answered.length >> 1], loss: this.#samples.length > 0 ? lost / this.#samples.length : 0 };
+    return { rttMs: answered[answered.length >> 1], loss: this.#samples.length > 0 ? lost / this.#samples.length : 0, offer: this.#offer };
   }
 }
 
-/** Asks one PoP for nothing; gives the round trip, or undefined if none came back in time. */
-export type Ping = (base: string) => Promise<number | undefined>;
+/** Asks one PoP; undefined if no answer came back in time. */
+export type Ping = (base: string) => Promise<Answer | undefined>;
 
 export class Meter {
   readonly #ping: Ping;
@@ -78,6 +99,11 @@ export class Meter {
     return this.#gauges.get(base)?.measured;
   }
 
+  /** Resolves once this one answered, or was found not to. */
+  async heard(base: string): Promise<void> {
+    await this.#gauges.get(base)?.first;
+  }
+
   /** Resolves once everything watched was measured, or found not to answer. */
   settled(): Promise<void> {
     if (this.#isSettled()) return Promise.resolve();
@@ -91,12 +117,16 @@ export class Meter {
 
   /** The first request opens the connection, so it does not count. */
   async #begin(base: string, gauge: Gauge): Promise<void> {
-    let answered = (await this.#ping(base)) !== undefined;
-    if (!answered) gauge.add(undefined);
-    for (let sample = 0; sample < FIRST_SAMPLES && answered; sample++) {
-      const rtt = await this.#ping(base);
-      answered = rtt !== undefined;
-      gauge.add(rtt);
+    const first = this.#ping(base).then((answer) => {
+      gauge.heard(answer);
+      return answer;
+    });
+    gauge.first = first;
+    let answer = await first;
+    if (!answer) gauge.add(undefined);
+    for (let sample = 0; sample < FIRST_SAMPLES && answer; sample++) {
+      answer = await this.#ping(base);
+      gauge.add(answer);
     }
     gauge.nextAt = this.#later();
     if (this.#isSettled()) for (const resolve of this.#waiting.splice(0)) resolve();
@@ -107,7 +137,7 @@ export class Meter {
     for (const [base, gauge] of this.#gauges) {
       if (gauge.count === 0 || gauge.nextAt > now) continue;
       gauge.nextAt = this.#later();
-      void this.#ping(base).then((rtt) => gauge.add(rtt));
+      void this.#ping(base).then((answer) => gauge.add(answer));
     }
     this.#timer = setTimeout(() => this.#round(), INTERVAL_MS / MEASURED_MAX);
   }
@@ -125,13 +155,16 @@ export class Meter {
   }
 }
 
-async function ask(base: string): Promise<number | undefined> {
+async function ask(base: string): Promise<Answer | undefined> {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
   const began = performance.now();
   try {
     const answer = await fetch(new URL("api/v1/ping", base), { cache: "no-store", signal: abort.signal });
-    return answer.ok ? performance.now() - began : undefined;
+    const rttMs = performance.now() - began;
+    if (!answer.ok) return undefined;
+    // A node of an older version says nothing.
+    return { rttMs, offer: parseOffer(await answer.json().catch(() => undefined)) };
   } catch {
     return undefined;
   } finally {

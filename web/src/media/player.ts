@@ -7,7 +7,8 @@
  */
 
 import { codecsOf } from "../format";
-import { dialSocket, Feed, type Pop } from "./feed";
+import { dialer } from "./dial";
+import { Feed, type Pop } from "./feed";
 import { PopGuide, type PopView } from "./guide";
 import { LiveEdge, Pilot } from "./pilot";
 import type { PlayerStats, PlayerView, Playing } from "./playing";
@@ -83,7 +84,7 @@ export class Player implements Playing {
       lost: () => this.#lost(),
       moved: (pop: Pop) => this.#moved(pop),
     };
-    return new Feed(this.#guide, events, dialSocket(stream));
+    return new Feed(this.#guide, events, dialer.to(stream));
   }
 
   stats(): PlayerStats {
@@ -105,6 +106,7 @@ export class Player implements Playing {
       reconnects: this.#reconnects,
       pop: this.#pop?.name ?? "",
       popBase: this.#pop?.base ?? "",
+      carrier: this.#feed?.carrier ?? "",
       moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: video.videoWidth,

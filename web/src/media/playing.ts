@@ -29,6 +29,8 @@ export interface PlayerStats {
   /** Name and base URL of the PoP that the media come from, and how often it was another one. */
   readonly pop: string;
   readonly popBase: string;
+  /** What carries them: WebTransport or WebSocket; empty while nothing does. */
+  readonly carrier: string;
   readonly moves: number;
   readonly rebuilds: number;
   readonly width: number;

@@ -63,7 +63,8 @@ export class Details {
     const stats = player.stats();
     this.#showPops(player);
     const pop = player.pops().find(({ name }) => name === stats.pop);
-    this.#say("From", [label(stats.pop), pop?.rttMs === undefined ? "" : `, ${pop.rttMs.toFixed(0)} ms away`].join(""));
+    const away = pop?.rttMs === undefined ? "" : `, ${pop.rttMs.toFixed(0)} ms away`;
+    this.#say("From", `${label(stats.pop)}${away}${stats.carrier && `, over ${stats.carrier}`}`);
     void this.#followPath(stats.popBase);
     const hops = Math.max(0, this.#path.length - 1);
     this.#say("Way", this.#path.length > 0 ? `${this.#path.join(" → ")} (${plural(hops, "hop")})` : "not known");

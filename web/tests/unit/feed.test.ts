@@ -64,7 +64,7 @@ class World {
       (to, after, events) => {
         const line = new Line(to, after, events);
         this.lines.push(line);
-        return { close: () => (line.closed = true) };
+        return { carrier: "WebSocket", close: () => (line.closed = true) };
       },
     );
     context.after(() => this.feed.close());

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import type { PopListing } from "../../src/api";
+import type { Offer, PopListing } from "../../src/api";
 import { parsePops } from "../../src/api";
 import { PopGuide } from "../../src/media/guide";
 import { Meter } from "../../src/media/meter";
@@ -15,10 +15,11 @@ const LISTING = {
   ],
 };
 const HOME = "http://proxy.example/";
+const OFFERS: Record<string, Offer> = { [HOME]: { port: 8080, certificates: [new Uint8Array(32)] } };
 const RTT: Record<string, number> = { [HOME]: 10, "http://10.0.0.2:8080/": 20, "http://10.0.0.3:8080/": 1 };
 
 function guide(context: TestContext, list: () => Promise<PopListing>): PopGuide {
-  const meter = new Meter((base) => Promise.resolve(RTT[base]));
+  const meter = new Meter((base) => Promise.resolve(RTT[base] === undefined ? undefined : { rttMs: RTT[base], offer: OFFERS[base] }));
   const choice = new PopGuide("cam", HOME, list, meter);
   context.after(() => {
     choice.close();
@@ -31,8 +32,8 @@ test("the best is chosen by the mesh's way and the page's own", async (context) 
   const choice = guide(context, () => Promise.resolve(parsePops(LISTING)));
   await choice.start();
   // The page's own node is reached where the page came from.
-  assert.deepEqual(choice.best([]), { name: "near", base: HOME });
-  assert.deepEqual(choice.best(["near"]), { name: "far", base: "http://10.0.0.2:8080/" });
+  assert.deepEqual(choice.best([]), { name: "near", base: HOME, offer: OFFERS[HOME] });
+  assert.deepEqual(choice.best(["near"]), { name: "far", base: "http://10.0.0.2:8080/", offer: undefined });
   assert.deepEqual(choice.best(["near", "far"])?.name, "cut", "where nothing else is left");
   assert.deepEqual(
     choice.views().map(({ name, wayMs, rttMs }) => [name, wayMs, rttMs]),
@@ -59,6 +60,6 @@ test("a choice by hand holds as long as that PoP can give the stream", async (co
 test("without a list the page's own node is what there is", async (context) => {
   const choice = guide(context, () => Promise.reject(new Error("status 404")));
   await choice.start();
-  assert.deepEqual(choice.best([]), { name: "", base: HOME });
+  assert.deepEqual(choice.best([]), { name: "", base: HOME, offer: undefined });
   assert.equal(choice.best([""]), undefined);
 });

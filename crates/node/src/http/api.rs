@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Rooms;
 use super::local::is_local_action;
 use super::operator::{MayLook, may_change};
+use super::transport::{Offer, Transport};
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
 
@@ -59,6 +60,15 @@ impl Problem {
 
     pub(super) fn busy(error: String) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, error }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong, for people.
+    pub(super) fn words(&self) -> &str {
+        &self.error
     }
 }
 
@@ -303,9 +313,17 @@ pub(super) async fn pops(State(rooms): State<Rooms>, Query(wanted): Query<Wanted
     Ok(Json(Pops { node: node.name().to_owned(), pops }))
 }
 
-/// Nothing, at once: viewers measure how far away this node is.
-pub(super) async fn ping() -> impl IntoResponse {
-    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")])
+/// Answer of `/api/v1/ping`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ping {
+    /// Where pages reach the node over WebTransport, if they do.
+    pub webtransport: Option<Offer>,
+}
+
+/// Next to nothing, at once: viewers measure how far away this node is.
+pub(super) async fn ping(State(rooms): State<Rooms>) -> impl IntoResponse {
+    let webtransport = rooms.transport.as_ref().map(Transport::offer);
+    ([(header::CACHE_CONTROL, "no-store")], Json(Ping { webtransport }))
 }
 
 /// Answer of `/api/v1/status`.

@@ -1,5 +1,7 @@
 //! The API of running nodes, held to its document.
 
+mod transport;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ struct Served {
 struct World {
     dir: tempfile::TempDir,
     authority: Authority,
+    viewers_max: Option<u64>,
 }
 
 impl World {
@@ -36,21 +39,22 @@ impl World {
         std::fs::create_dir(dir.path().join("media")).unwrap();
         std::fs::write(dir.path().join("media/clip.mp4"), CLIP).unwrap();
         let authority = Authority::open_or_create(&dir.path().join("ca")).unwrap();
-        Self { dir, authority }
+        Self { dir, authority, viewers_max: None }
     }
 
     async fn start(&self, name: &str, neighbours: Vec<Neighbour>) -> Served {
-        self.start_with(name, neighbours, Look::Open, None).await
-    }
-
-    /// A node that takes so many viewers.
-    async fn start_for(&self, name: &str, viewers: u64) -> Served {
-        self.start_with(name, Vec::new(), Look::Open, Some(viewers)).await
+        self.start_with(name, neighbours, Look::Open).await
     }
 
     /// Its files lie in a folder that all nodes of this test share.
-    async fn start_with(&self, name: &str, neighbours: Vec<Neighbour>, look: Look, viewers_max: Option<u64>) -> Served {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    async fn start_with(&self, name: &str, neighbours: Vec<Neighbour>, look: Look) -> Served {
+        // One that is free for UDP too.
+        let port = crate::ports::free(1).unwrap()[0];
+        let listener = bind(([127, 0, 0, 1], port).into()).await.unwrap();
+        self.start_at(listener, name, neighbours, look)
+    }
+
+    fn start_at(&self, listener: TcpListener, name: &str, neighbours: Vec<Neighbour>, look: Look) -> Served {
         let node = Node::start(NodeConfig {
             identity: self.authority.enrol(name, &self.dir.path().join(name)).unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -60,7 +64,7 @@ impl World {
             neighbours,
             children_max: None,
             egress_max_bps: None,
-            viewers_max,
+            viewers_max: self.viewers_max,
             record: None,
         });
         let node = node.unwrap();
@@ -208,8 +212,7 @@ async fn every_route_is_described_and_the_other_way_round() {
 #[tokio::test]
 async fn what_needs_a_token_says_so_and_the_document_too() {
     let world = World::new();
-    let (open, closed) =
-        (world.start("a", Vec::new()).await, world.start_with("b", Vec::new(), Look::Token, None).await);
+    let (open, closed) = (world.start("a", Vec::new()).await, world.start_with("b", Vec::new(), Look::Token).await);
     for (path, methods) in document()["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let security: Vec<bool> =
@@ -729,8 +732,8 @@ async fn a_viewer_who_wants_to_go_on_where_nobody_was_starves_nobody() {
 /// Players of HLS come and go without a word: they are viewers while they go on asking.
 #[tokio::test]
 async fn viewers_of_hls_are_counted_until_they_ask_no_more() {
-    let world = World::new();
-    let node = world.start_for("pop", 2).await;
+    let world = World { viewers_max: Some(2), ..World::new() };
+    let node = world.start("pop", Vec::new()).await;
     let body = json!({"file": "clip.mp4", "stream": "card"}).to_string();
     assert!(node.change(Method::POST, "/api/v1/publish").body(body).send().await.unwrap().status().is_success());
     let ask = async |file: &str| node.request(Method::GET, &format!("/hls/card/{file}")).send().await.unwrap();

@@ -126,6 +126,7 @@ impl Node {
         self.contact_down(link, &reason, unwanted, now);
         self.event(Event::LinkDown { peer: gone.name.clone(), reason });
         self.traces_lose_link(link);
+        self.silenced.remove(&link);
         if gone.estimator.is_settled() {
             self.own_links_worse(now);
         } else {
@@ -160,6 +161,7 @@ impl Node {
             entry.greeted = true;
             return;
         }
+        self.heard_again(link, now);
         match message {
             Message::Hello(_) => self.protocol_error(link, HangUp::Protocol("a second hello"), now),
             Message::Digest(buckets) => self.digest(link, buckets, now),
@@ -193,7 +195,8 @@ impl Node {
         if !yes {
             entry.carries.remove(&stream);
         } else if entry.carries.len() < CARRIES_MAX {
-            entry.carries.insert(stream);
+            entry.carries.insert(stream.clone());
+            self.offered(&stream, now);
         } else {
             self.protocol_error(link, HangUp::Limit("streams carried"), now);
         }
@@ -214,6 +217,7 @@ impl Node {
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
             self.tell_cost(link, before, now);
+            self.heard_again(link, now);
         }
     }
 

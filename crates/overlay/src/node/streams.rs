@@ -540,6 +540,15 @@ impl Node {
         }
     }
 
+    /// A neighbour says that it has a stream. Where the parent is lost, it is asked before the graph is looked at anew.
+    pub(super) fn offered(&mut self, name: &StreamName, now: Time) {
+        let lost = |stream: &Stream| stream.is_hungry() && stream.lost.is_some();
+        let lacks = |stream: &Stream| stream.candidate.is_none() && (stream.is_suspect() || lost(stream));
+        if self.streams.get(name).is_some_and(lacks) {
+            self.reconsider(name, now);
+        }
+    }
+
     /// A link is gone, and with it every feed over it.
     pub(super) fn streams_lose_link(&mut self, link: LinkId, peer: NodeId, peer_name: &str, now: Time) {
         let mut touched = Vec::new();

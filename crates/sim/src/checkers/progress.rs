@@ -62,7 +62,7 @@ pub(crate) struct Progress {
     /// Since when each node has had a way to an origin, in truth.
     ways: PerNode<Time>,
     /// Milliseconds, one a failure and affected reader.
-    interruptions: Vec<f64>,
+    pub(crate) interruptions: Vec<f64>,
     pub(crate) stalls: u64,
     pub(crate) stalled_ms: f64,
     /// The greatest lateness of any reader at any time.

@@ -141,6 +141,11 @@ impl World {
         &self.remarks
     }
 
+    /// Every interruption that was measured, in milliseconds.
+    pub fn interruptions_ms(&self) -> &[f64] {
+        &self.progress.interruptions
+    }
+
     /// Streams that a node reads.
     pub fn subscriptions(&self, node: usize) -> Vec<StreamName> {
         let reads = self.nodes[node].streams.iter().zip(&self.streams).filter(|(local, _)| local.subscribed.is_some());

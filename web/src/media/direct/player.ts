@@ -3,7 +3,8 @@
  * `<video>`. What it wins, some tens of milliseconds instead of some hundreds, it has not to spare when something fails.
  */
 
-import { Feed, type Pop, dialSocket } from "../feed";
+import { dialer } from "../dial";
+import { Feed, type Pop } from "../feed";
 import { readFragments, readInit, type Tracks } from "../fmp4";
 import { PopGuide, type PopView } from "../guide";
 import type { Playing, PlayerStats, PlayerView } from "../playing";
@@ -82,6 +83,7 @@ export class DirectPlayer implements Playing {
       reconnects: this.#reconnects,
       pop: this.#pop?.name ?? "",
       popBase: this.#pop?.base ?? "",
+      carrier: this.#feed?.carrier ?? "",
       moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: this.#canvas.width,
@@ -141,7 +143,7 @@ export class DirectPlayer implements Playing {
         this.#pops += 1;
       },
     };
-    return new Feed(this.#guide, events, dialSocket(stream));
+    return new Feed(this.#guide, events, dialer.to(stream));
   }
 
   #begin(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {

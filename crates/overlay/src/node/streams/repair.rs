@@ -25,8 +25,8 @@ use crate::message::{FeedId, Supply};
 use crate::pace::Late;
 use crate::time::Time;
 
-/// A parent that was found dead is not asked again for this long, unless there is no other. Tuned: its records and links
-/// are gone by then, or it lives.
+/// A parent that was found dead is not asked again for this long, unless it is heard or there is no other. Tuned: its records and
+/// links are gone by then.
 const DEAD_PAUSE: Duration = Duration::from_secs(10);
 /// A parent that lives, but has nothing for children, is asked anew after this silence (FEATURES 4.7) ...
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -252,10 +252,27 @@ impl Node {
                 list.insert(gone.link, now + pause);
                 stream.lost = Some(lost);
             }
+            if silent {
+                self.silenced.insert(gone.link);
+            }
         }
         self.leave(&gone);
         if let Some(link) = stays {
             self.switched(name, Some(gone.link), link, Cause::Behind, None, now);
+        }
+    }
+
+    /// A neighbour that was given up for its silence was merely stopped: it may be asked again.
+    pub(in crate::node) fn heard_again(&mut self, link: LinkId, now: Time) {
+        if !self.silenced.remove(&link) {
+            return;
+        }
+        let avoiding = self.streams.iter_mut().filter_map(|(name, stream)| {
+            stream.avoid.remove(&link)?;
+            Some(name.clone())
+        });
+        for name in avoiding.collect::<Vec<_>>() {
+            self.reconsider(&name, now);
         }
     }
 
