@@ -69,7 +69,7 @@ impl Fmp4Muxer {
         }
         // A file may begin to be decoded before its time 0, which the field cannot tell; what counts is when it is shown.
         let dts = frame.dts.max(0);
-        let offset = i32::try_from(frame.pts - dts).unwrap_or(0);
+        let offset = i32::try_from(frame.pts.saturating_sub(dts)).unwrap_or(0);
         out.reserve(FRAGMENT_HEAD + frame.data.len());
         put_head(out, FRAGMENT_HEAD - 8, b"moof");
         put_head(out, 16, b"mfhd");

@@ -16,3 +16,6 @@ pub enum MuxError {
     #[error("the header of the container cannot be written: {0}")]
     Header(String),
 }
+
+#[cfg(test)]
+mod tests;

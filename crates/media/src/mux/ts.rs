@@ -121,7 +121,8 @@ impl TsMuxer {
         let mut pes = std::mem::take(&mut self.scratch);
         pes.clear();
         let track = &mut self.tracks[at];
-        track.put_pes(frame, pts + LEAD, dts + LEAD, &mut pes);
+        // Times are modulo 2^33, and the first pictures may be decoded before time 0.
+        track.put_pes(frame, pts.wrapping_add(LEAD), dts.wrapping_add(LEAD), &mut pes);
         // The clock's PID says so where the new clock is.
         let marks = at != self.clock || with_clock;
         let discontinuity = marks && std::mem::take(&mut track.discontinuity);
