@@ -108,33 +108,35 @@ impl Mesh {
             }
         };
         let names: Vec<&str> = ORIGINS.iter().map(|(name, _)| *name).chain(RELAYS).chain(POPS).collect();
-        // Each is a node's for both: UDP for links, TCP for the page.
-        let ports = levada_node::ports::free(names.len() + 1)?;
+        // A page is served over TCP and UDP of one port, so links need another.
+        let ports = levada_node::ports::free(2 * names.len() + 1)?;
+        let (links, rest) = ports.split_at(names.len());
+        let (pages, boot) = rest.split_at(names.len());
         let topology = dir.join("topology.toml");
-        std::fs::write(&topology, topology_text(&names, &ports))?;
+        std::fs::write(&topology, topology_text(&names, links))?;
         let ca = dir.join("ca");
         let authority = Authority::open_or_create(&ca)?;
-        let boot = format!("127.0.0.1:{}", ports[names.len()]);
+        let boot = format!("127.0.0.1:{}", boot[0]);
         eprintln!("starting a bootstrapper and {} nodes on loopback …", names.len());
         let mut command = vec!["bootstrap".to_owned(), "--listen".to_owned(), boot.clone()];
         command.extend(["--topology".to_owned(), topology.display().to_string()]);
         command.extend(["--dir".to_owned(), ca.display().to_string()]);
         self.spawn(&command)?;
-        for (name, port) in names.iter().zip(&ports) {
+        for ((name, link), page) in names.iter().zip(links).zip(pages) {
             let token = authority.mint_token(Some(name), Duration::from_secs(3600))?.to_string();
-            let address = format!("127.0.0.1:{port}");
+            let (listen, http) = (format!("127.0.0.1:{link}"), format!("127.0.0.1:{page}"));
             let dir = dir.join(name).display().to_string();
             let mut command: Vec<String> =
                 ["node", "--name", name, "--bootstrap", &boot, "--token", &token, "--dir", &dir]
                     .into_iter()
-                    .chain(["--listen", &address, "--http", &address])
+                    .chain(["--listen", &listen, "--http", &http])
                     .map(str::to_owned)
                     .collect();
             if let Some((_, stream)) = ORIGINS.iter().find(|(origin, _)| origin == name) {
                 command.extend(["--publish".to_owned(), format!("{stream}={}", clip.display())]);
             }
             self.spawn(&command)?;
-            self.nodes.push(((*name).to_owned(), format!("http://{address}")));
+            self.nodes.push(((*name).to_owned(), format!("http://{http}")));
         }
         self.ready().await
     }
