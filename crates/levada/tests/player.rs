@@ -7,6 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Mesh, tool};
+use tokio::sync::Mutex;
 
 /// Frames of the clip: more than the test lasts.
 const FRAMES: usize = 1_000;
@@ -29,6 +30,9 @@ fn numbered_clip(dir: &Path) -> PathBuf {
     path
 }
 
+/// One at a time: two browsers that decode two streams each take more than a small machine has, and every frame counts.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// The PoP that gives both streams is killed: the picture goes on from another one at the very frame.
 #[tokio::test]
 async fn no_frame_is_skipped_or_doubled_when_the_pop_dies() {
@@ -49,6 +53,7 @@ async fn no_frame_is_skipped_or_doubled_when_the_pop_falls_silent() {
 }
 
 async fn moves(signal: &'static str, carrier: &'static str) {
+    let _alone = ALONE.lock().await;
     let mut mesh = Mesh::new(&["origin", "p1", "p2"], &[("origin", "p1"), ("origin", "p2"), ("p1", "p2")]);
     let clip = numbered_clip(mesh.dir.path());
     let (one, two) = (format!("one={}", clip.display()), format!("two={}", clip.display()));
@@ -71,6 +76,7 @@ async fn moves(signal: &'static str, carrier: &'static str) {
 
 #[tokio::test]
 async fn pictures_and_sound_are_played_as_they_come() {
+    let _alone = ALONE.lock().await;
     let mut mesh = Mesh::new(&["pop"], &[]);
     let clip = numbered_clip(mesh.dir.path());
     mesh.start("pop", &["--publish", &format!("cam={}", clip.display())]);
