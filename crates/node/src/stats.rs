@@ -1,5 +1,6 @@
 //! Counters of the data plane, without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What all tasks of a node count together.
@@ -39,6 +40,23 @@ impl Stats {
     pub(crate) fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
     }
+
+    /// A place for one more viewer, if there is one: looked for and taken in one step, since all viewers of a PoP that died come at once.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+        let one_more = |viewers| (viewers < self.viewers_max).then_some(viewers + 1);
+        let taken = self.viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.is_ok().then(|| Place(self.clone()))
+    }
+}
+
+/// A viewer's place at a node, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Stats>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The newest latencies, without a lock.
@@ -71,5 +89,24 @@ impl LatencyRing {
         values.sort_unstable();
         let at = ((values.len().checked_sub(1)?) as f64 * q).round() as usize;
         values.get(at).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They come at once from a PoP that died.
+    #[test]
+    fn no_more_viewers_are_taken_than_there_are_places() {
+        let stats = Arc::new(Stats { viewers_max: 5, ..Stats::default() });
+        let come = || (0..4).filter_map(|_| stats.place()).collect::<Vec<_>>();
+        let taken: Vec<Place> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+            all.into_iter().flat_map(|some| some.join().unwrap()).collect()
+        });
+        assert_eq!((taken.len(), stats.place().is_none()), (5, true));
+        drop(taken);
+        assert_eq!(stats.viewers.load(Ordering::Relaxed), 0);
     }
 }

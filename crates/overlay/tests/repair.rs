@@ -180,6 +180,18 @@ impl Script {
         (script, feed)
     }
 
+    /// A reader whose parent A fell silent, and whom B, that was asked for what is missing, feeds; the verdict on A is out.
+    fn hedged() -> (Self, FeedId) {
+        let (mut script, feed) = Self::fed(RTT);
+        script.fall_silent(A);
+        script.behind(feed, true);
+        script.run(PATIENCE * 2);
+        let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
+        script.flows(B, hedge);
+        script.newer(hedge);
+        (script, hedge)
+    }
+
     fn behind(&mut self, feed: FeedId, announced: bool) {
         self.input(Input::Behind { feed, since: Some(self.now), announced, silent: true });
     }
@@ -317,13 +329,7 @@ fn children_are_told_the_way_over_the_backup_before_the_verdict() {
 /// The suspected parent's link goes before the verdict: it must not fall on the one that took over.
 #[test]
 fn the_verdict_dies_with_the_suspect() {
-    let (mut script, feed) = Script::fed(RTT);
-    script.fall_silent(A);
-    script.behind(feed, true);
-    script.run(PATIENCE * 2);
-    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
-    script.flows(B, hedge);
-    script.newer(hedge);
+    let (mut script, hedge) = Script::hedged();
     script.input(Input::LinkDown { link: A, reason: "gone".into(), unwanted: false });
     script.run(Duration::from_secs(1));
     assert_eq!(script.feed(B, Mode::Full), Some(hedge), "{:?}", script.asked);
@@ -347,13 +353,7 @@ fn whoever_turns_out_to_have_the_stream_is_asked_at_once() {
 /// It was stopped, and goes on before its link was given up.
 #[test]
 fn a_parent_that_fell_silent_is_of_use_again_as_soon_as_it_is_heard() {
-    let (mut script, feed) = Script::fed(RTT);
-    script.fall_silent(A);
-    script.behind(feed, true);
-    script.run(PATIENCE * 2);
-    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
-    script.flows(B, hedge);
-    script.newer(hedge);
+    let (mut script, hedge) = Script::hedged();
     script.run(Duration::from_secs(1));
     assert_eq!(script.feed(A, Mode::Full), None, "the verdict is spoken");
     script.alive.insert(A);

@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use super::Rooms;
 use super::api::Problem;
-use super::viewers::known;
+use super::viewers::{full, known};
 use crate::playout::hls::{HlsError, HlsStream, HlsViewer};
 
 /// Most nodes that a player is told of. Tuned: more than it will try.
@@ -122,8 +122,7 @@ pub(super) async fn file(
             let stream = stream_of(&rooms, &name).await?;
             // Only here: whoever is sent away has the other playlist, and with it the way to other PoPs.
             if !stream.admit(directives.viewer.map_or(HlsViewer::At(from.ip()), HlsViewer::Number)) {
-                let node = rooms.node.name();
-                return Err(Problem::busy(format!("node {node} has as many viewers as it takes; try another PoP")));
+                return Err(full(&rooms));
             }
             let waits_for = directives.msn.map(|msn| (msn, directives.part));
             answer(PLAYLIST, CHANGES, stream.playlist(waits_for).await?)

@@ -763,6 +763,8 @@ async fn viewers_of_hls_are_counted_until_they_ask_no_more() {
     }
     let live = node.request(Method::GET, "/live/card.ts").send().await.unwrap();
     assert_eq!(live.status(), StatusCode::SERVICE_UNAVAILABLE, "the node is full, with whomever");
+    let begun = node.request(Method::GET, "/live/card.ts?after=1@1:0").send().await.unwrap();
+    assert_eq!(begun.status(), StatusCode::BAD_REQUEST, "transport streams do not go on from elsewhere");
     node.until("/api/v1/viewers", "they are gone", |viewers| viewers["viewers"] == 0).await;
     assert_eq!(ask(&playlists[1]).await.status(), StatusCode::OK);
 }

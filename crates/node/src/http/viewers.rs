@@ -1,7 +1,6 @@
 //! Viewers: who is taken; MPEG-TS over HTTP; fragmented MP4 for pages, over WebSocket.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -17,7 +16,7 @@ use super::Rooms;
 use super::api::Problem;
 use super::page::{self, Carrier, Said};
 use crate::playout::{Chunk, ChunkReader, Format, Playout};
-use crate::stats::Stats;
+use crate::stats::Place;
 
 /// Chunks handed to a viewer at once.
 const BATCH: usize = 64;
@@ -39,6 +38,7 @@ pub(super) struct Wish {
 pub(super) struct Admitted {
     stream: StreamName,
     after: Option<Position>,
+    place: Place,
 }
 
 /// `/live/NAME.ts` and `/live/NAME.ws`.
@@ -53,10 +53,14 @@ pub(super) async fn live(
         Some((name, "ws")) => (name, Format::Fmp4),
         _ => return Err(Problem::not_found(format!("there is no {file}; players read /live/NAME.ts"))),
     };
+    if format == Format::Ts && wish.after.is_some() {
+        let why = format!("{file} begins where the stream is; leave out `after`, which is for {name}.ws");
+        return Err(Problem::bad_request(why));
+    }
     let admitted = admit(&rooms, name, &wish).await?;
     match format {
         Format::Ts => {
-            let viewer = Viewer::new(&rooms, Admitted { after: None, ..admitted }, format).await?;
+            let viewer = Viewer::new(&rooms, admitted, format).await?;
             let body = futures_util::stream::unfold(viewer, |mut viewer| async {
                 let bytes = viewer.next_bytes().await;
                 Some((Ok::<_, std::convert::Infallible>(bytes), viewer))
@@ -80,18 +84,17 @@ pub(super) async fn live(
 /// Takes a viewer, or says why not.
 pub(super) async fn admit(rooms: &Rooms, name: &str, wish: &Wish) -> Result<Admitted, Problem> {
     let stream = StreamName::new(name).map_err(refused)?;
-    let stats = rooms.node.stats();
-    if stats.viewers.load(Ordering::Relaxed) >= stats.viewers_max {
-        return Err(Problem::busy(format!(
-            "node {} has as many viewers as it takes; try another PoP",
-            rooms.node.name()
-        )));
-    }
+    let place = rooms.node.stats().place().ok_or_else(|| full(rooms))?;
     if wish.wait == 0 {
         known(rooms, &stream).await?;
     }
     let after = wish.after.as_deref().map(str::parse).transpose().map_err(refused)?;
-    Ok(Admitted { stream, after })
+    Ok(Admitted { stream, after, place })
+}
+
+/// One more viewer is sent away.
+pub(super) fn full(rooms: &Rooms) -> Problem {
+    Problem::busy(format!("node {} has as many viewers as it takes; try another PoP", rooms.node.name()))
 }
 
 fn refused(error: impl std::fmt::Display) -> Problem {
@@ -116,23 +119,21 @@ pub(super) async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Prob
 pub(super) struct Viewer {
     pub(super) reader: ChunkReader,
     pub(super) chunks: Vec<Chunk>,
-    stats: Arc<Stats>,
+    _place: Place,
     /// Kept so that the stream flows.
     _playout: Arc<Playout>,
 }
 
 impl Viewer {
     pub(super) async fn new(rooms: &Rooms, admitted: Admitted, format: Format) -> Result<Self, Problem> {
-        let Admitted { stream, after } = admitted;
+        let Admitted { stream, after, place } = admitted;
         let playout = rooms.playouts.open(stream, format, after).await?;
-        let stats = rooms.node.stats().clone();
-        Stats::add(&stats.viewers, 1);
         let chunks = playout.chunks.clone();
         let reader = match after {
             Some(after) => ChunkReader::after(chunks, after),
             None => ChunkReader::new(chunks),
         };
-        Ok(Self { reader, chunks: Vec::with_capacity(BATCH), stats, _playout: playout })
+        Ok(Self { reader, chunks: Vec::with_capacity(BATCH), _place: place, _playout: playout })
     }
 
     /// Waits for chunks, which are in `chunks` then.
@@ -145,12 +146,6 @@ impl Viewer {
     async fn next_bytes(&mut self) -> Bytes {
         self.next().await;
         join(&self.chunks)
-    }
-}
-
-impl Drop for Viewer {
-    fn drop(&mut self) {
-        self.stats.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use levada_media::hls::TARGET_S;
 
 use super::PATIENCE;
-use crate::stats::Stats;
+use crate::stats::{Place, Stats};
 
 /// Who has not asked for this long is gone: an answer may take its time, and a player asks again within a target duration (RFC 8216, section
 /// 6.3.4).
@@ -29,7 +28,7 @@ pub enum HlsViewer {
 /// The viewers of a stream; the node counts them with all others. Bounded by the viewers that the node takes.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    asked_at: HashMap<HlsViewer, Instant>,
+    asked_at: HashMap<HlsViewer, (Instant, Place)>,
     looked_at: Instant,
     stats: Arc<Stats>,
 }
@@ -41,46 +40,32 @@ impl Sessions {
 
     /// Notes that a viewer asks. Tells whether there is room for it.
     pub(super) fn admit(&mut self, viewer: HlsViewer, now: Instant) -> bool {
-        if let Some(asked_at) = self.asked_at.get_mut(&viewer) {
+        if let Some((asked_at, _)) = self.asked_at.get_mut(&viewer) {
             *asked_at = now;
             return true;
         }
-        let has_room = self.stats.viewers.load(Ordering::Relaxed) < self.stats.viewers_max;
-        if has_room {
-            self.asked_at.insert(viewer, now);
-            Stats::add(&self.stats.viewers, 1);
-        }
-        has_room
+        let Some(place) = self.stats.place() else { return false };
+        self.asked_at.insert(viewer, (now, place));
+        true
     }
 
     /// Forgets who is gone.
     pub(super) fn look(&mut self, now: Instant) {
-        if now.duration_since(self.looked_at) < LOOK {
-            return;
+        if now.duration_since(self.looked_at) >= LOOK {
+            self.looked_at = now;
+            self.asked_at.retain(|_, (asked_at, _)| now.duration_since(*asked_at) < GONE_AFTER);
         }
-        self.looked_at = now;
-        let before = self.asked_at.len();
-        self.asked_at.retain(|_, asked_at| now.duration_since(*asked_at) < GONE_AFTER);
-        self.left(before - self.asked_at.len());
     }
 
     pub(super) fn len(&self) -> usize {
         self.asked_at.len()
     }
-
-    fn left(&self, count: usize) {
-        self.stats.viewers.fetch_sub(count as u64, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Sessions {
-    fn drop(&mut self) {
-        self.left(self.len());
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
