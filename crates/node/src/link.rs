@@ -9,6 +9,7 @@
 //! ```
 
 mod turns;
+mod warmth;
 mod window;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::trust::PeerIdentity;
 use window::{Counted, Window};
 
 pub use turns::Turns;
+pub use warmth::Warmth;
 
 /// Control messages that may wait for a neighbour that does not read; one more and the link is closed.
 const CONTROL_QUEUE: usize = 1_024;
@@ -69,6 +71,8 @@ pub struct LinkHandle {
     pub control: ControlSender,
     /// Who writes media first.
     pub turns: Arc<Turns>,
+    /// Since when it carries media.
+    pub warmth: Arc<Warmth>,
     alert: Arc<Notify>,
 }
 
@@ -124,7 +128,13 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     let control = ControlSender { queue, connection: connection.clone() };
     let turns = Arc::<Turns>::default();
     let alert = Arc::<Notify>::default();
-    let handle = LinkHandle { connection: connection.clone(), control, turns: turns.clone(), alert: alert.clone() };
+    let handle = LinkHandle {
+        connection: connection.clone(),
+        control,
+        turns: turns.clone(),
+        warmth: Arc::default(),
+        alert: alert.clone(),
+    };
     if context.brain.send(ToBrain::LinkUp { link, handle, peer, dialed, rtt }).await.is_err() {
         return close(&connection, HangUp::Shutdown);
     }

@@ -60,6 +60,7 @@ impl ChildFeed {
                     Some(resume) => LayerCursor::resume(layer, &resume),
                     None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
                 };
+                let cursor = cursor.over_warm(target.link.warmth.since(Instant::now()));
                 let sender = LayerSender { log, target, layer, stats, open: None };
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
@@ -114,6 +115,7 @@ impl LayerSender {
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
                     self.write(group, &mut chunks).await?;
+                    self.target.link.warmth.carried(Instant::now());
                     Stats::add(&self.stats.objects_out, objects.len() as u64);
                     Stats::add(&self.stats.bytes_out, bytes as u64);
                     self.stats.forward_us.record(oldest.elapsed().as_micros() as u64);

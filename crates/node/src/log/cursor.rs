@@ -17,8 +17,9 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
-/// A child that has just begun gets longer: congestion control finds the rate of a link that loses packets in some seconds.
-const WARM_UP: Duration = Duration::from_secs(5);
+/// A child over a link that has just begun to carry media gets longer: congestion control finds the rate of a link that loses packets
+/// in some seconds.
+pub(super) const WARM_UP: Duration = Duration::from_secs(5);
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
 
@@ -35,7 +36,7 @@ pub struct LayerCursor {
     grace: Option<Duration>,
     /// Since when it is late, and how late it was then.
     late_since: Option<(Instant, Duration)>,
-    /// When it gave out its first object.
+    /// When the link to the child began to carry media, or this cursor gave out its first object.
     began: Option<Instant>,
     /// Groups of another timeline are newer than all that the child holds from this stamp on.
     beyond: u64,
@@ -101,6 +102,11 @@ impl LayerCursor {
             beyond,
             stuck_since: None,
         }
+    }
+
+    /// The link to the child has carried media since then, if it is no cold one.
+    pub fn over_warm(self, since: Option<Instant>) -> Self {
+        Self { began: since, ..self }
     }
 
     /// Takes up to `max` objects.
@@ -193,7 +199,7 @@ impl LayerCursor {
         }
         let (since, then) = *self.late_since.get_or_insert((now, age));
         let elapsed = now.duration_since(since);
-        // A connection that is cold carries less than it will.
+        // A link that is cold carries less than it will.
         let is_cold = self.began.is_none_or(|began| now.duration_since(began) < WARM_UP);
         if elapsed < if is_cold { LAG_MAX } else { TREND } {
             return false;

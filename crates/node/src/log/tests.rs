@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use levada_media::Frame;
 
-use super::cursor::{HOLE_PATIENCE, LAG_MAX};
+use super::cursor::{HOLE_PATIENCE, LAG_MAX, WARM_UP};
 use super::*;
 
 fn object(index: u32, layer: Layer) -> Object {
@@ -578,11 +578,21 @@ fn the_rate_of_media_does_not_depend_on_how_fast_they_came() {
 /// Interval of frames of [`video_given`], and frames of its groups.
 const FRAME: Duration = Duration::from_millis(40);
 
-/// What a child is given of the video of a stream, in groups of so many frames, over a link that takes so many objects in the
+/// What a child is given of the video of a stream, in groups of so many frames, over a cold link that takes so many objects in the
 /// n-th frame interval: stamp, index, and how late it was given.
 fn video_given(group_frames: u64, frames: u64, takes: impl Fn(u64) -> usize) -> Vec<(u64, u32, Duration)> {
-    let (log, start) = (StreamLog::default(), Instant::now());
-    let mut cursor = LayerCursor::start(Layer::Video, None);
+    video_given_to(LayerCursor::start(Layer::Video, None), Instant::now(), group_frames, frames, takes)
+}
+
+/// The same, to a cursor, from a time on.
+fn video_given_to(
+    mut cursor: LayerCursor,
+    start: Instant,
+    group_frames: u64,
+    frames: u64,
+    takes: impl Fn(u64) -> usize,
+) -> Vec<(u64, u32, Duration)> {
+    let log = StreamLog::default();
     let mut given = Vec::new();
     for n in 0..frames {
         let (stamp, frame, now) = (n / group_frames * 10_000, (n % group_frames) as u32, start + FRAME * n as u32);
@@ -622,6 +632,19 @@ fn a_child_that_gets_half_gets_the_beginning_of_every_group_in_time() {
     }
     let latest = given.iter().map(|one| one.2).max().unwrap();
     assert!(latest < Duration::from_secs(2), "{latest:?}");
+}
+
+/// It asked anew, for want of anything better, while its only link was squeezed.
+#[test]
+fn a_child_that_begins_anew_over_a_warm_link_which_carries_half_waits_no_longer_than_before() {
+    let start = Instant::now();
+    let latest = |warm: Option<Instant>| {
+        let cursor = LayerCursor::start(Layer::Video, None).over_warm(warm);
+        let given = video_given_to(cursor, start + WARM_UP, 50, 150, |n| usize::from(n % 2 == 0));
+        given.iter().map(|one| one.2).max().unwrap()
+    };
+    assert!(latest(Some(start)) < Duration::from_millis(1_200), "{:?}", latest(Some(start)));
+    assert!(latest(None) > Duration::from_millis(1_800), "it takes a cold link for one that will carry more");
 }
 
 #[test]
