@@ -170,7 +170,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Rooms>)> {
         ("/api/v1/streams/{name}/groups", get(api::groups)),
         ("/api/v1/trace/{name}", for_pages(get(api::trace))),
         ("/api/v1/why/{name}", get(api::why)),
-        ("/api/v1/neighbours", get(neighbours::list).post(neighbours::connect)),
+        ("/api/v1/neighbours", for_pages(get(neighbours::list)).post(neighbours::connect)),
         ("/api/v1/neighbours/{name}", delete(neighbours::disconnect)),
         ("/api/v1/viewers", get(api::viewers)),
         ("/api/v1/media", get(shelf::list)),

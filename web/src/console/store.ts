@@ -5,6 +5,7 @@ import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from
 import type { Target } from "../map/model";
 import { type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
+import { askNeighbours, filled, type Measured, measured } from "./measured";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
 import { authorization, token } from "./operator";
 import type { Entry, Mesh, Neighbour } from "./tables";
@@ -17,6 +18,9 @@ const HIDDEN_MS = 30_000;
 const TREE_MS = 500;
 const TREE_NODE_MS = 20;
 const POPS_MS = 2000;
+/** What links carry is asked for as often, of so many nodes at most. */
+const LINKS_MS = 2000;
+const LINKS_NODES_MAX = 64;
 const HISTORY_MS = 1000;
 /** Samples that are asked for again and again; a page that was away for longer asks for all of them. */
 const HISTORY_AGAIN = 10;
@@ -32,6 +36,8 @@ export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
 const places = signal<Places>(new Map());
+/** What other nodes say of their links. */
+const told = signal<Measured>(new Map());
 /** Nodes that answered this page, and refuse it now. */
 const lost = signal<ReadonlySet<string>>(new Set());
 
@@ -81,7 +87,7 @@ const follower: Follower = {
   },
   mesh: (now) => batch(() => {
     mesh.value = now;
-    links.value = pairs(now, neighbours.value, links.value, Date.now());
+    drawLinks();
   }),
   neighbours: (now) => {
     neighbours.value = now;
@@ -97,6 +103,13 @@ const follower: Follower = {
     connection.value = { reason };
   },
 };
+
+function drawLinks(): void {
+  const known = mesh.peek();
+  if (!known) return;
+  const whole = { ...known, links: filled(known.links, told.peek()) };
+  links.value = pairs(whole, neighbours.peek(), links.peek(), Date.now());
+}
 
 export function start(): void {
   const { again, rest, restart } = follow(follower);
@@ -115,6 +128,7 @@ export function start(): void {
   });
   const tree = repeat(TREE_MS, askTree);
   const popList = repeat(POPS_MS, askPops);
+  const carriage = repeat(LINKS_MS, askLinks);
   repeat(HISTORY_MS, askHistory);
   // Another stream, or another parent of this node: the rest of the tree may be another one too.
   effect(() => {
@@ -122,6 +136,9 @@ export function start(): void {
   });
   effect(() => {
     if (shownName.value) popList();
+  });
+  effect(() => {
+    if (selected.value) carriage();
   });
 }
 
@@ -180,6 +197,22 @@ async function askPops(): Promise<void> {
   const name = shownName.peek();
   const query = name === undefined ? "" : `?stream=${encodeURIComponent(name)}`;
   pops.value = parsePops(await ask(`api/v1/pops${query}`)).pops;
+}
+
+/** Asks the nodes of the shown tree what their links carry, and the ends of the chosen link, whether it is in the tree or not. */
+async function askLinks(): Promise<void> {
+  const known = mesh.peek();
+  if (!known) return;
+  const target = selected.peek();
+  const names = new Set([...(target && "link" in target ? target.link : []), ...places.peek().keys()]);
+  const asked = known.nodes.filter(({ name, http, reachable }) => http && reachable && names.has(name) && name !== known.node);
+  const said = await Promise.all(
+    asked.slice(0, LINKS_NODES_MAX).map(async ({ name, http }) => [name, (http && (await askNeighbours(http))) || []] as const),
+  );
+  batch(() => {
+    told.value = measured(new Map(said));
+    drawLinks();
+  });
 }
 
 async function askHistory(): Promise<void> {

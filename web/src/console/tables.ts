@@ -22,7 +22,7 @@ export interface MeshLink {
   readonly to: string;
   readonly rttUs: number;
   readonly costUs: number;
-  /** Loss and load are known of this node's own links only. */
+  /** Loss and load are known of this node's own links only; of others their ends are asked (measured.ts). */
   readonly loss: number | undefined;
   readonly bps: number | undefined;
 }

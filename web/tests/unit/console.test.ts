@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { type Listing, parseListing, parsePops, type StreamInfo } from "../../src/api";
 import { EventCutter } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
+import { filled, measured } from "../../src/console/measured";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
 import { parseMesh, parseNeighbours } from "../../src/console/tables";
 import { flowsOf, Pulse, walk } from "../../src/console/tree";
@@ -68,6 +69,29 @@ test("links have two directions, and a bad one says why", () => {
   const [good, bad] = mapLinks(known, mesh, []);
   assert.equal(good?.there.severity, 0);
   assert.equal(bad?.there.severity, 0.25);
+});
+
+test("what links between others lose and carry is told by their ends, by the sender where both do", () => {
+  const one = (name: string, more: object) => parseNeighbours({ neighbours: [{ name, up: true, ...more }] });
+  const known = measured(
+    new Map([
+      ["o", one("r", { loss: 0.03, sent_bps: 3_000_000, received_bps: 9_000 })],
+      ["r", one("p", { loss: 0.5, sent_bps: 1 })],
+    ]),
+  );
+  const links = filled(mesh.links, known);
+  const [own] = links.filter((link) => link.from === "r" && link.to === "p");
+  assert.deepEqual([own?.loss, own?.bps], [0.02, 1_200_000], "of its own links the node knows best");
+  assert.deepEqual(
+    links.slice(0, 2).map(({ from, loss, bps }) => [from, loss, bps]),
+    [
+      ["o", 0.03, 3_000_000],
+      ["r", undefined, 9_000],
+    ],
+  );
+  const [pair] = pairs({ ...mesh, links }, [], [], 0);
+  assert.equal(pair && linkLabel(pair), "4.0 ms · 3.0 Mbit/s · 3.0 % lost");
+  assert.equal(measured(new Map([["o", parseNeighbours({ neighbours: [{ name: "r", up: false, loss: 1 }] })]])).size, 0);
 });
 
 test("links of a dead node stay, as cut; those of living nodes for a moment", () => {

@@ -255,6 +255,25 @@ async fn what_needs_a_token_says_so_and_the_document_too() {
 }
 
 #[tokio::test]
+async fn the_page_of_another_node_may_look_and_not_change() {
+    let node = World::new().start("a", Vec::new()).await;
+    let page = |method| node.request(method, "/api/v1/neighbours").header("origin", "http://another.example");
+    let looked = page(Method::GET).send().await.unwrap();
+    assert_eq!(
+        (looked.status(), &looked.headers()["access-control-allow-origin"]),
+        (StatusCode::OK, &"*".parse().unwrap())
+    );
+    let asked = page(Method::OPTIONS)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization");
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-methods"], "GET,HEAD");
+    assert!(!answer.headers().contains_key("access-control-allow-headers"));
+    let changed = page(Method::POST).bearer_auth(TOKEN).body(r#"{"address":"nowhere"}"#).send().await.unwrap();
+    assert!(!changed.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
 async fn answers_of_running_nodes_are_as_described() {
     let world = World::new();
     let (a, b) = (world.start("a", Vec::new()).await, world.start("b", Vec::new()).await);
