@@ -1,5 +1,6 @@
 //! The brain as the driver holds it: it writes down what goes in, if that is wanted.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::ops::Deref;
@@ -17,10 +18,13 @@ const QUEUE: usize = 16_384;
 pub struct Taped {
     node: Node,
     tape: Option<Tape>,
+    /// What came out of it before its last step and has not been taken yet.
+    waiting: VecDeque<Output>,
 }
 
 struct Tape {
     answers: Answers,
+    /// What came out since the last step.
     outputs: Vec<Output>,
     lines: mpsc::SyncSender<Line>,
 }
@@ -28,7 +32,7 @@ struct Tape {
 impl Taped {
     /// A brain that nobody records.
     pub fn new(config: Config, keys: Box<dyn Keys>, now: Time) -> Self {
-        Self { node: Node::new(config, keys, now), tape: None }
+        Self { node: Node::new(config, keys, now), tape: None, waiting: VecDeque::new() }
     }
 
     /// A brain whose inputs are written to a file, one JSON object a line.
@@ -47,29 +51,43 @@ impl Taped {
         };
         let mut tape = Some(Tape { answers, outputs: Vec::new(), lines });
         put(&mut tape, Line::Begin(begin));
-        Ok(Self { node, tape })
+        Ok(Self { node, tape, waiting: VecDeque::new() })
     }
 
     /// See [`Node::handle_input`].
     pub fn handle_input(&mut self, input: Input, now: Time) {
         let noted = self.tape.is_some().then(|| input.clone());
+        self.collect();
         self.node.handle_input(input, now);
         self.note(noted, now);
     }
 
     /// See [`Node::handle_timeout`].
     pub fn handle_timeout(&mut self, now: Time) {
+        self.collect();
         self.node.handle_timeout(now);
         self.note(None, now);
     }
 
     /// See [`Node::poll_output`].
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.node.poll_output()?;
-        if let Some(tape) = &mut self.tape {
+        self.waiting.pop_front().or_else(|| {
+            let output = self.node.poll_output()?;
+            if let Some(tape) = &mut self.tape {
+                tape.outputs.push(output.clone());
+            }
+            Some(output)
+        })
+    }
+
+    /// Whoever carries outputs out may have something to put in before he has taken all of them; a step is recorded with all that
+    /// came out before it, however it was taken.
+    fn collect(&mut self) {
+        let Some(tape) = &mut self.tape else { return };
+        while let Some(output) = self.node.poll_output() {
             tape.outputs.push(output.clone());
+            self.waiting.push_back(output);
         }
-        Some(output)
     }
 
     /// See [`Node::why`]: the brain remembers paths that it computed to answer, and decides nothing.
@@ -118,5 +136,85 @@ fn write(file: File, queue: &mpsc::Receiver<Line>) {
         if !written || file.flush().is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use levada_overlay::record::StreamFacts;
+    use levada_overlay::tape::Replay;
+    use levada_overlay::{Credential, NodeId};
+
+    use super::*;
+
+    struct Blank;
+
+    impl Keys for Blank {
+        fn sign(&self, _message: &[u8]) -> [u8; 64] {
+            [0; 64]
+        }
+
+        fn verify(&self, _author: NodeId, _message: &[u8], _signature: &[u8; 64]) -> bool {
+            true
+        }
+
+        fn verify_credential(&self, _id: NodeId, _credential: &Credential) -> bool {
+            true
+        }
+    }
+
+    fn config() -> Config {
+        let credential = Credential { name: "a".to_owned(), not_after_unix_s: u64::MAX, signature: [0; 64] };
+        Config {
+            id: NodeId([1; 32]),
+            credential,
+            epoch: 1,
+            seed: 1,
+            addresses: Vec::new(),
+            http: None,
+            transit: true,
+            children_max: 8,
+            egress_max_bps: None,
+        }
+    }
+
+    /// The lines of a recording that another thread is writing.
+    fn written(path: &Path, lines: usize) -> Vec<Line> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let text = std::fs::read_to_string(path).unwrap();
+            if text.lines().count() >= lines && text.ends_with('\n') {
+                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            assert!(std::time::Instant::now() < deadline, "{text}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_before_all_that_came_out_was_taken_is_recorded_truly() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tape.jsonl");
+        let mut brain = Taped::recorded(config(), Box::new(Blank), Time::ZERO, &path).unwrap();
+        let mut taken = 0;
+        for (name, takes) in [("one", 1), ("two", 0), ("three", usize::MAX)] {
+            let facts = StreamFacts::new(StreamName::new(name).unwrap(), 1);
+            brain.handle_input(Input::Publish(facts), Time::ZERO);
+            taken += std::iter::from_fn(|| brain.poll_output()).take(takes).count();
+        }
+        brain.handle_timeout(Time::from_micros(1));
+        drop(brain);
+        let lines = written(&path, 5);
+        let Some(Line::Begin(begin)) = lines.first().cloned() else { panic!("{lines:?}") };
+        let mut replay = Replay::new(begin);
+        let mut replayed = 0;
+        for line in lines.into_iter().skip(1) {
+            let Line::Step(step) = line else { panic!("{line:?}") };
+            let (outputs, same) = replay.step(step);
+            assert!(same, "{outputs:?}");
+            replayed += outputs.len();
+        }
+        assert!(taken >= 3, "each is told as a route");
+        assert_eq!(taken, replayed, "nothing is carried out twice, nothing is lost");
     }
 }
