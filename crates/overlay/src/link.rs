@@ -36,7 +36,7 @@ const TELL_RATIO: f64 = 0.10;
 const TELL_MIN_US: f64 = 3_000.0;
 /// Good news is told after it has lasted this long. Tuned: with the time that a better path must last (10 s) a real
 /// improvement is taken within 15 s.
-const GOOD_NEWS_LASTS: Duration = Duration::from_secs(3);
+const GOOD_NEWS_LASTS: Duration = Duration::from_secs(2);
 /// Probe interval on a link that a tree uses (DESIGN 3).
 pub const PROBE_IN_USE: Duration = Duration::from_millis(100);
 /// Over links that media come over, this often it is told that anything came: echoes are rarer, and late where packets queue.
@@ -61,11 +61,16 @@ const PATIENCE_MAX: Duration = Duration::from_millis(200);
 const JITTERS: f64 = 4.0;
 /// Steps of patience. Tuned.
 const PATIENCE_STEP_US: u64 = 10_000;
-/// Probe interval on a new link. Tuned: it settles within 400 ms and a round trip.
+/// Probe interval on a new link, and on one that has changed. Tuned: it settles within 400 ms and a round trip.
 pub const PROBE_NEW: Duration = Duration::from_millis(25);
 /// Echoes by which a new link is known well enough to tell of it. Tuned: with half of them some links in a thousand are told of
 /// again when their jitter is known better.
 const SETTLED_ECHOES: u32 = 16;
+/// An echo is a surprise if it differs from the smoothed round-trip time by so many times the smoothed lateness, and by what would be
+/// told. Tuned: jitter that stays what it is surprises hardly ever.
+const SURPRISE_LATES: f64 = 8.0;
+/// After a surprise the link is probed as often as a new one for so many echoes: the smoothed value has followed by then.
+const CURIOUS_ECHOES: u32 = 10;
 /// Probes remembered while no echo has come.
 const PROBES_OPEN_MAX: usize = 64;
 
@@ -83,6 +88,8 @@ pub struct Estimator {
     load: f64,
     told: Option<Told>,
     good_since: Option<Time>,
+    /// Echoes to come until what changed is known well enough.
+    curious: u32,
 }
 
 /// Costs that others were told, in microseconds.
@@ -115,6 +122,7 @@ impl Estimator {
             load: 0.0,
             told: None,
             good_since: None,
+            curious: 0,
         }
     }
 
@@ -126,6 +134,16 @@ impl Estimator {
     /// Whether so many echoes have come that the rest of the mesh may hear of the link.
     pub fn is_settled(&self) -> bool {
         self.echoes >= SETTLED_ECHOES
+    }
+
+    /// Whether round trips are not what they were, so that it is worth to probe as often as a new link for a moment.
+    pub fn is_curious(&self) -> bool {
+        self.curious > 0
+    }
+
+    /// Whether there are good news that are to be told if they last, so that it is worth to look as often as on a link in use.
+    pub fn is_improving(&self) -> bool {
+        self.good_since.is_some()
     }
 
     /// A probe leaves at `now`; gives its nonce.
@@ -148,6 +166,9 @@ impl Estimator {
             return false;
         };
         let sample = now.since(sent).as_micros() as f64;
+        let usual = SURPRISE_LATES * self.late_us + TELL_MIN_US;
+        let surprises = self.rtt_us.is_some_and(|rtt| (sample - rtt).abs() > usual) && self.is_settled();
+        self.curious = if surprises { CURIOUS_ECHOES } else { self.curious.saturating_sub(1) };
         if let Some(rtt) = self.rtt_us.filter(|_| self.echoes > 0) {
             // The first few count alike, so that what is found does not depend on what it began with.
             let weight = |usual: f64| usual.max(1.0 / f64::from(self.echoes));
@@ -284,7 +305,7 @@ mod tests {
         assert!(feed(&mut link, &mut now, 80_000, 5) >= 1, "worse is told at once");
         feed(&mut link, &mut now, 80_000, 200);
         let before = link.told();
-        assert_eq!(feed(&mut link, &mut now, 20_000, 20), 0, "better for two seconds is no news yet");
+        assert_eq!(feed(&mut link, &mut now, 20_000, 15), 0, "better for less than two seconds is no news yet");
         assert_eq!(link.told(), before);
         assert!(feed(&mut link, &mut now, 20_000, 100) >= 1);
     }
@@ -298,6 +319,24 @@ mod tests {
         let later =
             (SETTLED_ECHOES.into()..1_000).map(|n| feed(&mut link, &mut now, 40_000 + jitter(n), 1)).sum::<usize>();
         assert_eq!(later, 0);
+    }
+
+    #[test]
+    fn a_link_that_changed_is_probed_more_often_until_that_is_known() {
+        let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
+        let jitter = |n: u64| n * 7_919 % 10_000;
+        for n in 0..1_000 {
+            feed(&mut link, &mut now, 40_000 + jitter(n), 1);
+            assert!(n < 100 || !link.is_curious(), "echo {n}: {link:?}");
+        }
+        let mut steady = Estimator::new(0);
+        feed(&mut steady, &mut now, 25_000, 100);
+        assert!(!steady.is_curious());
+        feed(&mut steady, &mut now, 15_000, 1);
+        assert!(steady.is_curious());
+        feed(&mut steady, &mut now, 15_000, 30);
+        assert!(!steady.is_curious());
+        assert!(steady.rtt().unwrap() < Duration::from_micros(15_200), "{steady:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use levada_overlay::{
 const OWN: NodeId = NodeId([9; 32]);
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
+const C: LinkId = LinkId(3);
 const SECOND: Duration = Duration::from_secs(1);
 
 fn id(link: LinkId) -> NodeId {
@@ -28,7 +29,7 @@ fn cam() -> StreamName {
     StreamName::new("cam").unwrap()
 }
 
-/// A leaf between two PoPs, both of which have the stream.
+/// A leaf among PoPs, all of which have the stream.
 struct Leaf {
     brain: Node,
     now: Time,
@@ -42,8 +43,9 @@ struct Leaf {
 }
 
 impl Leaf {
-    fn new(rtts_ms: [u64; 2]) -> Self {
-        let rtt: BTreeMap<LinkId, Duration> = [A, B].into_iter().zip(rtts_ms.map(Duration::from_millis)).collect();
+    fn new<const POPS: usize>(rtts_ms: [u64; POPS]) -> Self {
+        let links = (1..).map(LinkId);
+        let rtt: BTreeMap<LinkId, Duration> = links.zip(rtts_ms.map(Duration::from_millis)).collect();
         let brain = brain(Config { transit: false, ..config(OWN, 1) });
         let mut leaf = Self {
             brain,
@@ -165,6 +167,21 @@ fn a_leaf_moves_to_a_pop_that_is_lastingly_better_and_not_before() {
     assert_eq!(leaf.pop(), Some(A), "it may be better again soon");
     leaf.run(SECOND * 15);
     assert_eq!(leaf.pop(), Some(B));
+}
+
+#[test]
+fn each_pop_must_have_been_better_for_itself() {
+    let mut leaf = Leaf::new([40, 60, 300]).watches();
+    assert_eq!(leaf.pop(), Some(A));
+    leaf.rtt.insert(A, Duration::from_millis(160));
+    leaf.run(BETTER_LASTS - SECOND * 12);
+    leaf.rtt.insert(C, Duration::from_millis(40));
+    leaf.run(SECOND * 6);
+    leaf.rtt.insert(B, Duration::from_millis(160));
+    leaf.run(SECOND * 15);
+    assert_eq!(leaf.pop(), Some(A), "neither was better for long enough");
+    leaf.run(BETTER_LASTS);
+    assert_eq!(leaf.pop(), Some(C));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{brain, config};
 use levada_overlay::link::{HEARD_ALERT, HEARD_INTERVAL};
 use levada_overlay::message::{Hello, Join, Mode, PROTOCOL_VERSION, Refusal, Report, Supply};
-use levada_overlay::{FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, Route, StreamName, Time};
+use levada_overlay::{Config, FeedId, Input, LinkId, Message, Node, NodeId, Output, Position, Route, StreamName, Time};
 
 const OWN: NodeId = NodeId([9; 32]);
 const A: LinkId = LinkId(1);
@@ -41,6 +41,8 @@ struct Script {
     /// The newest probe over each link whose other end is silent.
     unanswered: BTreeMap<LinkId, u64>,
     asked: Vec<Asked>,
+    /// Whom it refused, and whom it named instead.
+    refused: Vec<(LinkId, Vec<NodeId>)>,
     /// What neighbours were told last of whether the stream is to be had here.
     carries: bool,
     /// What the child was told last of its supply.
@@ -60,14 +62,19 @@ fn cam() -> StreamName {
 impl Script {
     /// Two neighbours that say they carry the stream, and one that may ask for it.
     fn new(rtt: Duration) -> Self {
+        Self::with(config(OWN, 1), rtt)
+    }
+
+    fn with(config: Config, rtt: Duration) -> Self {
         let mut script = Self {
-            brain: brain(config(OWN, 1)),
+            brain: brain(config),
             now: Time::ZERO,
             rtt,
             alive: BTreeSet::from([A, B, CHILD]),
             echoes: Vec::new(),
             unanswered: BTreeMap::new(),
             asked: Vec::new(),
+            refused: Vec::new(),
             carries: false,
             told: None,
             ways_since: Time::ZERO,
@@ -99,6 +106,9 @@ impl Script {
                 Output::Send { message: Message::Carries { yes, .. }, .. } => self.carries = yes,
                 Output::Route { route: Some(Route { watch: Some(watch), .. }), .. } => {
                     self.ways_since = watch.ways_since
+                }
+                Output::Send { link, message: Message::Refuse { alternates, .. } } => {
+                    self.refused.push((link, alternates))
                 }
                 Output::Send { link: CHILD, message: Message::Supply { report, .. } } => self.told = Some(report),
                 _ => {}
@@ -295,6 +305,23 @@ fn who_has_just_repaired_its_supply_gets_a_moment_to_pass_it_on() {
     assert_eq!(script.joins(B, Mode::Full), 1, "a moment only");
 }
 
+/// What people are told of it.
+#[test]
+fn it_is_told_why_nothing_comes() {
+    let (mut script, feed) = Script::fed(RTT);
+    let state = |script: &mut Script| script.brain.why(&cam(), script.now).unwrap().state;
+    assert_eq!(state(&mut script), "fed");
+    let told =
+        |supply| Message::Supply { feed, report: Report { supply, path: [id(A)].into(), patience: Duration::ZERO } };
+    script.message(A, told(Supply::Repairing));
+    script.behind(feed, true);
+    assert_eq!(state(&mut script), "the parent is repairing its own supply");
+    script.message(B, Message::Carries { stream: cam(), yes: false });
+    script.input(Input::LinkDown { link: B, reason: "gone".into(), unwanted: false });
+    script.message(A, told(Supply::Waiting));
+    assert_eq!(state(&mut script), "the parent waits for a path");
+}
+
 /// A squeezed parent still brings something: if what it lacks were forgotten when the backup is asked, it would seem well.
 #[test]
 fn asking_the_backup_makes_nobody_think_better_of_the_parent() {
@@ -378,6 +405,24 @@ fn every_verdict_comes() {
     script.newer(hedge);
     script.run(Duration::from_secs(2));
     assert_eq!(script.feed(A, Mode::Full), None, "{:?}", script.asked);
+}
+
+/// They asked while nobody knew how much the stream takes.
+#[test]
+fn who_is_one_too_many_for_the_bandwidth_is_sent_elsewhere_once_that_is_known() {
+    let config = Config { egress_max_bps: Some(5_000_000), ..config(OWN, 1) };
+    let mut script = Script::with(config, RTT);
+    for link in [B, CHILD] {
+        script.message(link, Message::Join(Join { feed: FeedId(7), stream: cam(), resume: None, mode: Mode::Full }));
+    }
+    let feed = script.feed(A, Mode::Full).expect("it asks for what its children want");
+    script.flows(A, feed);
+    script.newer(feed);
+    assert_eq!(script.refused, []);
+    script.input(Input::Rate { stream: cam(), bps: 4_000_000 });
+    assert_eq!(script.refused, [(CHILD, vec![id(B), id(A)])], "the last is told who else has it");
+    script.input(Input::Rate { stream: cam(), bps: 6_000_000 });
+    assert_eq!(script.refused.len(), 1, "who was weighed once stays");
 }
 
 #[test]

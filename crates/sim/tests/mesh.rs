@@ -394,6 +394,77 @@ fn a_path_that_is_a_fifth_better_is_taken_within_fifteen_seconds() {
     assert_clean(&world, 11);
 }
 
+/// Nobody had anything to do with the better path before, so that it was probed once a second only.
+#[test]
+fn a_path_that_was_idle_until_it_became_a_fifth_better_is_taken_as_soon() {
+    // 0 - {1, 2, 3} - 4
+    for (seed, before, after) in seeds(5).flat_map(|seed| [(seed, 25, 15), (seed, 100, 78)]) {
+        let mut world = World::new(Settings {
+            delay_us: (20_000, 20_000),
+            ..Settings::new(seed, 5, vec![(0, 1), (0, 2), (0, 3), (1, 4), (2, 4), (3, 4)])
+        });
+        let cam = stream("cam");
+        let delay = |ms: u64| move |link: &mut Impairment| link.delay = Duration::from_millis(ms);
+        let used = if before > 50 { 97 } else { 20 };
+        for (relay, ms) in [(1, used), (2, used + 1), (3, before)] {
+            world.change_link(0, relay, delay(ms));
+            world.change_link(relay, 4, delay(ms));
+        }
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        world.subscribe(4, &cam);
+        world.run_for(30 * SECOND);
+        assert_eq!(world.parent(4, &cam), Some(1), "seed {seed}");
+        world.change_link(0, 3, delay(after));
+        world.change_link(3, 4, delay(after));
+        world.run_for(15 * SECOND);
+        assert_eq!(world.parent(4, &cam), Some(3), "seed {seed}: {}", world.explain(4, &cam));
+        assert_clean(&world, seed);
+    }
+}
+
+/// All relays of a line die at once. Records do not tell of it: nobody is left who could pass them on.
+#[test]
+fn an_origin_behind_many_dead_relays_is_dialled() {
+    for seed in seeds(10) {
+        // 0 - 1 - 2 - 3 - 4 - 5; the others can be dialled.
+        let links: Vec<(usize, usize)> = (0..5).map(|n| (n, n + 1)).collect();
+        let strangers = (0..6).flat_map(|a| (a + 2..6).map(move |b| (a, b))).collect();
+        let mut world = World::new(Settings { strangers, ..Settings::new(seed, 6, links) });
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(3 * SECOND);
+        world.subscribe(5, &cam);
+        world.run_for(5 * SECOND);
+        assert_eq!(world.parent(5, &cam), Some(4), "seed {seed}");
+        (1..5).for_each(|relay| world.crash(relay));
+        world.run_for(5 * SECOND);
+        assert_eq!(world.parent(5, &cam), Some(0), "seed {seed}: {}", world.explain(5, &cam));
+        assert_in_time(&mut world, 5, &cam, seed);
+        assert_clean(&world, seed);
+    }
+}
+
+/// It was left for its slow link a moment ago, and all is well again when the other one goes.
+#[test]
+fn who_was_slower_lately_takes_over_from_one_that_drains() {
+    for seed in seeds(10) {
+        let (mut world, cam, squeezed) = diamond(seed);
+        let other = 3 - squeezed;
+        world.change_link(squeezed, 3, |link| link.rate = Some(2_000_000));
+        world.run_for(6 * SECOND);
+        assert_eq!(world.parent(3, &cam), Some(other), "seed {seed}: {}", world.explain(3, &cam));
+        world.change_link(squeezed, 3, |link| link.rate = None);
+        world.run_for(6 * SECOND);
+        assert_eq!(world.parent(squeezed, &cam), None, "seed {seed}: it still has the stream");
+        world.drain_node(other);
+        let latest = latest_in_a_second(&mut world, 3, &cam);
+        assert!(latest <= 9, "seed {seed}: {latest} objects behind");
+        assert_eq!(world.parent(3, &cam), Some(squeezed), "seed {seed}");
+        assert_clean(&world, seed);
+    }
+}
+
 /// A node that drains goes after its children have moved: nobody is interrupted.
 #[test]
 fn a_drained_relay_interrupts_nobody() {

@@ -217,8 +217,20 @@ impl Node {
         if entry.estimator.echo(nonce, now) {
             entry.heard_at = now;
             self.tell_cost(link, before, now);
+            self.look_closer(link, now);
             self.heard_again(link, now);
         }
+    }
+
+    /// A link that has changed is probed more often than others, from now on.
+    fn look_closer(&mut self, link: LinkId, now: Time) {
+        let Some(entry) = self.links.get_mut(&link) else { return };
+        let pause = match (entry.estimator.is_curious(), entry.estimator.is_improving()) {
+            (true, _) => PROBE_NEW,
+            (false, true) => PROBE_IN_USE,
+            (false, false) => return,
+        };
+        entry.next_probe = entry.next_probe.min(now + pause);
     }
 
     /// The water says that something came after a time.
@@ -264,8 +276,8 @@ impl Node {
                 let nonce = link.estimator.probe(now);
                 let is_new = !link.estimator.is_settled() && now.since(link.up_since) < SETTLING;
                 link.next_probe = now
-                    + match link.in_use {
-                        _ if is_new => PROBE_NEW,
+                    + match link.in_use || link.estimator.is_improving() {
+                        _ if is_new || link.estimator.is_curious() => PROBE_NEW,
                         true => PROBE_IN_USE,
                         false => PROBE_IDLE,
                     };

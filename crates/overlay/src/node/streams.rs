@@ -101,10 +101,13 @@ pub(super) struct Stream {
     accepted: f64,
     /// Its objects were here once, fed or published; fronts alone are none.
     carried: bool,
-    better_since: Option<Time>,
+    /// Since when each of these has been enough better than the present parent.
+    better: BTreeMap<LinkId, Time>,
     moved_at: Option<Time>,
     backup_since: Time,
     adopted_at: Option<Time>,
+    /// How often nodes that are no neighbours were dialled since it was fed last.
+    dialled: BTreeMap<NodeId, u32>,
     wanted_since: Option<Time>,
     waiting: bool,
     /// Bits per second, as far as the driver told.
@@ -190,6 +193,8 @@ pub(super) struct Child {
     pub(super) mode: Mode,
     resume: Option<Resume>,
     told: Option<Report>,
+    /// When it was taken, if nobody knew then how much the stream takes.
+    unweighed: Option<Time>,
 }
 
 impl Stream {
@@ -343,6 +348,7 @@ impl Node {
     pub(super) fn rate(&mut self, stream: &StreamName, bps: u64, now: Time) {
         if let Some(entry) = self.streams.get_mut(stream) {
             entry.rate_bps = bps;
+            self.weigh_children(stream, now);
             self.own_load_changed(now);
         }
     }
@@ -361,7 +367,8 @@ impl Node {
         }
         let entry = self.streams.entry(join.stream.clone()).or_default();
         // A second join over one link replaces the first: one copy is enough.
-        let child = Child { feed: join.feed, mode: join.mode, resume: join.resume, told: None };
+        let unweighed = (join.mode == Mode::Full && entry.rate_bps == 0).then_some(now);
+        let child = Child { feed: join.feed, mode: join.mode, resume: join.resume, told: None, unweighed };
         entry.children.insert(link, child);
         // Whom this node feeds cannot be ahead of it.
         let shadow = |upstream: &mut Upstream| upstream.link == link && join.mode == Mode::Full;
@@ -514,7 +521,8 @@ impl Node {
         let lost = stream.lost.take();
         let cause = lost.as_ref().map_or(cause, |lost| lost.cause);
         let before = from.or(lost.map(|lost| lost.name));
-        stream.better_since = None;
+        stream.better.clear();
+        stream.dialled.clear();
         stream.suspicion = None;
         stream.remember(Switch { at: now, from: before.clone(), to: parent.clone(), cause });
         if before.is_some() {

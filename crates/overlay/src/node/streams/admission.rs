@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, Lost, Node, REFUSED_RETRY, Stream, Upstream};
+use super::{Cause, Child, Lost, Node, REFUSED_RETRY, Stream, Upstream};
 use crate::id::{NodeId, StreamName};
 use crate::io::{Event, LinkId};
 use crate::message::{ALTERNATES_MAX, FeedId, Join, Message, Mode, Refusal};
@@ -74,6 +74,25 @@ impl Node {
         }
         self.refuse(link, feed, Refusal::Busy, Vec::new());
         self.reconsider(&name, now);
+    }
+
+    /// It is known now how much a stream takes: of those who were taken before, the last are sent elsewhere if it is too much.
+    pub(super) fn weigh_children(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.rate_bps > 0) else { return };
+        let taken = |(link, child): (&LinkId, &mut Child)| Some((child.unweighed.take()?, *link, child.feed));
+        let mut unweighed: Vec<(Time, LinkId, FeedId)> = stream.children.iter_mut().filter_map(taken).collect();
+        unweighed.sort();
+        let Some(limit) = self.config.egress_max_bps else { return };
+        while self.egress_bps() > limit
+            && let Some((_, link, feed)) = unweighed.pop()
+        {
+            if let Some(stream) = self.streams.get_mut(name) {
+                stream.children.remove(&link);
+            }
+            let alternates = self.alternates(name, link);
+            self.refuse(link, feed, Refusal::Busy, alternates);
+            self.reconsider(name, now);
+        }
     }
 
     pub(super) fn refuse(&mut self, link: LinkId, feed: FeedId, reason: Refusal, alternates: Vec<NodeId>) {

@@ -45,12 +45,13 @@ impl Node {
         }
     }
 
-    /// Dials the first of these that may help and are no neighbours yet. The parent that was lost comes last: it may be
-    /// back.
+    /// Dials the first of these that may help and are no neighbours yet; those that were dialled before come later, since several may
+    /// have died at once. The parent that was lost comes last: it may be back.
     fn dial_for(&mut self, name: &StreamName, mut wanted: Vec<NodeId>, now: Time) {
-        let Some(stream) = self.streams.get(name) else { return };
+        let Some(stream) = self.streams.get_mut(name) else { return };
         let gone = stream.lost.as_ref().map(|lost| lost.peer);
-        wanted.sort_by_key(|id| Some(*id) == gone);
+        stream.dialled.retain(|id, _| wanted.contains(id));
+        wanted.sort_by_key(|id| (stream.dialled.get(id).copied().unwrap_or(0), Some(*id) == gone));
         let mut dialled = 0;
         let mut seen = Vec::new();
         for id in wanted {
@@ -65,6 +66,9 @@ impl Node {
             let Some(facts) = self.table.node(id).filter(|facts| !facts.addresses.is_empty()) else { continue };
             let neighbour = Neighbour { name: facts.credential.name.clone(), addresses: facts.addresses.clone() };
             dialled += 1;
+            if let Some(stream) = self.streams.get_mut(name) {
+                *stream.dialled.entry(id).or_default() += 1;
+            }
             let adopted = self.contacts.values().filter(|contact| contact.adopted).count();
             if adopted < ADOPTED_MAX && self.adopt_contact(neighbour.clone(), now) {
                 self.event(Event::Adopting { stream: name.clone(), node: neighbour.name });

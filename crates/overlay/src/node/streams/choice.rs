@@ -91,9 +91,15 @@ impl Node {
         let newcomer = self.streams.get(name).is_some_and(Stream::is_newcomer);
         let tree_parent = if newcomer { self.tree_parent(name) } else { None };
         let Some(stream) = self.streams.get(name) else { return Vec::new() };
+        // Failure moves are never damped: without a parent that flows, and will, a slower one will do.
+        let stays = |main: &Upstream| !main.is_dry(now) && self.links.get(&main.link).is_some_and(|link| !link.leaving);
+        let flows = stream.main.as_ref().is_some_and(stays) && stream.suspicion.is_none();
         let above = tree_parent.filter(|tree| tree.metric <= here.map_or(0, equal_to)).map(|tree| tree.parent);
         let judged = self.links.keys().map(|&link| {
-            let choice = self.weigh(stream, name, link, &distances, now);
+            let choice = match self.weigh(stream, name, link, &distances, now) {
+                Ok(_) if flows && stream.slower.contains_key(&link) => Err(Lack::Slower),
+                weighed => weighed,
+            };
             let qualifies = |choice: Choice| {
                 let above = above.is_some_and(|above| self.links.get(&link).is_some_and(|link| link.peer == above));
                 let is_nearer = here.is_some_and(|here| choice.metric - choice.cost < here);
@@ -112,13 +118,15 @@ impl Node {
     }
 
     /// Neighbours that have a path of their own to an origin, one that passes neither here nor through `failed`: they can
-    /// take over when it dies, even if they are further away than this node is now.
+    /// take over when it dies, even if they are further away than this node is now. Those that were slower lately come last.
     pub(super) fn detours(&mut self, name: &StreamName, failed: Option<NodeId>, now: Time) -> Vec<Choice> {
         let without: Vec<NodeId> = failed.into_iter().chain([self.config.id]).collect();
         let distances = self.distances(name, &without);
         let Some(stream) = self.streams.get(name) else { return Vec::new() };
         let choices = self.links.keys().filter_map(|&link| self.weigh(stream, name, link, &distances, now).ok());
-        self.sorted(choices.collect())
+        let mut sorted = self.sorted(choices.collect());
+        sorted.sort_by_key(|choice| stream.slower.contains_key(&choice.link));
+        sorted
     }
 
     /// In the order of preference: a tree grows by price, a leaf of it that passes nothing on chooses as viewers do.
@@ -146,8 +154,6 @@ impl Node {
         now: Time,
     ) -> Result<Choice, Lack> {
         let link = self.links.get(&id).ok_or(Lack::NoPath)?;
-        // Failure moves are never damped: without a parent that flows, a slower one will do.
-        let flows = stream.main.as_ref().is_some_and(|main| !main.is_dry(now)) && stream.suspicion.is_none();
         let dry = |upstream: &Upstream| upstream.link == id && upstream.is_dry(now);
         // Who wants to know how far this node is cannot be the one who tells it, if that is all that is wanted here.
         let shadows_only = stream.wanted() == Some(Mode::Shadow);
@@ -163,9 +169,6 @@ impl Node {
         }
         if stream.avoid.contains_key(&id) {
             return Err(Lack::Avoided);
-        }
-        if flows && stream.slower.contains_key(&id) {
-            return Err(Lack::Slower);
         }
         if stream.upstreams().any(dry) {
             return Err(Lack::Dry);
@@ -399,21 +402,29 @@ impl Node {
         // Where only fronts are wanted, a way that was good enough still is.
         let full = stream.wanted() == Some(Mode::Full);
         let fits = |choice: &&Choice| choice.link != main.link && (outranked || full && gains(choice));
-        let preferred = ranking.iter().find(fits).copied();
+        let better: Vec<LinkId> = ranking.iter().filter(fits).map(|choice| choice.link).collect();
         let lasts = if self.config.transit { BETTER_LASTS } else { pop::BETTER_LASTS };
         let stream = self.streams.get_mut(name)?;
-        let Some(preferred) = preferred else {
-            stream.better_since = None;
-            return None;
-        };
-        let since = *stream.better_since.get_or_insert(now);
-        let may_move = stream.moved_at.map_or(since, |moved| since.max(moved)) + lasts;
-        if now < may_move {
-            stream.check_at = stream.check_at.min(may_move);
-            return None;
+        stream.better.retain(|link, _| better.contains(link));
+        for link in &better {
+            stream.better.entry(*link).or_insert(now);
         }
-        stream.better_since = None;
-        Some((preferred.link, if outranked { Cause::Outranked } else { Cause::Better }))
+        let may_move = |link: &LinkId| {
+            let since = stream.better.get(link).copied().unwrap_or(now);
+            stream.moved_at.map_or(since, |moved| since.max(moved)) + lasts
+        };
+        let preferred = better.iter().find(|link| may_move(link) <= now).copied();
+        let next = better.iter().map(may_move).min();
+        match (preferred, next) {
+            (Some(link), _) => {
+                stream.better.clear();
+                Some((link, if outranked { Cause::Outranked } else { Cause::Better }))
+            }
+            (None, next) => {
+                stream.check_at = stream.check_at.min(next.unwrap_or(Time::NEVER));
+                None
+            }
+        }
     }
 
     /// By how much the way over a parent exceeds the shortest one: accepted for the sake of a cheaper tree.

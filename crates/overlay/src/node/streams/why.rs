@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Node, Upstream};
+use super::{Node, Supply, Upstream};
 use crate::id::StreamName;
 use crate::io::LinkId;
 use crate::time::Time;
@@ -120,7 +120,10 @@ impl Node {
             (_, Some(_)) => "published here",
             _ if idle => "idle: nobody here wants it",
             _ if stream.former.is_some() => "the parent before fell behind; the verdict is out",
-            _ if stream.suspicion.is_some() => "the parent is suspected",
+            (Some(main), _) if main.supply() == Supply::Waiting => "the parent waits for a path",
+            (Some(main), _) if main.supply() == Supply::Repairing => "the parent is repairing its own supply",
+            _ if stream.is_suspect() => "the parent is suspected",
+            _ if stream.suspicion.is_some() => "fed; nothing new has come for a moment",
             (Some(_), _) => "fed",
             (None, _) if stream.candidate.is_some() => "waits for the first newer object of the candidate",
             (None, _) => "waits for a path",
