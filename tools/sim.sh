@@ -9,7 +9,12 @@ levada=${1:?usage: tools/sim.sh LEVADA}
 seeds=${SEEDS:-10}
 topologies=${LEVADA_TOPOLOGIES:-../shared/topologies}
 skipped=
-failed=
+events=0
+notes=$(mktemp -d)
+trap 'rm -rf "$notes"' EXIT
+touch "$notes/failed"
+# What is piped below is what goes to standard error; the tables go here.
+exec 3>&1
 
 for scenario in examples/sim/*.toml; do
     case $scenario in
@@ -24,10 +29,13 @@ for scenario in examples/sim/*.toml; do
     fi
     # Worlds that take minutes each say how many seeds are enough.
     enough=$(sed -n 's/^# seeds: //p' "$scenario")
-    LEVADA_TOPOLOGIES=$topologies "$levada" --quiet sim "$scenario" --seeds "${enough:-$seeds}" || failed="$failed
-  $scenario"
+    { LEVADA_TOPOLOGIES=$topologies "$levada" --quiet sim "$scenario" --seeds "${enough:-$seeds}" 2>&1 >&3 ||
+        echo "  $scenario" >> "$notes/failed"; } | tee "$notes/said" >&2
+    played=$(sed -n 's/^\([0-9]*\) events in .*/\1/p' "$notes/said")
+    events=$((events + ${played:-0}))
     echo
 done
 
+echo "$events events in all"
 [ -z "$skipped" ] || echo "skipped, since files are not there (set LEVADA_TOPOLOGIES):$skipped"
-[ -z "$failed" ] || { echo "did not hold:$failed"; exit 1; }
+[ ! -s "$notes/failed" ] || { echo "did not hold:"; cat "$notes/failed"; exit 1; }

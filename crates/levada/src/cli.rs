@@ -240,8 +240,9 @@ pub(crate) struct WatchArgs {
     /// Stop after this long, for example 30s
     #[arg(long = "for", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Base URL of the PoP to watch from; without it and with --bootstrap or --dir, this is a leaf of the mesh itself
-    #[arg(long, env = "LEVADA_NODE")]
+    /// Base URL of the PoP to watch from; without it and with --bootstrap, --dir or --config, this is a leaf of the mesh itself
+    /// [default: $LEVADA_NODE, or http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) member: MemberArgs,
@@ -336,12 +337,12 @@ pub(crate) struct TraceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
-    /// Base URL of the node to stop; it obeys requests from its own machine only
-    #[arg(value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) target: String,
-    /// The same, as the other commands have it
-    #[arg(long, env = "LEVADA_NODE", conflicts_with = "target", hide = true)]
-    pub(crate) node: Option<String>,
+    /// Base URL of the node to stop; it obeys requests from its own machine, or an operator's token
+    /// [default: --node]
+    #[arg(value_name = "URL")]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) query: QueryArgs,
 }
 
 #[derive(Debug, Args)]
@@ -362,18 +363,19 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimArgs {
-    /// The scenario (TOML); examples/sim/ has some
+    /// The scenario (TOML); examples/sim/ has some, docs/simulation.md tells how to write one. Measured networks are looked for
+    /// beside it, in the directory that LEVADA_TOPOLOGIES names, and in ../shared/topologies
     pub(crate) scenario: PathBuf,
     /// Seed of everything left to chance
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Run with this many seeds, one after the other
+    /// Run with this many seeds, one after the other; each is told of as it ends
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: u64,
     /// Print the report as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write every event to this file; it becomes long
+    /// Write every event to this file, of several seeds those of the last; it becomes long
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 }

@@ -93,6 +93,15 @@ impl Client {
     }
 }
 
+/// A name as part of a path: what means something else in a URL is encoded.
+pub(crate) fn segment(name: &str) -> String {
+    let mut url = reqwest::Url::parse("http://node/").ok();
+    if let Some(Ok(mut path)) = url.as_mut().map(|url| url.path_segments_mut()) {
+        path.clear().push(name);
+    }
+    url.map_or_else(|| name.to_owned(), |url| url.path().trim_start_matches('/').to_owned())
+}
+
 /// Turns an error answer into an error that says what the node said.
 pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
     if response.status().is_success() {
@@ -103,5 +112,17 @@ pub(crate) async fn checked(response: reqwest::Response) -> anyhow::Result<reqwe
     match body.get("error").and_then(Value::as_str) {
         Some(error) => bail!("{error}"),
         None => bail!("the node answered {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn names_of_files_stay_what_they_are_in_a_path() {
+        let names = ["clip.mp4", "take#2.mp4", "why?.mp4", "a b/c.mp4", "100%20.mp4"];
+        let encoded = ["clip.mp4", "take%232.mp4", "why%3F.mp4", "a%20b%2Fc.mp4", "100%2520.mp4"];
+        assert_eq!(names.map(segment), encoded);
     }
 }

@@ -8,7 +8,7 @@ use levada_overlay::node::view::NeighbourView;
 use reqwest::Method;
 
 use crate::cli::{NeighbourCommand, NeighboursArgs, PublishArgs, StopArgs};
-use crate::client::{Client, checked};
+use crate::client::{Client, checked, segment};
 use crate::query::{dash, mbps, ms, print_table, raw, say};
 
 pub(crate) async fn neighbours(args: &NeighboursArgs) -> anyhow::Result<()> {
@@ -72,7 +72,7 @@ pub(crate) async fn publish_at(args: &PublishArgs, node: &str) -> anyhow::Result
         let name = path.file_name().and_then(|name| name.to_str()).context("the file to upload has no name")?;
         let opened = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
         let length = opened.metadata().await.with_context(|| format!("cannot read {}", path.display()))?.len();
-        let put = client.request(Method::PUT, &format!("/api/v1/media/{name}"));
+        let put = client.request(Method::PUT, &format!("/api/v1/media/{}", segment(name)));
         let put = put.header(reqwest::header::CONTENT_LENGTH, length);
         let response = client.sent(put.body(reqwest::Body::wrap_stream(pieces(opened)))).await?;
         let uploaded: MediaFile =

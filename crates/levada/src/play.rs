@@ -22,6 +22,7 @@ use crate::serve::{Joining, end_of, join};
 
 /// The PoP that is asked unless told otherwise.
 const NODE: &str = "http://127.0.0.1:8080";
+const NODE_VARIABLE: &str = "LEVADA_NODE";
 /// Stands for the name of a stream in the place where it goes.
 const NAME: &str = "{}";
 /// Bytes of a datagram: seven transport packets, which fit every path.
@@ -40,7 +41,9 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
         )
     }
     let mut tasks = JoinSet::new();
-    let as_leaf = args.node.is_none() && (args.member.bootstrap.is_some() || args.member.dir.is_some());
+    let member = &args.member;
+    let as_leaf =
+        args.node.is_none() && (member.bootstrap.is_some() || member.dir.is_some() || member.config.is_some());
     let lifetime = args.member.lifetime;
     let node = match as_leaf {
         true => Some(join(Member::new(args.member)?, Joining::light().only(args.pop), &mut tasks).await?),
@@ -49,7 +52,8 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
         }
         false => None,
     };
-    let url = args.node.unwrap_or_else(|| NODE.to_owned());
+    // Which node other commands ask does not make a leaf of the mesh a viewer of that node.
+    let url = args.node.or_else(|| std::env::var(NODE_VARIABLE).ok()).unwrap_or_else(|| NODE.to_owned());
     let playouts = node.clone().map(Playouts::new);
     let playing = streams.into_iter().map(|stream| {
         let (playouts, url) = (playouts.as_ref(), url.clone());

@@ -13,6 +13,8 @@ use crate::query::{dash, ms, print_table, say};
 
 /// A ping that takes longer is lost.
 const PING_DEADLINE: Duration = Duration::from_secs(1);
+/// What is lost costs this and a round trip more; web/src/media/guide.ts counts it alike.
+const RESEND_US: f64 = 200_000.0;
 /// PoPs that are pinged at once.
 const PINGED_AT_ONCE: usize = 16;
 
@@ -31,9 +33,12 @@ struct Measured {
 }
 
 impl Measured {
-    /// By what viewers choose: to the PoP and back, the stream's way to it, and its load. Those that do not answer come last.
+    /// By what viewers choose: to the PoP and back, with what is lost on the way, the stream's way to it, and its load. Those that do
+    /// not answer come last.
     fn rank(&self) -> (bool, u64, String) {
-        let way = self.rtt_us.unwrap_or(0) + self.pop.stream_metric_us.unwrap_or(0);
+        let rtt = self.rtt_us.unwrap_or(0);
+        let resent = self.loss * (rtt as f64 + RESEND_US);
+        let way = rtt + resent as u64 + self.pop.stream_metric_us.unwrap_or(0);
         let cost = Cost { way, load_percent: (self.pop.load * 100.0) as u8 };
         (self.rtt_us.is_none(), cost.score(), self.pop.name.clone())
     }
@@ -103,4 +108,25 @@ async fn measure(pop: Pop, pings: u32) -> Measured {
     let loss = 1.0 - took.len() as f64 / f64::from(pings.max(1));
     let rtt_us = took.get(took.len() / 2).copied();
     Measured { pop, rtt_us, loss, failure: failure.filter(|_| rtt_us.is_none()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &str, rtt_ms: u64, loss: f64) -> Measured {
+        let pop = serde_json::json!({
+            "name": name, "http": "http://x.example", "viewers": null, "viewers_max": null, "load": 0.0, "reachable": true,
+            "stream_metric_us": 0, "stream_hops": 0,
+        });
+        Measured { pop: serde_json::from_value(pop).unwrap(), rtt_us: Some(rtt_ms * 1_000), loss, failure: None }
+    }
+
+    #[test]
+    fn one_that_loses_much_comes_after_one_that_is_further_away() {
+        let mut pops = [measured("near", 5, 0.6), measured("far", 60, 0.0), measured("silent", 0, 1.0)];
+        pops[2].rtt_us = None;
+        pops.sort_by_key(Measured::rank);
+        assert_eq!(pops.map(|measured| measured.pop.name), ["far", "near", "silent"]);
+    }
 }

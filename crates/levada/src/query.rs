@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use levada_node::http::{ACTION_HEADER, Drained, Map, Refused, Streams, Trace, Why};
+use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::{DrainArgs, QueryArgs, TraceArgs};
-use crate::client::{Client, checked};
+use crate::client::Client;
 
 /// Asks a node for a path of its API.
 pub(crate) async fn get<T: DeserializeOwned>(node: &str, path: &str) -> anyhow::Result<T> {
@@ -140,14 +141,15 @@ fn lacks(lacks: Option<String>, refused: Option<Refused>) -> String {
 
 /// Asks a node to let its children move and to stop, and waits until it has.
 pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
-    let node = args.node.as_ref().unwrap_or(&args.target).trim_end_matches('/');
-    let client = reqwest::Client::new();
-    let request = client.post(format!("{node}/api/v1/drain")).header(ACTION_HEADER, "drain");
-    let response = request.send().await.with_context(|| {
-        format!("node {node} cannot be reached: it may have stopped already; name another one by its URL")
-    })?;
-    let drained: Drained =
-        checked(response).await?.json().await.context("the node stopped in the middle of its answer")?;
+    let node = args.target.as_ref().unwrap_or(&args.query.node);
+    let client = Client::operated(node, &args.query.operator)?;
+    let request = client.request(Method::POST, "/api/v1/drain").header(ACTION_HEADER, "drain");
+    let response = client.sent(request).await.context("it may have stopped already; name another one by its URL")?;
+    let drained: Drained = response.json().await.context("the node stopped in the middle of its answer")?;
+    if args.query.json {
+        say(&serde_json::to_string_pretty(&drained)?);
+        return Ok(());
+    }
     if drained.left.is_empty() {
         say("drained: its children have other parents; it stops");
     } else {

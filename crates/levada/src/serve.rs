@@ -93,6 +93,7 @@ pub(crate) async fn node(args: NodeArgs) -> anyhow::Result<()> {
     };
     let_children_move(&node, ending, lifetime).await;
     if let Some(server) = &server {
+        in_time("answers to those who drain it", server.answer_drains()).await;
         in_time("the sessions of pages", server.end_sessions()).await;
     }
     in_time("what the node publishes", tasks.shutdown()).await;

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use levada_sim::report::{Interruptions, Outcome, table};
-use levada_sim::scenario::Scenario;
+use levada_sim::scenario::{Scenario, TOPOLOGIES_VARIABLE};
 
 use crate::cli::SimArgs;
+use crate::query::say;
 
 /// The report of all runs.
 #[derive(serde::Serialize)]
@@ -33,7 +34,11 @@ pub(crate) fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
         if !outcome.passed {
             let found = outcome.violations.iter().chain(&outcome.unmet).chain(&outcome.remarks);
             found.for_each(|line| eprintln!("seed {seed}: {line}"));
-            eprintln!("repeat it with: levada sim {} --seed {seed}", args.scenario.display());
+            eprintln!("repeat it with: {}levada sim '{}' --seed {seed}", topologies(), args.scenario.display());
+        }
+        if args.seeds > 1 {
+            let verdict = if outcome.passed { "held" } else { "did not hold" };
+            eprintln!("seed {seed}: {verdict}, after {:.0} s in all", started.elapsed().as_secs_f64());
         }
         outcomes.push(outcome);
     }
@@ -42,23 +47,31 @@ pub(crate) fn sim(args: &SimArgs) -> anyhow::Result<ExitCode> {
         let scenario_path = args.scenario.display().to_string();
         let interruptions = Interruptions::of(&outcomes);
         let report = Report { scenario: scenario_path, about: &scenario.about, passed, interruptions, runs: &outcomes };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say(&serde_json::to_string_pretty(&report)?);
     } else {
         let held = outcomes.iter().filter(|outcome| outcome.passed).count();
-        println!("{}: {}", args.scenario.display(), scenario.about);
-        print!("{}", table(&outcomes));
-        println!("{held} of {} runs held", outcomes.len());
+        say(&format!("{}: {}", args.scenario.display(), scenario.about));
+        say(table(&outcomes).trim_end());
+        say(&format!("{held} of {} runs held", outcomes.len()));
     }
     // What the clock of this machine says is no part of the report: same seed, same bytes.
     let events: u64 = outcomes.iter().map(|outcome| outcome.measures.events).sum();
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("{events} events in {seconds:.1} s, {:.0} a second{}", events as f64 / seconds, memory());
+    let nodes = outcomes.iter().map(|outcome| outcome.measures.nodes).max().unwrap_or(0);
+    eprintln!("{events} events in {seconds:.1} s, {:.0} a second{}", events as f64 / seconds, memory(nodes));
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The most memory this process had, where the system tells.
-fn memory() -> String {
+/// Where measured networks are looked for, if that was told: as it stands before a command.
+fn topologies() -> String {
+    let told = std::env::var(TOPOLOGIES_VARIABLE);
+    told.map(|directory| format!("{TOPOLOGIES_VARIABLE}='{directory}' ")).unwrap_or_default()
+}
+
+/// The most memory this process had, brains and their world, where the system tells.
+fn memory(nodes: u64) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.map(|peak| format!("; memory {}", peak.trim())).unwrap_or_default()
+    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| format!("; memory {} MiB, {} KiB a node", kib / 1024, kib / nodes.max(1))).unwrap_or_default()
 }

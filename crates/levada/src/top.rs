@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::bail;
-use levada_node::http::{Log, Map, Status, Streams};
+use anyhow::{Context as _, bail};
+use levada_node::http::{Log, Map, Pops, Status, Streams};
 use levada_node::journal::Entry;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::widgets::TableState;
@@ -21,10 +21,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::cli::TopArgs;
 use crate::client::Client;
-use levada_node::http::Pops;
 
 /// Pause between two looks at the node.
 const LOOK: Duration = Duration::from_secs(1);
+/// A node that has not told everything by then stands still.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest wait for a key before it is seen whether anybody still wants keys.
 const KEY_WAIT: Duration = Duration::from_millis(200);
 /// Entries of the log that are kept, as many as the node keeps.
@@ -44,24 +45,67 @@ struct Seen {
 }
 
 impl Seen {
-    /// Asks for everything. What was seen stays when the node does not answer.
-    async fn look(&mut self, client: &Client) {
-        self.failure = self.try_look(client).await.err().map(|error| format!("{error:#}"));
-    }
-
-    async fn try_look(&mut self, client: &Client) -> anyhow::Result<()> {
-        self.status = Some(client.get("/api/v1/status").await?);
-        self.streams = Some(client.get("/api/v1/streams").await?);
-        self.map = Some(client.get("/api/v1/map").await?);
-        let after = self.entries.back().map_or(0, |entry| entry.id);
-        let log: Log = client.get(&format!("/api/v1/log?after={after}")).await?;
-        self.entries.extend(log.entries);
-        while self.entries.len() > ENTRIES_MAX {
-            self.entries.pop_front();
+    /// What was seen stays when the node does not answer.
+    fn take(&mut self, told: anyhow::Result<Told>) {
+        match told {
+            Ok(told) => {
+                (self.status, self.streams, self.map) = (Some(told.status), Some(told.streams), Some(told.map));
+                self.pops = told.pops;
+                self.entries.extend(told.entries);
+                while self.entries.len() > ENTRIES_MAX {
+                    self.entries.pop_front();
+                }
+                self.failure = None;
+            }
+            Err(error) => self.failure = Some(format!("{error:#}")),
         }
-        self.pops = client.get("/api/v1/pops").await.ok();
-        Ok(())
     }
+}
+
+/// Everything that a node tells.
+#[derive(Debug)]
+struct Told {
+    status: Status,
+    streams: Streams,
+    map: Map,
+    pops: Option<Pops>,
+    entries: Vec<Entry>,
+}
+
+impl Told {
+    /// Asks for everything, and for what happened after an entry. A node that stands still answers nothing.
+    async fn at(client: &Client, after: u64) -> anyhow::Result<Self> {
+        let all = async {
+            let log: Log = client.get(&format!("/api/v1/log?after={after}")).await?;
+            Ok(Self {
+                status: client.get("/api/v1/status").await?,
+                streams: client.get("/api/v1/streams").await?,
+                map: client.get("/api/v1/map").await?,
+                pops: client.get("/api/v1/pops").await.ok(),
+                entries: log.entries,
+            })
+        };
+        let late = || format!("node {} does not answer", client.node());
+        tokio::time::timeout(LOOK_DEADLINE, all).await.with_context(late)?
+    }
+}
+
+/// Looks again and again, beside what keys do.
+fn looks(client: Client, mut after: u64) -> mpsc::Receiver<anyhow::Result<Told>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let told = Told::at(&client, after).await;
+            after = told.as_ref().ok().and_then(|told| told.entries.last()).map_or(after, |entry| entry.id);
+            if sender.send(told).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Tables, by the keys that show them.
@@ -129,7 +173,7 @@ pub(crate) async fn top(args: &TopArgs) -> anyhow::Result<()> {
     let client = Client::operated(&args.node, &args.operator)?;
     let mut seen = Seen::default();
     // A node that is not there is told before the screen is taken.
-    seen.try_look(&client).await?;
+    seen.take(Ok(Told::at(&client, 0).await?));
     // Restores the terminal also when something panics.
     let terminal = ratatui::try_init()?;
     let result = run(terminal, &client, seen).await;
@@ -140,12 +184,11 @@ pub(crate) async fn top(args: &TopArgs) -> anyhow::Result<()> {
 async fn run(mut terminal: ratatui::DefaultTerminal, client: &Client, mut seen: Seen) -> anyhow::Result<()> {
     let mut desk = Desk::default();
     let mut inputs = inputs();
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = looks(client.clone(), seen.entries.back().map_or(0, |entry| entry.id));
     loop {
         terminal.draw(|frame| draw::screen(frame, client.node(), &seen, &mut desk))?;
         tokio::select! {
-            _ = looks.tick() => seen.look(client).await,
+            Some(told) = looks.recv() => seen.take(told),
             input = inputs.recv() => match input {
                 Some(Event::Key(key)) if key.kind == KeyEventKind::Press && !desk.press(key) => return Ok(()),
                 // Another size is taken up by drawing.

@@ -178,7 +178,9 @@ fn the_help_of_drain_teaches() {
 /// Runs `levada drain`: whether it succeeded, and what it said.
 async fn drain(mesh: &Mesh, node: &str) -> (bool, String) {
     let mut command = tokio::process::Command::new(common::LEVADA);
-    let output = command.args(["drain", &mesh.node(node).url()]).env_remove("LEVADA_NODE").kill_on_drop(true);
+    // Which node other commands ask is another matter.
+    let command = command.args(["drain", &mesh.node(node).url()]).env("LEVADA_NODE", "http://127.0.0.1:9");
+    let output = command.kill_on_drop(true);
     let output = output.output().await.unwrap();
     (output.status.success(), said(&output))
 }

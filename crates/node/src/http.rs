@@ -27,6 +27,7 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tower_http::cors::{self, CorsLayer};
 
@@ -81,6 +82,8 @@ struct Rooms {
     shelf: Arc<Shelf>,
     /// Absent if its port is taken.
     transport: Option<Transport>,
+    /// Read by those who wait for the node to drain.
+    drains: Arc<RwLock<()>>,
 }
 
 /// A running HTTP server; stops when dropped.
@@ -88,6 +91,7 @@ struct Rooms {
 pub struct HttpServer {
     address: SocketAddr,
     transport: Option<Transport>,
+    drains: Arc<RwLock<()>>,
     _tasks: JoinSet<()>,
 }
 
@@ -95,6 +99,11 @@ impl HttpServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until all who asked the node to drain have their answer: the first of them makes it stop.
+    pub async fn answer_drains(&self) {
+        drop(self.drains.write().await);
     }
 
     /// Ends what goes over WebTransport, and tells the pages: of TCP the system tells when the process ends, of UDP nobody.
@@ -119,6 +128,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
             tracing::warn!(%error, cause, "pages are served over WebSocket only");
         })
         .ok();
+    let drains = Arc::<RwLock<()>>::default();
     let rooms = Rooms {
         playouts: Playouts::new(node.clone()),
         hls: HlsStreams::new(node.clone()),
@@ -127,6 +137,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
         lookout: Arc::new(Lookout::new()),
         shelf: Arc::new(Shelf::new(config.media, config.upload_bytes_max)),
         transport: transport.clone(),
+        drains: drains.clone(),
     };
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport.clone() {
@@ -150,7 +161,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
             tracing::error!(%error, "the HTTP server ended");
         }
     });
-    Ok(HttpServer { address, transport, _tasks: tasks })
+    Ok(HttpServer { address, transport, drains, _tasks: tasks })
 }
 
 /// Everything but the page; docs/openapi.json describes it, and a test holds both together.

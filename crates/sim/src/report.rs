@@ -8,6 +8,8 @@ use serde::Serialize;
 /// The numbers of one run. `[expect]` bounds any of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Measures {
+    /// Nodes of the mesh.
+    pub nodes: u64,
     /// Invariants broken (the first hundred are counted).
     pub violations: u64,
     /// Loops that were closed.

@@ -134,8 +134,17 @@ impl Run<'_> {
             let there = node < nodes;
             there.then_some(node).ok_or_else(|| ScenarioError::Senseless(format!("there is no node n{node}")))
         };
+        // Nodes that are not there yet would hear of nothing.
+        let starts_by = self.scenario.start_over;
+        let too_early = |what: &str, at: Duration| {
+            let early = format!(
+                "{what} begins at {at:?}, and nodes start until {starts_by:?} (start_over): give it a later `at`"
+            );
+            if at < starts_by { Err(ScenarioError::Senseless(early)) } else { Ok(()) }
+        };
         for stream in &self.scenario.streams {
             let name = stream_name(&stream.name)?;
+            too_early(&format!("stream {name}"), stream.at)?;
             for origin in &stream.origins {
                 let node = node(origin)?;
                 self.origins.push(node);
@@ -144,6 +153,7 @@ impl Run<'_> {
             names.push(name);
         }
         for group in &self.scenario.subscribers {
+            too_early("a group of subscribers", group.at)?;
             let mut at_nodes = group.nodes.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>()?;
             let free: Vec<usize> =
                 (0..nodes).filter(|node| !self.origins.contains(node) && !at_nodes.contains(node)).collect();
@@ -161,7 +171,7 @@ impl Run<'_> {
             at_nodes.extend(order.into_iter().take(count));
             for node in at_nodes {
                 let stream = match &group.stream {
-                    Some(name) => stream_name(name)?,
+                    Some(name) => self.known_stream(stream_name(name)?)?,
                     None => names[self.rng.random_range(0..names.len())].clone(),
                 };
                 self.plan(start + group.at, Planned::Act(Action::Subscribe(node, stream)));
@@ -170,12 +180,28 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A stream that somebody publishes at some time; the name of another one is mistyped.
+    fn known_stream(&self, name: StreamName) -> Result<StreamName, ScenarioError> {
+        let published = self.scenario.at.iter().filter_map(|at| match &at.action {
+            Action::Publish(_, stream) => Some(stream.as_str()),
+            _ => None,
+        });
+        let known: Vec<&str> = self.scenario.streams.iter().map(|stream| &*stream.name).chain(published).collect();
+        let unknown = || ScenarioError::Senseless(format!("nobody publishes {name}; there are: {}", known.join(", ")));
+        if known.contains(&name.as_str()) { Ok(name) } else { Err(unknown()) }
+    }
+
     fn plan_events(&mut self) -> Result<(), ScenarioError> {
         let begin = self.world.now() + self.scenario.warm_up;
         self.plan(begin, Planned::Measure);
         self.plan(begin, Planned::Costs);
         for at in &self.scenario.at {
             at.action.check(&self.world).map_err(ScenarioError::Senseless)?;
+            if let Action::Subscribe(_, stream) | Action::Unsubscribe(_, stream) | Action::Pause(_, stream, _) =
+                &at.action
+            {
+                self.known_stream(stream.clone())?;
+            }
             self.plan(begin + at.t, Planned::Act(at.action.clone()));
         }
         if let Some(churn) = &self.scenario.churn {

@@ -160,4 +160,11 @@ fn what_cannot_be_run_says_why() {
     let nowhere = error(&format!("{LINE}\nat = [{{ t = \"1s\", do = \"crash n7\" }}]"));
     assert!(nowhere.to_string().contains("no node n7"), "{nowhere}");
     assert!(toml::from_str::<Scenario>(&format!("{LINE}\nat = [{{ t = \"1s\", do = \"explode n1\" }}]")).is_err());
+    let other = LINE.replace("nodes = [\"n2\"]", "nodes = [\"n2\"], stream = \"kam\"");
+    for mistyped in [other, format!("{LINE}\nat = [{{ t = \"1s\", do = \"watch n1 kam\" }}]")] {
+        let unknown = error(&mistyped);
+        assert!(unknown.to_string().contains("nobody publishes kam; there are: cam"), "{unknown}");
+    }
+    let early = error(&format!("start_over = \"5s\"\n{LINE}"));
+    assert!(early.to_string().contains("nodes start until 5s"), "{early}");
 }

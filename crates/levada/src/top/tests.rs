@@ -117,12 +117,12 @@ async fn a_running_node_is_shown() {
     let url = format!("http://{}", server.address());
 
     let mut seen = Seen::default();
-    seen.look(&Client::new(&url).unwrap()).await;
+    seen.take(Told::at(&Client::new(&url).unwrap(), 0).await);
     assert!(seen.failure.as_ref().unwrap().contains("--operator-token-file"), "{seen:?}");
     let operator =
         crate::cli::OperatorArgs { operator_token: Some("a-token-for-tests".to_owned()), ..Default::default() };
     let client = Client::operated(&url, &operator).unwrap();
-    seen.look(&client).await;
+    seen.take(Told::at(&client, 0).await);
     assert_eq!(seen.failure, None);
     let mut desk = Desk::default();
     for (key, text) in [('1', "no streams yet"), ('2', "away"), ('3', "this node")] {
@@ -131,6 +131,17 @@ async fn a_running_node_is_shown() {
         assert!(screen.contains(text) && screen.contains("solo "), "{text} is not in\n{screen}");
     }
     drop(server);
-    seen.look(&client).await;
+    seen.take(Told::at(&client, 0).await);
     assert!(seen.failure.is_some() && seen.status.is_some(), "what was seen stays");
+}
+
+/// It was stopped: the system still takes connections for it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stands_still_keeps_nobody_waiting() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut seen = recorded();
+    seen.take(Told::at(&Client::new(&url).unwrap(), 0).await);
+    assert!(seen.failure.as_ref().unwrap().contains(&url), "{seen:?}");
+    assert!(seen.status.is_some(), "what was seen stays");
 }

@@ -497,6 +497,7 @@ pub(super) async fn drain(
                 .to_owned(),
         ));
     }
+    let _waits = rooms.drains.read().await;
     rooms.node.drain().await;
     let streams = rooms.node.view().await?.streams.into_iter();
     let left = |view: StreamView| {

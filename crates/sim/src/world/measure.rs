@@ -187,6 +187,7 @@ impl World {
         let after = self.switches.consequences();
         let (record_mean, record_max) = self.traffic.per_second(self.nodes.len(), over);
         crate::report::Measures {
+            nodes: self.nodes.len() as u64,
             violations: self.violations.len() as u64,
             loops: self.loops,
             lost: self.delivery.lost,
