@@ -156,8 +156,11 @@ async fn a_node_is_drained_twice_and_once_more_when_it_is_gone() {
     let mut mesh = Mesh::new(&["origin", "r1", "r2", "pop"], &DIAMOND);
     let (viewer, parent, other) = diamond(&mut mesh).await;
     let (first, second) = tokio::join!(drain(&mesh, &parent), drain(&mesh, &parent));
+    assert!(first.0 || second.0, "{first:?} {second:?}");
     for (success, said) in [first, second] {
-        assert!(success && said.contains("its children have other parents"), "{said}");
+        // On a busy machine one of them may come when the other is done.
+        let told = if success { "its children have other parents" } else { "stopped already" };
+        assert!(said.contains(told), "{said}");
     }
     ended(&mut mesh, &parent).await;
     let (success, said) = drain(&mesh, &parent).await;
