@@ -145,6 +145,35 @@ fn a_stream_without_a_path_waits_and_goes_on_by_itself() {
     assert_clean(&world, 4);
 }
 
+/// Nobody else publishes it: readers wait, and go on with the new broadcast of the same name, whoever begins it.
+#[test]
+fn a_stream_whose_only_origin_dies_goes_on_with_the_next_broadcast() {
+    for seed in seeds(3) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut world = World::new(Settings::new(seed, 10, topology::random(10, 4, &mut rng)));
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(2 * SECOND);
+        (2..10).for_each(|node| world.subscribe(node, &cam));
+        world.run_for(5 * SECOND);
+        for origin in [0, 1, 0] {
+            let before = world.delivered();
+            world.crash(0);
+            world.crash(1);
+            world.run_for(10 * SECOND);
+            let trailing = world.delivered() - before;
+            assert!(trailing < 8 * 20, "seed {seed}: {trailing} objects of an origin that is dead");
+            let held = world.delivered();
+            [0, 1].into_iter().for_each(|node| world.start(node));
+            world.publish(origin, &cam);
+            world.run_for(10 * SECOND);
+            let each = (world.delivered() - held) / 8;
+            assert!(each > 200, "seed {seed}: {each} objects at each reader in 10 s");
+        }
+        assert_clean(&world, seed);
+    }
+}
+
 /// What is older than logs reach back is gone: those below are told, pass over it, and go on.
 #[test]
 fn an_outage_longer_than_logs_costs_what_is_gone_and_no_more() {
