@@ -1,10 +1,11 @@
 //! A lab at work: its nodes as processes, its viewers, and everything that a script can do to them.
 
+mod leaves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ pub struct Mesh {
     /// Directions of links over which nothing passes.
     cut: BTreeSet<(String, String)>,
     impairments: BTreeMap<(String, String), Impairment>,
+    /// Whoever ended by itself, and was started again since.
+    ended: Vec<String>,
     began: Instant,
     dir: tempfile::TempDir,
 }
@@ -127,6 +130,7 @@ impl Mesh {
             at_sources: BTreeMap::new(),
             cut: BTreeSet::new(),
             impairments: lab.links.iter().flat_map(both).collect(),
+            ended: Vec::new(),
             began: Instant::now(),
             dir,
         };
@@ -160,7 +164,8 @@ impl Mesh {
                 self.at_sources.insert(stream.name.clone(), viewer);
             }
         }
-        let viewers = self.lab.viewers.clone();
+        let is_the_scripts = |node: &str| self.lab.late.contains(node) && self.lab.leaves.contains(node);
+        let viewers: Vec<ViewerId> = self.lab.viewers.iter().filter(|id| !is_the_scripts(&id.0)).cloned().collect();
         viewers.iter().try_for_each(|(node, stream)| self.watch(node, stream))
     }
 
@@ -190,17 +195,9 @@ impl Mesh {
     pub fn apply(&mut self, action: &Action<Name>) -> Result<(), MeshError> {
         let doing = || action.to_string();
         match action {
-            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.end();
-                Ok(())
-            }),
+            Action::Crash(node) if self.is_leaf(node) => self.kill_leaf(node, &doing()),
             Action::Crash(node) => self.kill(node),
-            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                if let Some((process, _)) = &viewer.leaf {
-                    process.stop()?;
-                }
-                Ok(())
-            }),
+            Action::Stop(node) if self.is_leaf(node) => self.stop_leaf(node, &doing()),
             Action::Stop(node) => {
                 self.must_run(node, &doing())?;
                 let stopped = self.process(node, &doing())?.stop();
@@ -214,22 +211,16 @@ impl Mesh {
                 http::act(connection, "/api/v1/drain", DRAIN).map_err(failed(&doing()))?;
                 self.await_end(node)
             }
-            Action::Start(node) if self.is_leaf(node) => {
-                let watched: Vec<ViewerId> = self.lab.viewers.iter().filter(|id| id.0 == node.0).cloned().collect();
-                watched.iter().try_for_each(|(node, stream)| self.watch(node, stream))
-            }
+            Action::Start(node) if self.is_leaf(node) => self.start_leaf(node, &doing()),
             Action::Start(node) => self.start(&node.0),
+            Action::Restart(node) if self.is_leaf(node) => self.restart_leaf(node, &doing()),
             Action::Restart(node) => {
                 self.kill(node)?;
                 self.start(&node.0)
             }
-            Action::Stall(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall())
-            }),
+            Action::Stall(node) if self.is_leaf(node) => self.each_process(node, &doing(), Process::stall),
             Action::Stall(node) => self.process(node, &doing())?.stall().map_err(failed(&doing())),
-            Action::Resume(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume())
-            }),
+            Action::Resume(node) if self.is_leaf(node) => self.each_process(node, &doing(), Process::resume),
             Action::Resume(node) => self.process(node, &doing())?.resume().map_err(failed(&doing())),
             Action::Cut(a, b) => self.cut(a, b).and_then(|()| self.cut(b, a)),
             Action::CutOneWay(a, b) => self.cut(a, b),
@@ -375,12 +366,13 @@ impl Mesh {
 
     /// Processes that ended though nobody ended them, and errors and panics that were logged.
     pub(crate) fn troubles(&mut self) -> Vec<String> {
-        let mut troubles = Vec::new();
+        let mut troubles = self.ended.clone();
         for (name, node) in &mut self.nodes {
             if node.process.as_mut().is_some_and(Process::has_ended) {
-                troubles.push(format!("{name} ended by itself"));
+                troubles.push(leaves::ended_by_itself(name));
             }
         }
+        troubles.extend(self.lost_leaves());
         let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().filter_map(Result::ok);
         for path in logs.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log")) {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -394,25 +386,6 @@ impl Mesh {
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.iter().filter(|(_, node)| node.process.as_ref().is_some_and(|process| !process.is_stalled()))
-    }
-
-    fn is_leaf(&self, node: &Name) -> bool {
-        self.lab.leaves.contains(&node.0)
-    }
-
-    fn each_leaf(
-        &mut self,
-        node: &Name,
-        doing: &str,
-        mut what: impl FnMut(&mut Viewer) -> io::Result<()>,
-    ) -> Result<(), MeshError> {
-        let viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
-        let mut viewers = viewers.peekable();
-        if viewers.peek().is_none() {
-            let why = format!("leaf {node} does not run; start it first");
-            return Err(MeshError::Senseless(doing.to_owned(), why));
-        }
-        viewers.try_for_each(|(_, viewer)| what(viewer)).map_err(failed(&format!("reach leaf {node}")))
     }
 
     fn process(&mut self, node: &Name, doing: &str) -> Result<&mut Process, MeshError> {
@@ -462,8 +435,12 @@ impl Mesh {
         let videos = self.videos(name);
         let mut command = self.command(name)?;
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
-        if node.process.as_mut().is_some_and(|process| !process.has_ended()) {
-            return Err(MeshError::Senseless(doing, format!("{name} runs already; kill or stop it first")));
+        match node.process.as_mut().map(Process::has_ended) {
+            Some(false) => {
+                return Err(MeshError::Senseless(doing, format!("{name} runs already; kill or stop it first")));
+            }
+            Some(true) => self.ended.push(leaves::ended_by_itself(name)),
+            None => {}
         }
         command.arg("node").args(["--name", name, "--until-stdin-closes"]);
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
@@ -475,18 +452,8 @@ impl Mesh {
 
     fn watch(&mut self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
         let id = (node.to_owned(), stream.clone());
-        let is_leaf = self.lab.leaves.contains(node);
-        if is_leaf && self.viewers.iter().any(|(known, viewer)| *known == id && viewer.since.is_some()) {
-            return Err(MeshError::Senseless(format!("watch {node} {stream}"), "it is watched already".to_owned()));
-        }
-        let viewer = if is_leaf {
-            let taken = self.viewers.iter().any(|(id, viewer)| id.0 == node && viewer.since.is_some());
-            let name = if taken { format!("{node}-{stream}") } else { node.to_owned() };
-            self.enrol(&name, node)?;
-            let mut command = self.command(&name)?;
-            command.args(["watch", stream.as_str(), "--to", "-", "--name", &name, "--until-stdin-closes"]);
-            command.arg("--dir").arg(self.dir.path().join(&name)).stdout(Stdio::piped());
-            Viewer::leaf(Process::new(self.network.spawn(node, command)?), name)
+        let viewer = if self.lab.leaves.contains(node) {
+            self.leaf(node, stream)?
         } else {
             let port = self.nodes.get(node).map_or(0, |node| node.http);
             Viewer::player(self.network.clone(), node.to_owned(), port, stream)
@@ -523,11 +490,19 @@ impl Mesh {
     }
 
     fn kill(&mut self, node: &Name) -> Result<(), MeshError> {
-        self.process(node, &format!("kill {node}"))?.kill();
+        let process = self.process(node, &format!("kill {node}"))?;
+        if process.has_ended() {
+            self.ended.push(leaves::ended_by_itself(&node.0));
+        }
+        self.let_go(node);
+        Ok(())
+    }
+
+    /// Ends its process, if it has not ended yet.
+    fn let_go(&mut self, node: &Name) {
         if let Some(node) = self.nodes.get_mut(&node.0) {
             node.process = None;
         }
-        Ok(())
     }
 
     fn await_end(&mut self, node: &Name) -> Result<(), MeshError> {
@@ -539,7 +514,8 @@ impl Mesh {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.kill(node)
+        self.let_go(node);
+        Ok(())
     }
 
     fn cut(&mut self, from: &Name, to: &Name) -> Result<(), MeshError> {

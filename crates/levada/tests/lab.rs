@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -21,6 +22,12 @@ fn lab(args: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn written(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -93,11 +100,7 @@ expect = [
 #[test]
 fn what_is_not_so_is_told_with_what_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let write = |name: &str, text: &str| written(&dir, name, text);
     let report = dir.path().join("report.html");
     let output = lab(&["run", &write("in-vain.toml", IN_VAIN), "--json", "--report", report.to_str().unwrap()]);
     assert!(!output.status.success());
@@ -137,4 +140,98 @@ fn an_imported_topology_can_be_read() {
     // It is understood; it has no script.
     let output = lab(&["run", file.to_str().unwrap()]);
     assert!(said(&output).contains("no [[step]]"), "{}", said(&output));
+}
+
+/// Leaves that begin late, end in every way, begin again, and watch a stream whose name no node could have.
+const LEAVES: &str = r#"
+about = "leaves come and go"
+links = ["s1-n1", "n1-{k1,k2}"]
+leaves = ["k1", "k2"]
+late = "k2"
+viewers = ["k1 {cam,Film_1}", "k2 cam"]
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[stream]]
+name = "Film_1"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = ["path {cam,Film_1} k1 = s1 n1 k1", "flows k1 Film_1"]
+
+[[step]]
+do = "start k2"
+expect = "flows k2 cam"
+
+[[step]]
+do = "stop k1"
+expect = "idle n1-k1"
+
+[[step]]
+do = "start k1"
+expect = ["flows k1 cam", "flows k1 Film_1"]
+
+[[step]]
+do = "restart k1"
+expect = ["flows k1 cam", "flows k1 Film_1"]
+"#;
+
+#[test]
+fn leaves_stop_start_and_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "leaves.toml", LEAVES), "--slack", SLACK]);
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+}
+
+/// The leaf is killed from outside, before the script starts it again.
+const ENDED: &str = r#"
+links = ["s1-n1", "n1-k1"]
+leaves = "k1"
+viewers = "k1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = "flows"
+
+[[step]]
+within = "60s"
+expect = "idle n1-k1"
+
+[[step]]
+do = "start k1"
+expect = "flows"
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(LEVADA);
+    command.args(["lab", "run", &written(&dir, "ended.toml", ENDED)]).env("TMPDIR", dir.path());
+    let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // The lab's nodes live below the directory, so their command lines name it.
+    assert!(stderr.any(|line| line.starts_with("step 2/3")));
+    let leaf = process_of(&["watch", "cam", dir.path().to_str().unwrap()]);
+    assert!(Command::new("kill").args(["-KILL", &leaf]).status().unwrap().success());
+    let told: String = stderr.collect::<Vec<_>>().join("\n");
+    assert!(told.contains("step 3/3") && told.contains("k1 ended by itself"), "{told}");
+    assert!(!told.contains("expected flows") && !told.contains("cannot"), "{told}");
+    assert!(!run.wait().unwrap().success());
+}
+
+/// The process whose arguments hold all these words.
+#[cfg(target_os = "linux")]
+fn process_of(words: &[&str]) -> String {
+    let line = |pid: &String| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let fits = |pid: &String| words.iter().all(|word| String::from_utf8_lossy(&line(pid)).contains(word));
+    let pids = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    pids.filter(|pid| pid.parse::<u32>().is_ok()).find(fits).unwrap()
 }
