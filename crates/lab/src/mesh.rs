@@ -15,6 +15,7 @@ use levada_overlay::{Neighbour, StreamName};
 use levada_sim::{Action, Impairment};
 use serde::Serialize;
 
+use crate::cadence::{Cadence, CadenceError};
 use crate::check::Check;
 use crate::file::{Lab, Name, Stream, TESTCARD};
 use crate::http;
@@ -59,6 +60,9 @@ pub enum MeshError {
     /// Files, processes.
     #[error("the lab cannot {0}")]
     Io(String, #[source] io::Error),
+    /// A video.
+    #[error(transparent)]
+    Video(#[from] CadenceError),
     /// Nodes do not find each other.
     #[error("the mesh does not form within {0} s: {1}; look at the nodes' logs with --keep DIR")]
     NotReady(u64, String),
@@ -74,6 +78,7 @@ pub struct Mesh {
     network: Arc<Network>,
     authority: Authority,
     nodes: BTreeMap<String, Node>,
+    cadences: BTreeMap<StreamName, Cadence>,
     /// Everybody who watches or did.
     pub(crate) viewers: Vec<(ViewerId, Viewer)>,
     /// Who watches a stream where it is published, if its latency is asked for.
@@ -126,6 +131,7 @@ impl Mesh {
             network,
             authority,
             nodes: BTreeMap::new(),
+            cadences: BTreeMap::new(),
             viewers: Vec::new(),
             at_sources: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -134,6 +140,10 @@ impl Mesh {
             began: Instant::now(),
             dir,
         };
+        for stream in &lab.streams {
+            let cadence = Cadence::of(&mesh.file_of(stream))?;
+            mesh.cadences.insert(stream.name.clone(), cadence);
+        }
         for (a, b) in lab.checks().filter_map(Check::overhears) {
             mesh.network.tap(a, b)?;
             mesh.network.tap(b, a)?;
@@ -160,7 +170,7 @@ impl Mesh {
                 let Some((node, port)) = stream.at.first().and_then(|at| Some((at, self.nodes.get(at)?.http))) else {
                     continue;
                 };
-                let viewer = Viewer::player(self.network.clone(), node.clone(), port, &stream.name);
+                let viewer = self.player(node, port, &stream.name);
                 self.at_sources.insert(stream.name.clone(), viewer);
             }
         }
@@ -456,10 +466,18 @@ impl Mesh {
             self.leaf(node, stream)?
         } else {
             let port = self.nodes.get(node).map_or(0, |node| node.http);
-            Viewer::player(self.network.clone(), node.to_owned(), port, stream)
+            self.player(node, port, stream)
         };
         self.viewers.push((id, viewer));
         Ok(())
+    }
+
+    fn player(&self, node: &str, port: u16, stream: &StreamName) -> Viewer {
+        Viewer::player(self.network.clone(), node.to_owned(), port, stream, self.cadence(stream))
+    }
+
+    fn cadence(&self, stream: &StreamName) -> Cadence {
+        self.cadences.get(stream).copied().unwrap_or_default()
     }
 
     /// Puts a video into the folder that a node publishes.

@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cadence::Cadence;
+
 /// Bytes of a transport packet.
 const PACKET: usize = 188;
 /// Ticks of the clock in a millisecond.
 pub const TICKS_PER_MS: f64 = 90.0;
-/// Ticks of a video frame: 25 a second.
+/// Ticks of a video frame of the test card: 25 a second.
 pub const VIDEO_STEP: u64 = 3_600;
-/// Ticks of an audio frame: 1,024 samples of 48,000 a second.
-const AUDIO_STEP: u64 = 1_920;
 /// A step may be off by this many ticks: timescales are rounded into each other.
-const STEP_SLACK: u64 = 90;
+const STEP_SLACK: f64 = 90.0;
 
 /// Frames before a stretch that are looked at for it: presentation runs behind decoding by a few frames, and two tracks
 /// take turns unevenly. Some 13 s of both.
@@ -34,15 +34,6 @@ const RUN_UP: usize = 1_000;
 enum Track {
     Video,
     Audio,
-}
-
-impl Track {
-    fn step(self) -> u64 {
-        match self {
-            Self::Video => VIDEO_STEP,
-            Self::Audio => AUDIO_STEP,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +55,7 @@ struct Frame {
 #[derive(Debug)]
 pub struct Tape {
     start: Instant,
+    cadence: Cadence,
     bytes: Vec<u8>,
     /// Whether bytes are kept for a recording once they are parsed.
     keeps: bool,
@@ -152,8 +144,14 @@ impl Tape {
 
     /// A tape that keeps no more than what came when: 64 bytes a frame.
     pub fn of_times(start: Instant) -> Self {
+        Self::of_cadence(start, Cadence::default())
+    }
+
+    /// The same, of a video that is not the test card.
+    pub fn of_cadence(start: Instant, cadence: Cadence) -> Self {
         Self {
             start,
+            cadence,
             bytes: Vec::new(),
             keeps: false,
             parsed: 0,
@@ -200,7 +198,7 @@ impl Tape {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
         let frames = self.after(since);
-        let [video, audio] = [Track::Video, Track::Audio].map(|track| lost(frames, track, since, until).0);
+        let [video, audio] = [Track::Video, Track::Audio].map(|track| self.lost(frames, track, since, until).0);
         Faults {
             lost: video + audio,
             lost_audio: audio,
@@ -320,8 +318,8 @@ impl Tape {
             again.filter(|frame| within(&&frame.at)).count() as u64
         };
         let frames = self.after(since);
-        let (video_lost, uneven) = lost(frames, Track::Video, since, until);
-        let (audio_lost, audio_uneven) = lost(frames, Track::Audio, since, until);
+        let (video_lost, uneven) = self.lost(frames, Track::Video, since, until);
+        let (audio_lost, audio_uneven) = self.lost(frames, Track::Audio, since, until);
         let (death, settled) = (self.time(round.death), self.time(round.settled));
         let zero = self.schedule(round.calm, round.death);
         let late = zero.map_or(0.0, |(era, zero)| {
@@ -347,13 +345,45 @@ impl Tape {
         arrivals.push(to);
         let intervals = arrivals.windows(2).filter(|pair| pair[1] > from);
         let longest = intervals.map(|pair| ms(pair[1] - pair[0])).fold(0.0, f64::max);
-        micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
+        micros((longest - self.cadence.picture_ms()).max(0.0))
     }
 
     /// The frames that came after an instant, and enough of those before to tell what is missing between them.
     fn after(&self, since: Duration) -> &[Frame] {
         let first = self.frames.partition_point(|frame| frame.at <= since);
         &self.frames[first.saturating_sub(RUN_UP)..]
+    }
+
+    /// Frames missing, and steps that are no whole number of frames.
+    fn lost(&self, frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
+        let (mut lost, mut uneven) = (0, 0);
+        let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
+        for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
+            let era = eras.entry(frame.era).or_default();
+            era.presented.insert(frame.pts);
+            era.newest = era.newest.max(frame.dts);
+            if frame.at <= since {
+                era.counted = era.counted.max(frame.dts);
+            }
+        }
+        let step = self.step(track);
+        for era in eras.values() {
+            let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
+            for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
+                let off = (pair[1] - pair[0]) as f64;
+                let steps = (off / step).round();
+                lost += (steps as u64).saturating_sub(1);
+                uneven += u64::from((off - steps * step).abs() > STEP_SLACK);
+            }
+        }
+        (lost, uneven)
+    }
+
+    fn step(&self, track: Track) -> f64 {
+        match track {
+            Track::Video => self.cadence.video,
+            Track::Audio => self.cadence.audio,
+        }
     }
 
     /// A recording of the round, from the keyframe before it to the last whole frame in it.
@@ -364,29 +394,6 @@ impl Tape {
         let end = self.frames.iter().rfind(|frame| frame.at <= until).map_or(0, |frame| frame.offset);
         first.and_then(|first| self.bytes.get(first.offset..end)).unwrap_or_default()
     }
-}
-
-/// Frames missing, and steps that are no whole number of frames.
-fn lost(frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
-    let (mut lost, mut uneven) = (0, 0);
-    let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
-    for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
-        let era = eras.entry(frame.era).or_default();
-        era.presented.insert(frame.pts);
-        era.newest = era.newest.max(frame.dts);
-        if frame.at <= since {
-            era.counted = era.counted.max(frame.dts);
-        }
-    }
-    for era in eras.values() {
-        let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
-        for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
-            let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
-            lost += step.saturating_sub(1);
-            uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
-        }
-    }
-    (lost, uneven)
 }
 
 #[derive(Default)]
@@ -464,6 +471,18 @@ mod tests {
         }
         assert_eq!((sum.lost, sum.doubled), (all.lost, all.doubled));
         assert_eq!(stepped.newest(), whole.newest());
+    }
+
+    #[test]
+    fn frames_are_counted_by_the_cadence_of_their_file() {
+        let start = Instant::now();
+        for (step, lost) in [(6_000, vec![30]), (1_800, vec![30, 50, 51, 52])] {
+            let mut tape = Tape::of_cadence(start, Cadence { video: step as f64, ..Cadence::default() });
+            for n in (0..100).filter(|n| !lost.contains(n)) {
+                tape.push(&frame(n * step, n as u8), start + Duration::from_millis(n * step / 90));
+            }
+            assert_eq!(tape.faults(start, start + Duration::from_secs(60)).lost, lost.len() as u64, "{step} ticks");
+        }
     }
 
     #[test]

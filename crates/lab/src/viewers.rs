@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use levada_overlay::StreamName;
 
+use crate::cadence::Cadence;
 use crate::http;
 use crate::net::Network;
 use crate::nodes::Process;
@@ -20,8 +21,6 @@ const RETRY: Duration = Duration::from_millis(250);
 const READ_LEN: usize = 64 * 1024;
 /// A player that hears nothing looks, so often, whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(500);
-/// Interval of frames, ms: sources have 25 a second.
-const FRAME_MS: f64 = 40.0;
 /// A pause between pictures that is longer than this is one that a player with a small buffer would show, ms: five frames.
 pub(crate) const IN_TIME_MS: f64 = 200.0;
 /// A viewer who has had pictures in time for so long gets the stream.
@@ -47,6 +46,8 @@ pub(crate) struct Viewer {
 /// Everything that a viewer got, a tape for each time that it was connected.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
+    /// Of the stream's source.
+    cadence: Cadence,
     tapes: Vec<Tape>,
     /// Bytes by second since the viewer began.
     bytes: BTreeMap<u64, u64>,
@@ -107,8 +108,14 @@ pub struct Moment {
 
 impl Viewer {
     /// A player at a PoP, over HTTP.
-    pub(crate) fn player(network: Arc<Network>, node: String, port: u16, stream: &StreamName) -> Self {
-        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+    pub(crate) fn player(
+        network: Arc<Network>,
+        node: String,
+        port: u16,
+        stream: &StreamName,
+        cadence: Cadence,
+    ) -> Self {
+        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
         let (to, stopping, path) = (recording.clone(), stop.clone(), format!("/live/{stream}.ts?wait=1"));
         let began = Instant::now();
         let reader = std::thread::spawn(move || {
@@ -127,8 +134,8 @@ impl Viewer {
     }
 
     /// A process that writes the stream to its standard output.
-    pub(crate) fn leaf(mut process: Process, name: String) -> Self {
-        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+    pub(crate) fn leaf(mut process: Process, name: String, cadence: Cadence) -> Self {
+        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
         let (to, stopping, began) = (recording.clone(), stop.clone(), Instant::now());
         let stdout = process.child.stdout.take();
         // Ends with the process.
@@ -214,6 +221,7 @@ impl Viewer {
             seconds.insert(*second, Moment { at_s, gap_ms: 0.0, late_ms: 0.0, bitrate_bps });
         }
         let times: Vec<(Instant, f64)> = recording.tapes.iter().flat_map(Tape::video_times).collect();
+        let cadence = recording.cadence;
         drop(recording);
         let times = source.map_or(times, |source| self.behind(source).collect());
         let mut before = None;
@@ -225,7 +233,7 @@ impl Viewer {
                 late_ms: 0.0,
                 bitrate_bps: 0.0,
             });
-            let pause = before.replace(at).map_or(0.0, |before: Instant| pause_ms(before, at));
+            let pause = before.replace(at).map_or(0.0, |before: Instant| pause_ms(before, at, cadence));
             moment.gap_ms = moment.gap_ms.max(pause);
             moment.late_ms = moment.late_ms.max(late_ms);
         }
@@ -250,6 +258,10 @@ impl Viewer {
 }
 
 impl Recording {
+    fn begin(cadence: Cadence) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { cadence, ..Self::default() }))
+    }
+
     fn first(&self) -> Option<Instant> {
         self.tapes.iter().find_map(|tape| tape.arrivals().next())
     }
@@ -274,7 +286,7 @@ impl Recording {
         }
         at.reverse();
         let pairs = at.windows(2).filter(|pair| pair[1] > since);
-        pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1]))).collect()
+        pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1], self.cadence))).collect()
     }
 
     fn forget(&mut self, before: Instant) {
@@ -333,8 +345,8 @@ fn locked(recording: &Mutex<Recording>) -> MutexGuard<'_, Recording> {
     recording.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pause_ms(from: Instant, to: Instant) -> f64 {
-    (to.saturating_duration_since(from).as_secs_f64() * 1e3 - FRAME_MS).max(0.0)
+fn pause_ms(from: Instant, to: Instant, cadence: Cadence) -> f64 {
+    (to.saturating_duration_since(from).as_secs_f64() * 1e3 - cadence.picture_ms()).max(0.0)
 }
 
 fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &AtomicBool) {
@@ -348,7 +360,8 @@ fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &Ato
                 let now = Instant::now();
                 let mut recording = lock();
                 if std::mem::take(&mut first) {
-                    recording.tapes.push(Tape::of_times(now));
+                    let tape = Tape::of_cadence(now, recording.cadence);
+                    recording.tapes.push(tape);
                 }
                 *recording.bytes.entry(now.saturating_duration_since(began).as_secs()).or_default() += len as u64;
                 if let Some(tape) = recording.tapes.last_mut() {

@@ -235,3 +235,43 @@ fn process_of(words: &[&str]) -> String {
     let pids = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     pids.filter(|pid| pid.parse::<u32>().is_ok()).find(fits).unwrap()
 }
+
+/// Videos of other rates than the test card's.
+const RATES: &str = r#"
+links = ["s1-n1"]
+viewers = ["n1 {slow,quick}"]
+
+[[stream]]
+name = "slow"
+at = "s1"
+source = "15.mp4"
+
+[[stream]]
+name = "quick"
+at = "s1"
+source = "50.mp4"
+
+[[step]]
+when = "flows"
+watch = "3s"
+expect = ["flows", "lost = 0"]
+"#;
+
+#[test]
+fn frames_are_counted_by_the_cadence_of_their_video() {
+    let dir = tempfile::tempdir().unwrap();
+    for rate in ["15", "50"] {
+        let pictures = format!("testsrc2=size=320x180:rate={rate}:duration=4");
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", &pictures]);
+        ffmpeg.args(["-c:v", "libx264", "-bf", "2", "-g", rate, "-pix_fmt", "yuv420p"]);
+        assert!(ffmpeg.arg(dir.path().join(format!("{rate}.mp4"))).status().unwrap().success());
+    }
+    let file = written(&dir, "rates.toml", RATES);
+    let output = lab(&["run", &file]);
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+
+    std::fs::write(dir.path().join("50.mp4"), "no video").unwrap();
+    let told = said(&lab(&["run", &file]));
+    assert!(told.contains("50.mp4 cannot be used"), "{told}");
+}

@@ -78,7 +78,7 @@ impl Mesh {
         let mut command = self.command(&name)?;
         command.args(["watch", stream.as_str(), "--to", "-", "--name", &name, "--until-stdin-closes"]);
         command.arg("--dir").arg(self.dir.path().join(&name)).stdout(Stdio::piped());
-        Ok(Viewer::leaf(Process::new(self.network.spawn(node, command)?), name))
+        Ok(Viewer::leaf(Process::new(self.network.spawn(node, command)?), name, self.cadence(stream)))
     }
 
     /// Processes of leaves that ended though nobody ended them. Whoever watched with them is still to be served.
