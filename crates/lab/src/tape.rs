@@ -25,6 +25,12 @@ pub const VIDEO_STEP: u64 = 3_600;
 /// A step may be off by this many ticks: timescales are rounded into each other.
 const STEP_SLACK: f64 = 90.0;
 
+/// The clock of MPEG-TS has so many ticks before it begins anew (ISO/IEC 13818-1, section 2.4.3.7).
+const CLOCK_TICKS: u64 = 1 << 33;
+/// Two connections whose clocks are further apart than they themselves are, by this, do not share one: somebody else publishes the
+/// stream. Tuned: a player begins some seconds before the newest picture at most.
+const CLOCKS_APART_MS: f64 = 10_000.0;
+
 /// Frames before a stretch that are looked at for it: presentation runs behind decoding by a few frames, and two tracks
 /// take turns unevenly. Some 13 s of both.
 const RUN_UP: usize = 1_000;
@@ -205,6 +211,26 @@ impl Tape {
             doubled: frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
             broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }
+    }
+
+    /// What lies between the last frame of an earlier connection and the first of this one, and when that came. Frames of both
+    /// are no loss, and none is doubled: a player that comes anew begins anew.
+    pub(crate) fn missed_since(&self, earlier: &Self) -> Option<(Instant, Faults)> {
+        let of = |track| self.missed_of(track, earlier).unwrap_or(0);
+        let (video, audio) = (of(Track::Video), of(Track::Audio));
+        let first = self.video().next()?;
+        Some((self.start + first.at, Faults { lost: video + audio, lost_audio: audio, ..Faults::default() }))
+    }
+
+    fn missed_of(&self, track: Track, earlier: &Self) -> Option<u64> {
+        let is_of = |frame: &&Frame| frame.track == track;
+        let (last, first) = (earlier.frames.iter().rfind(is_of)?, self.frames.iter().find(is_of)?);
+        let passed_ms = ms((self.start + first.at).saturating_duration_since(earlier.start + last.at));
+        let on = (first.dts + CLOCK_TICKS - last.dts) % CLOCK_TICKS;
+        let on_ms = if on < CLOCK_TICKS / 2 { on as f64 } else { on as f64 - CLOCK_TICKS as f64 } / TICKS_PER_MS;
+        let is_one_clock = (on_ms - passed_ms).abs() <= CLOCKS_APART_MS;
+        let ticks = if is_one_clock { on_ms } else { passed_ms } * TICKS_PER_MS;
+        Some((ticks / self.step(track)).round() as u64).map(|steps| steps.saturating_sub(1))
     }
 
     fn packet(&mut self, packet: &[u8; PACKET], now: Duration) {
@@ -483,6 +509,24 @@ mod tests {
             }
             assert_eq!(tape.faults(start, start + Duration::from_secs(60)).lost, lost.len() as u64, "{step} ticks");
         }
+    }
+
+    #[test]
+    fn what_lies_between_two_connections_was_missed() {
+        let start = Instant::now();
+        let second = |first: u64, came: u64| {
+            let mut tape = Tape::of_times(start + Duration::from_millis(came));
+            tape.push(&frame(first * VIDEO_STEP, 0), start + Duration::from_millis(came));
+            tape
+        };
+        let mut first = Tape::of_times(start);
+        record(&mut first, start, 0..100, &[], &[]);
+        let missed = |tape: Tape| tape.missed_since(&first).unwrap().1.lost;
+        assert_eq!(missed(second(150, 6_000)), 50);
+        assert_eq!(missed(second(75, 6_000)), 0, "it begins with what was seen already");
+        // Another clock: time tells. The last frame came after 3.96 s.
+        assert_eq!(missed(second(100_000, 5_960)), 49);
+        assert!(Tape::of_times(start).missed_since(&first).is_none());
     }
 
     #[test]

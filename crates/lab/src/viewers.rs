@@ -271,7 +271,15 @@ impl Recording {
     }
 
     fn faults(&self, since: Instant, until: Instant) -> Faults {
-        self.tapes.iter().map(|tape| tape.faults(since, until)).fold(Faults::default(), Faults::plus)
+        let within = self.tapes.iter().map(|tape| tape.faults(since, until));
+        within.chain(self.missed(since, until)).fold(Faults::default(), Faults::plus)
+    }
+
+    /// What came while the viewer had no connection.
+    fn missed(&self, since: Instant, until: Instant) -> impl Iterator<Item = Faults> {
+        let with_pictures: Vec<&Tape> = self.tapes.iter().filter(|tape| tape.newest().is_some()).collect();
+        let missed: Vec<_> = with_pictures.windows(2).filter_map(|pair| pair[1].missed_since(pair[0])).collect();
+        missed.into_iter().filter(move |(at, _)| *at > since && *at <= until).map(|(_, faults)| faults)
     }
 
     /// Ends and lengths of all pauses between pictures, the one that is open at the end too.
@@ -291,9 +299,11 @@ impl Recording {
 
     fn forget(&mut self, before: Instant) {
         self.tapes.iter_mut().for_each(|tape| tape.forget(before));
-        let last = self.tapes.len().saturating_sub(1);
+        // The last but one tells what came before the last.
+        let kept = self.tapes.len().saturating_sub(2);
         let mut n = 0..;
-        self.tapes.retain(|tape| n.next() == Some(last) || tape.newest().is_some_and(|newest| newest > before));
+        self.tapes
+            .retain(|tape| n.next().is_some_and(|n| n >= kept) || tape.newest().is_some_and(|newest| newest > before));
     }
 }
 

@@ -275,3 +275,29 @@ fn frames_are_counted_by_the_cadence_of_their_video() {
     let told = said(&lab(&["run", &file]));
     assert!(told.contains("50.mp4 cannot be used"), "{told}");
 }
+
+/// A player loses its PoP, and comes back.
+const AWAY: &str = r#"
+links = ["s1-n1"]
+viewers = "n1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+do = "kill n1"
+
+[[step]]
+after = "5s"
+do = "start n1"
+expect = ["flows", "lost n1 > 50", "doubled = 0"]
+"#;
+
+#[test]
+fn what_comes_while_a_player_is_away_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+}
