@@ -24,6 +24,10 @@ const PLAYERS_MAX: usize = 100;
 const REPEAT_MAX: usize = 1_000;
 /// Time for what a step expects to come true, unless it says otherwise. Tuned: a busy machine with 2 cores.
 const WITHIN: Duration = Duration::from_secs(20);
+/// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
+const WATCH: Duration = Duration::from_millis(1_500);
+/// ... and for so much longer than the longest time that is asked for: what was done takes a moment to be felt.
+const WATCH_MARGIN: Duration = Duration::from_secs(1);
 /// The source that is built in.
 pub const TESTCARD: &str = "testcard";
 
@@ -154,6 +158,15 @@ pub struct Step {
     /// How long viewers are observed at least, counted from what was done.
     #[serde(default, deserialize_with = "de_duration_maybe")]
     pub watch: Option<Duration>,
+}
+
+impl Step {
+    /// How long viewers are observed: what is to be shorter than three seconds cannot be seen in two.
+    pub(crate) fn watched(&self) -> Duration {
+        let longest = self.expect.iter().filter_map(Check::longest).max().map(|longest| longest + WATCH_MARGIN);
+        let usual = if self.expect.iter().any(Check::is_bound) { WATCH } else { Duration::ZERO };
+        self.watch.unwrap_or(usual).max(longest.unwrap_or_default())
+    }
 }
 
 #[derive(Deserialize)]
@@ -521,6 +534,22 @@ mod tests {
             Wrong::Syntax(error) => error.to_string(),
             Wrong::Content(what) => what,
         })
+    }
+
+    #[test]
+    fn viewers_are_watched_for_longer_than_what_is_asked_of_them() {
+        let watched = |step: &str| {
+            let text = format!("links = \"s1-n1\"\n[[step]]\nexpect = [\"flows\", \"gap < 3s\"]\n{step}");
+            let mut lab = lab(&text).unwrap();
+            let watched = lab.steps[0].watched();
+            lab.relax(2.0);
+            (watched.as_millis(), lab.steps[0].watched().as_millis())
+        };
+        assert_eq!(watched(""), (4_000, 7_000));
+        assert_eq!(watched("watch = \"1s\""), (4_000, 7_000));
+        assert_eq!(watched("watch = \"9s\""), (9_000, 9_000));
+        let idle = lab("links = \"s1-n1\"\n[[step]]\nexpect = \"idle n1\"").unwrap();
+        assert!(idle.steps[0].watched().is_zero());
     }
 
     const GOOD: &str = r#"

@@ -14,8 +14,8 @@ use crate::state::Snapshot;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for what a step waits for.
 const WHEN: Duration = Duration::from_secs(60);
-/// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
-const WATCH: Duration = Duration::from_millis(1_500);
+/// Time for viewers to have pictures again before the whole run is judged: what is lost is known only then.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs the script of an open lab to its end, or to the first step that fails. `tell` hears of every step.
 pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Outcome, MeshError> {
@@ -25,7 +25,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     mesh.await_ready()?;
     mesh.watch_all()?;
     // The script's time, and what must always hold, begin here.
-    let whole = Observation::begin(mesh.look());
+    let mut whole = Observation::begin(mesh.look());
     let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
         let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
@@ -35,10 +35,8 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
             break;
         }
     }
-    let last = mesh.look();
-    let whole = Observation { history: vec![last], ..whole };
     let always = mesh.lab().always.clone();
-    outcome.always = whole.judge(mesh, &always);
+    outcome.always = whole.settled(mesh, &always);
     let now = Instant::now();
     outcome.viewers = mesh
         .viewers
@@ -98,12 +96,7 @@ fn play(
     for action in &step.actions {
         mesh.apply(action)?;
     }
-    let watch = match step.watch {
-        Some(watch) => watch,
-        None if step.expect.iter().any(Check::is_bound) => WATCH,
-        None => Duration::ZERO,
-    };
-    done.verdicts = observation.until(mesh, &step.expect, step.within, watch);
+    done.verdicts = observation.until(mesh, &step.expect, step.within, step.watched());
     Observation::explain(mesh, &step.expect, &mut done.verdicts);
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
     done.after = Picture::of(mesh, observation.newest());
@@ -126,7 +119,7 @@ impl Observation {
         self.history.last().unwrap_or(&self.before)
     }
 
-    /// Looks until all states hold at one time, and then at the bounds; gives up on the states after `within`.
+    /// Looks until all states hold at one time and all measures are known, and then at the bounds; gives up after `within`.
     pub(crate) fn until(
         &mut self,
         mesh: &mut Mesh,
@@ -136,18 +129,25 @@ impl Observation {
     ) -> Vec<Verdict> {
         loop {
             self.history.push(mesh.look());
-            let verdicts = self.judge(mesh, checks);
+            let (verdicts, settled) = self.judge(mesh, checks);
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
             let elapsed = self.since.elapsed();
-            if (all_hold && elapsed >= watch) || elapsed >= within.max(watch) {
+            if (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch) {
                 return verdicts;
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
     }
 
-    fn judge(&self, mesh: &Mesh, checks: &[Check]) -> Vec<Verdict> {
+    /// What was kept over all the time, once viewers have pictures or have waited for them in vain.
+    fn settled(&mut self, mesh: &mut Mesh, bounds: &[Check]) -> Vec<Verdict> {
+        let deadline = self.since.elapsed() + SETTLE;
+        self.until(mesh, bounds, deadline, Duration::ZERO)
+    }
+
+    /// Verdicts, and whether all that is measured is known by now.
+    fn judge(&self, mesh: &Mesh, checks: &[Check]) -> (Vec<Verdict>, bool) {
         let (since, before, history) = (self.since, &self.before, self.history.as_slice());
         let observed = Observed { mesh, since, before, history, now: Instant::now() };
         let verdict = |check: &Check| {
@@ -155,7 +155,7 @@ impl Observation {
             let passed = judged.is_ok();
             Verdict { expected: check.to_string(), seen: judged.unwrap_or_else(|seen| seen), passed }
         };
-        checks.iter().map(verdict).collect()
+        (checks.iter().map(verdict).collect(), checks.iter().all(|check| observed.is_settled(check)))
     }
 
     /// Adds to each way that is not the expected one how it came about.

@@ -175,10 +175,11 @@ impl Viewer {
         self.pauses(since, until).iter().map(|(_, pause)| *pause).fold(0.0, f64::max)
     }
 
-    /// From `since` to the end of the last pause that a player would have shown; milliseconds.
+    /// From `since` to the end of the last pause that a player would have shown, or to the first picture; milliseconds.
     pub(crate) fn recovery_ms(&self, since: Instant, until: Instant) -> f64 {
         let shown = self.pauses(since, until).into_iter().rfind(|(_, pause)| *pause > IN_TIME_MS);
-        shown.map_or(0.0, |(end, _)| end.saturating_duration_since(since).as_secs_f64() * 1e3)
+        let ends = shown.map(|(end, _)| end).into_iter().chain(self.first());
+        ends.map(|end| end.saturating_duration_since(since).as_secs_f64() * 1e3).fold(0.0, f64::max)
     }
 
     /// How much later than at another viewer its pictures came between two instants; `None` where they share none.

@@ -301,3 +301,36 @@ fn what_comes_while_a_player_is_away_is_lost() {
     let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
 }
+
+/// A viewer whom nobody serves, and one who is not served any more: neither keeps a bound for want of pictures.
+const UNSERVED: &str = r#"
+links = ["s1-n1", "s1-n2"]
+viewers = ["n1 cam", "n2 film"]
+always = "lost n2 = 0"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[stream]]
+name = "film"
+
+[[step]]
+when = "flows n1"
+do = "cut s1-n1"
+within = "6s"
+expect = ["gap n1 < 3s", "lost n1 = 0", "recovery n1 < 3s", "{gap,recovery} n2 < 3s", "{lost,doubled} n2 = 0"]
+"#;
+
+#[test]
+fn bounds_are_not_kept_for_want_of_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "unserved.toml", UNSERVED), "--json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
+    let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
+    assert_eq!(verdicts.len(), 8);
+    assert!(verdicts.iter().all(|verdict| verdict["passed"] == false), "{verdicts:#?}");
+    let told = said(&output);
+    assert!(told.contains("n2 never got a picture of film") && told.contains("not known yet"), "{told}");
+}
