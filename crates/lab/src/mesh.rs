@@ -1,6 +1,7 @@
 //! A lab at work: its nodes as processes, its viewers, and everything that a script can do to them.
 
 mod leaves;
+mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,7 +19,6 @@ use serde::Serialize;
 use crate::cadence::{Cadence, CadenceError};
 use crate::check::Check;
 use crate::file::{Lab, Name, Stream, TESTCARD};
-use crate::http;
 use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network, Tap};
 use crate::nodes::{Process, command};
 use crate::state::{Lookout, Snapshot, Switch};
@@ -26,7 +26,7 @@ use crate::viewers::{Latency, Viewer, ViewerId};
 
 /// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
 pub(crate) const READY: Duration = Duration::from_secs(60);
-/// Time for a node to let its children move.
+/// Time for a node to let its children move, and to end.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Last changes of a way that are told.
 const CHANGES_SHOWN: usize = 4;
@@ -107,6 +107,8 @@ pub(crate) enum Condition {
 struct Node {
     http: u16,
     process: Option<Process>,
+    /// That it was asked to end.
+    leaving: Option<leaving::Leaving>,
 }
 
 impl Mesh {
@@ -154,7 +156,7 @@ impl Mesh {
         let ports = levada_node::ports::free(lab.nodes.len()).map_err(failed("get ports"))?;
         for (name, http) in lab.nodes.iter().zip(ports) {
             mesh.prepare(name)?;
-            mesh.nodes.insert(name.clone(), Node { http, process: None });
+            mesh.nodes.insert(name.clone(), Node { http, process: None, leaving: None });
         }
         for name in lab.nodes.iter().filter(|name| !lab.late.contains(*name)) {
             mesh.start(name)?;
@@ -209,17 +211,12 @@ impl Mesh {
             Action::Crash(node) => self.kill(node),
             Action::Stop(node) if self.is_leaf(node) => self.stop_leaf(node, &doing()),
             Action::Stop(node) => {
-                self.must_run(node, &doing())?;
-                let stopped = self.process(node, &doing())?.stop();
-                stopped.map_err(failed(&doing()))?;
-                self.await_end(node)
+                self.ask_to_stop(node, &doing())?;
+                self.await_left(node)
             }
             Action::Drain(node) => {
-                self.must_run(node, &doing())?;
-                let Some(port) = self.nodes.get(&node.0).map(|node| node.http) else { return Ok(()) };
-                let connection = self.network.connect(&node.0, port).map_err(failed(&doing()))?;
-                http::act(connection, "/api/v1/drain", DRAIN).map_err(failed(&doing()))?;
-                self.await_end(node)
+                self.ask_to_leave(node)?;
+                self.await_left(node)
             }
             Action::Start(node) if self.is_leaf(node) => self.start_leaf(node, &doing()),
             Action::Start(node) => self.start(&node.0),
@@ -456,7 +453,7 @@ impl Mesh {
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
         command.args(["--listen", &self.network.bind(name)?.to_string()]);
         command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
-        node.process = Some(Process::new(self.network.spawn(name, command)?));
+        (node.process, node.leaving) = (Some(Process::new(self.network.spawn(name, command)?)), None);
         Ok(())
     }
 
@@ -519,21 +516,8 @@ impl Mesh {
     /// Ends its process, if it has not ended yet.
     fn let_go(&mut self, node: &Name) {
         if let Some(node) = self.nodes.get_mut(&node.0) {
-            node.process = None;
+            (node.process, node.leaving) = (None, None);
         }
-    }
-
-    fn await_end(&mut self, node: &Name) -> Result<(), MeshError> {
-        let deadline = Instant::now() + DRAIN;
-        let doing = format!("stop {node}");
-        while !self.process(node, &doing)?.has_ended() {
-            if Instant::now() > deadline {
-                return Err(MeshError::Senseless(doing, format!("it runs on after {} s", DRAIN.as_secs())));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.let_go(node);
-        Ok(())
     }
 
     fn cut(&mut self, from: &Name, to: &Name) -> Result<(), MeshError> {
@@ -572,6 +556,17 @@ impl Drop for Mesh {
             eprintln!("levada: no logs are kept in {}: {error}", to.display());
         }
     }
+}
+
+/// An error with its causes, from the outside in.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
 }
 
 fn failed(what: &str) -> impl Fn(io::Error) -> MeshError + '_ {

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use levada_sim::Action;
+
 use crate::check::Check;
-use crate::file::Step;
+use crate::file::{Name, Step};
 use crate::judge::Observed;
-use crate::mesh::{Mesh, MeshError, READY};
+use crate::mesh::{Mesh, MeshError, READY, chain};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
 use crate::state::Snapshot;
 
@@ -28,7 +30,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     let mut whole = Observation::begin(mesh.look());
     let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
-        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
+        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell);
         let passed = done.verdicts.iter().all(|verdict| verdict.passed);
         outcome.steps.push(done);
         if !passed {
@@ -68,20 +70,14 @@ pub(crate) fn await_ready(mesh: &mut Mesh) -> Result<(), String> {
     verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))
 }
 
-fn play(
-    mesh: &mut Mesh,
-    step: &Step,
-    script_began: Instant,
-    number: &str,
-    tell: &mut dyn FnMut(&str),
-) -> Result<StepOutcome, MeshError> {
+fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell: &mut dyn FnMut(&str)) -> StepOutcome {
     let mut done = StepOutcome { about: step.about.clone(), ..StepOutcome::default() };
     if !step.when.is_empty() {
         let waited = Observation::begin(mesh.look()).until(mesh, &step.when, WHEN, Duration::ZERO);
         if waited.iter().any(|verdict| !verdict.passed) {
             done.at_s = mesh.began().elapsed().as_secs_f64();
             done.verdicts = waited;
-            return Ok(done);
+            return done;
         }
     }
     let due =
@@ -93,14 +89,23 @@ fn play(
     let about = if step.about.is_empty() { done.did.join(", ") } else { step.about.clone() };
     tell(&format!("step {number}: {about}"));
     done.before = Picture::of(mesh, observation.newest());
-    for action in &step.actions {
-        mesh.apply(action)?;
+    let done_all =
+        step.actions.iter().try_for_each(|action| mesh.apply(action).map_err(|error| undone(action, &error)));
+    match done_all {
+        Err(undone) => done.verdicts.push(undone),
+        Ok(()) => {
+            done.verdicts = observation.until(mesh, &step.expect, step.within, step.watched());
+            Observation::explain(mesh, &step.expect, &mut done.verdicts);
+        }
     }
-    done.verdicts = observation.until(mesh, &step.expect, step.within, step.watched());
-    Observation::explain(mesh, &step.expect, &mut done.verdicts);
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
     done.after = Picture::of(mesh, observation.newest());
-    Ok(done)
+    done
+}
+
+/// A line of the script that could not be done fails the run; what was seen until then is told all the same.
+fn undone(action: &Action<Name>, error: &MeshError) -> Verdict {
+    Verdict { expected: format!("{action} to be done"), seen: chain(error), passed: false }
 }
 
 /// Everything seen since something was done.
