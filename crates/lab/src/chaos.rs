@@ -1,21 +1,23 @@
 //! Random failures by rule, and what must hold throughout (DESIGN 7) from what nodes and viewers report. Same seed, same
 //! failures in the same order; what comes of them depends on the machine too.
 
+mod invariants;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use levada_overlay::StreamName;
 use levada_sim::Action;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 
+use self::invariants::Invariants;
 use crate::check::Check;
 use crate::file::Name;
-use crate::mesh::{Mesh, MeshError};
+use crate::mesh::{Mesh, MeshError, chain};
 use crate::run::Observation;
-use crate::state::Snapshot;
+use crate::viewers::ViewerId;
 
 /// Pause between two failures, and how long one lasts, in milliseconds. Tuned: several overlap, most nodes are whole.
 const PAUSE_MS: std::ops::Range<u64> = 1_000..5_000;
@@ -24,8 +26,6 @@ const LASTS_MS: std::ops::Range<u64> = 2_000..15_000;
 const BROKEN_SHARE: usize = 5;
 /// Pause between two looks at all nodes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// Nodes are asked one after the other while they change. What is seen in so many looks in a row was so.
-const CONFIRMED: u32 = 4;
 /// Time for viewers to be served again once all is whole, and for media to stop once nobody watches.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// Violations that are told at most.
@@ -34,6 +34,8 @@ const VIOLATIONS_MAX: usize = 100;
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ChaosOutcome {
+    /// Where the nodes were.
+    pub mode: String,
     /// Of the failures.
     pub seed: u64,
     /// Whether all held.
@@ -52,6 +54,7 @@ pub struct ChaosOutcome {
 /// nobody watches.
 pub fn chaos(
     mesh: &mut Mesh,
+    mode: &str,
     seed: u64,
     duration: Duration,
     tell: &mut dyn FnMut(&str),
@@ -59,8 +62,9 @@ pub fn chaos(
     let mut run = Chaos {
         rng: SmallRng::seed_from_u64(seed),
         broken: Vec::new(),
-        suspected: BTreeMap::new(),
-        outcome: ChaosOutcome { seed, ..ChaosOutcome::default() },
+        leaving: Vec::new(),
+        invariants: Invariants::default(),
+        outcome: ChaosOutcome { mode: mode.to_owned(), seed, ..ChaosOutcome::default() },
     };
     tell("waiting until all links are known, and all viewers are served");
     mesh.await_ready()?;
@@ -69,22 +73,23 @@ pub fn chaos(
     let began = Instant::now();
     let mut next = began + run.within(PAUSE_MS);
     while began.elapsed() < duration {
-        run.mend(mesh, Instant::now())?;
+        run.mend(mesh, Instant::now());
         if Instant::now() >= next {
             next = Instant::now() + run.within(PAUSE_MS);
-            if let Some(failed) = run.fail(mesh)? {
+            if let Some(failed) = run.fail(mesh) {
                 let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
                 tell(&line);
                 run.outcome.failures.push(line);
             }
         }
-        let snapshot = mesh.look();
-        run.outcome.looks += 1;
-        run.check(mesh, &snapshot);
-        std::thread::sleep(LOOK_INTERVAL);
+        run.look(mesh);
+    }
+    while !run.leaving.is_empty() {
+        run.mend(mesh, Instant::now());
+        run.look(mesh);
     }
     tell("all is mended");
-    run.mend(mesh, began + duration + Duration::from_millis(LASTS_MS.end))?;
+    run.mend(mesh, Instant::now() + Duration::from_millis(LASTS_MS.end));
     run.must_become(mesh, crate::check::flows(), "after all was mended");
     let now = Instant::now();
     for ((node, stream), viewer) in &mesh.viewers {
@@ -95,9 +100,10 @@ pub fn chaos(
         }
     }
     tell("nobody watches any more");
-    let viewers = mesh.lab().viewers.clone();
-    for (node, stream) in viewers.iter().collect::<BTreeSet<_>>() {
-        mesh.apply(&Action::Unsubscribe(Name(node.clone()), stream.clone()))?;
+    let watching = mesh.viewers.iter().filter(|(_, viewer)| viewer.since.is_some());
+    let watching: BTreeSet<ViewerId> = watching.map(|(id, _)| id.clone()).collect();
+    for (node, stream) in watching {
+        run.attempt(mesh, &Action::Unsubscribe(Name(node), stream));
     }
     let nodes: Vec<String> =
         mesh.lab().nodes.iter().filter(|node| !mesh.lab().leaves.contains(*node)).cloned().collect();
@@ -114,8 +120,9 @@ struct Chaos {
     rng: SmallRng,
     /// What mends what is broken, and when.
     broken: Vec<(Instant, Action<Name>)>,
-    /// What did not hold in the last look, and in how many looks before it.
-    suspected: BTreeMap<String, u32>,
+    /// Nodes whose children move before they end, and for how long they will be away then.
+    leaving: Vec<(Name, Duration)>,
+    invariants: Invariants,
     outcome: ChaosOutcome,
 }
 
@@ -125,16 +132,18 @@ impl Chaos {
     }
 
     /// Breaks something that is whole. Origins and leaves are spared.
-    fn fail(&mut self, mesh: &mut Mesh) -> Result<Option<String>, MeshError> {
+    fn fail(&mut self, mesh: &mut Mesh) -> Option<String> {
         let lab = mesh.lab();
-        if self.broken.len() >= ((lab.nodes.len() + lab.links.len()) / BROKEN_SHARE).max(1) {
-            return Ok(None);
+        if self.broken.len() + self.leaving.len() >= ((lab.nodes.len() + lab.links.len()) / BROKEN_SHARE).max(1) {
+            return None;
         }
         let publishes = |node: &str| lab.streams.iter().any(|stream| stream.at.iter().any(|at| at == node));
+        let is_leaving = |node: &str| self.leaving.iter().any(|(name, _)| name.0 == node);
+        let is_spared = |node: &str| publishes(node) || lab.leaves.contains(node) || is_leaving(node);
         let relays: Vec<Name> = lab
             .nodes
             .iter()
-            .filter(|node| mesh.runs(node) && !publishes(node) && !lab.leaves.contains(*node))
+            .filter(|node| mesh.runs(node) && !is_spared(node))
             .map(|node| Name(node.clone()))
             .collect();
         let is_touched = |a: &str, b: &str| self.broken.iter().any(|(_, mend)| touches(mend, a, b));
@@ -159,45 +168,63 @@ impl Chaos {
                     format!("delay={}ms loss={}%", self.rng.random_range(20..120), self.rng.random_range(1..6));
                 (Action::Link(a.clone(), b.clone(), change), Action::Link(a, b, usual))
             }
-            _ => return Ok(None),
+            _ => return None,
         };
-        mesh.apply(&failure)?;
-        let until = Instant::now() + self.within(LASTS_MS);
-        self.broken.push((until, mend));
-        Ok(Some(failure.to_string()))
-    }
-
-    /// Mends what has been broken for long enough.
-    fn mend(&mut self, mesh: &mut Mesh, now: Instant) -> Result<(), MeshError> {
-        let (due, broken) = std::mem::take(&mut self.broken).into_iter().partition(|(until, _)| *until <= now);
-        self.broken = broken;
-        let due: Vec<(Instant, Action<Name>)> = due;
-        due.iter().try_for_each(|(_, mend)| mesh.apply(mend))
-    }
-
-    /// What must hold at any time. Nodes stopped between two questions contradict each other for a moment.
-    fn check(&mut self, mesh: &Mesh, snapshot: &Snapshot) {
-        let streams: Vec<StreamName> = mesh.lab().streams.iter().map(|stream| stream.name.clone()).collect();
-        let mut seen = BTreeSet::new();
-        for stream in &streams {
-            if let Some(ring) = snapshot.ring(stream) {
-                seen.insert(format!("{stream} goes round: {}", ring.join(" > ")));
+        let (failed, lasts) = (failure.to_string(), self.within(LASTS_MS));
+        match failure {
+            Action::Drain(node) => {
+                if self.expect_done(&failed, mesh.ask_to_leave(&node)) {
+                    self.leaving.push((node, lasts));
+                }
             }
-            for node in snapshot.nodes.keys() {
-                let feeders = snapshot.feeders(node, stream);
-                if feeders.len() > 1 {
-                    seen.insert(format!("{node} is fed {stream} by {} at once", feeders.join(" and ")));
+            failure => {
+                if self.attempt(mesh, &failure) {
+                    self.broken.push((Instant::now() + lasts, mend));
                 }
             }
         }
-        self.suspected.retain(|what, _| seen.contains(what));
-        for what in seen {
-            let times = self.suspected.entry(what.clone()).or_default();
-            *times += 1;
-            if *times == CONFIRMED {
-                self.outcome.violations.push(format!("{what} (in {CONFIRMED} looks in a row)"));
+        Some(failed)
+    }
+
+    /// Mends what has been broken for long enough.
+    fn mend(&mut self, mesh: &mut Mesh, now: Instant) {
+        for (node, lasts) in std::mem::take(&mut self.leaving) {
+            let left = mesh.has_left(&node);
+            match left {
+                Ok(false) => self.leaving.push((node, lasts)),
+                left => {
+                    self.expect_done(&format!("drain {node}"), left.map(drop));
+                    self.broken.push((Instant::now() + lasts, Action::Start(node)));
+                }
             }
         }
+        let (due, broken) = std::mem::take(&mut self.broken).into_iter().partition(|(until, _)| *until <= now);
+        self.broken = broken;
+        let due: Vec<(Instant, Action<Name>)> = due;
+        for (_, mend) in &due {
+            self.attempt(mesh, mend);
+        }
+    }
+
+    fn attempt(&mut self, mesh: &mut Mesh, action: &Action<Name>) -> bool {
+        let done = mesh.apply(action);
+        self.expect_done(&action.to_string(), done)
+    }
+
+    /// What cannot be done is a violation: chaos does nothing senseless, so somebody did not do what they were told.
+    fn expect_done(&mut self, doing: &str, done: Result<(), MeshError>) -> bool {
+        if let Err(error) = &done {
+            self.outcome.violations.push(format!("{doing}: {}", chain(error)));
+        }
+        done.is_ok()
+    }
+
+    /// Looks whether all holds that must hold at any time.
+    fn look(&mut self, mesh: &Mesh) {
+        let snapshot = mesh.look();
+        self.outcome.looks += 1;
+        self.outcome.violations.extend(self.invariants.look(mesh.lab(), &snapshot));
+        std::thread::sleep(LOOK_INTERVAL);
     }
 
     fn must_become(&mut self, mesh: &mut Mesh, check: Check, when: &str) {

@@ -73,13 +73,14 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
             eprintln!("{line}");
         }
     };
-    let outcome = chaos(&mut mesh, args.seed, args.duration, &mut tell)?;
+    let outcome = chaos(&mut mesh, &mode.to_string(), args.seed, args.duration, &mut tell)?;
     drop(mesh);
     if args.json {
         say(&serde_json::to_string_pretty(&outcome)?);
     } else {
         let (failures, looks, broken) = (outcome.failures.len(), outcome.looks, outcome.violations.len());
-        say(&format!("seed {}: {failures} failures, {looks} looks, {broken} violations", args.seed));
+        let seed = args.seed;
+        say(&format!("in {}; seed {seed}: {failures} failures, {looks} looks, {broken} violations", outcome.mode));
         outcome.lost.iter().for_each(|(viewer, lost)| say(&format!("{viewer}: {lost} frames lost")));
     }
     for violation in &outcome.violations {

@@ -299,7 +299,9 @@ expect = ["flows", "lost n1 > 50", "doubled = 0"]
 fn what_comes_while_a_player_is_away_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{table}{}", said(&output));
+    assert!(table.starts_with("in network namespaces") || table.starts_with("in loopback"), "{table}");
 }
 
 /// A viewer whom nobody serves, and one who is not served any more: neither keeps a bound for want of pictures.
@@ -333,4 +335,65 @@ fn bounds_are_not_kept_for_want_of_pictures() {
     assert!(verdicts.iter().all(|verdict| verdict["passed"] == false), "{verdicts:#?}");
     let told = said(&output);
     assert!(told.contains("n2 never got a picture of film") && told.contains("not known yet"), "{told}");
+}
+
+/// A line that makes sense only as long as the node does not run.
+const UNDONE: &str = r#"
+links = ["s1-n1"]
+viewers = "n1 cam"
+always = "doubled = 0"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = "flows"
+
+[[step]]
+do = "start n1"
+expect = "flows"
+"#;
+
+#[test]
+fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.html");
+    let output = lab(&["run", &written(&dir, "undone.toml", UNDONE), "--json", "--report", report.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["steps"][0]["verdicts"][0]["passed"], true);
+    assert_eq!((&outcome["always"][0]["passed"], &outcome["viewers"][0]["lost"]), (&true.into(), &0.into()));
+    let told = said(&output);
+    assert!(
+        told.contains("step 2 (start n1): expected start n1 to be done; seen: ") && told.contains("runs"),
+        "{told}"
+    );
+    assert!(std::fs::read_to_string(report).unwrap().contains("start n1 to be done"));
+}
+
+/// Two ways to each PoP, and a leaf that may take any of them.
+const CHAOS: &str = r#"
+links = ["s1-{a,b}", "{a,b}-{p1,p2}", "{p1,p2}-k1"]
+link = "delay=5ms"
+leaves = "k1"
+viewers = ["{p1,p2,k1} cam"]
+
+[[stream]]
+name = "cam"
+at = "s1"
+"#;
+
+#[test]
+fn what_must_hold_holds_while_things_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(&dir, "chaos.toml", CHAOS);
+    let output = lab(&["chaos", &file, "--seed", "4", "--for", "20s", "--json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && outcome["passed"] == true, "{outcome:#}");
+    assert!(outcome["failures"].as_array().unwrap().len() >= 3, "{outcome:#}");
+    assert!(outcome["looks"].as_u64().unwrap() >= 10, "{outcome:#}");
+    let mode = outcome["mode"].as_str().unwrap();
+    assert!(mode.starts_with("network namespaces") || mode.starts_with("loopback"), "{mode}");
 }
