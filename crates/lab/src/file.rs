@@ -221,7 +221,7 @@ impl Lab {
     }
 
     /// Multiplies all times that are expected: for machines that have other things to do, whose gaps are no fault of the
-    /// mesh. Times of the script stay.
+    /// mesh. Times of the script stay; viewers are watched for longer than what is allowed all the same.
     pub fn relax(&mut self, slack: f64) {
         for step in &mut self.steps {
             step.within = step.within.mul_f64(slack);
