@@ -17,7 +17,7 @@ use crate::notation::expand;
 /// Largest file, in bytes.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 /// Most nodes: each is a process of some 20 MB.
-const NODES_MAX: usize = 100;
+pub(crate) const NODES_MAX: usize = 100;
 /// Most players of one stream at one node: each is a thread.
 const PLAYERS_MAX: usize = 100;
 /// Most times that a script is played.

@@ -162,8 +162,13 @@ fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {
     // Some files of the Topology Zoo are in Latin-1; only names suffer.
     let text = String::from_utf8_lossy(&bytes);
     let is_core = args.file.extension().is_some_and(|ending| ending == "imn");
-    let imported = if is_core { levada_lab::import::imn(&text) } else { levada_lab::import::gml(&text) };
+    let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let read = if is_core { levada_lab::import::imn } else { levada_lab::import::gml };
+    let imported = read(&text, &title);
     let imported = imported.with_context(|| format!("{} cannot be imported", args.file.display()))?;
-    say(imported.trim_end());
+    say(imported.text.trim_end());
+    if let Some(warning) = imported.warning {
+        eprintln!("levada: {}: {warning}", args.file.display());
+    }
     Ok(ExitCode::SUCCESS)
 }

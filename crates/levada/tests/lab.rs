@@ -136,6 +136,7 @@ fn an_imported_topology_can_be_read() {
     let output = lab(&["import", gml.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(output.status.success() && text.contains("n0-n1 delay="), "{text}{}", said(&output));
+    assert!(text.starts_with("about = \"two, imported: 2 nodes and 1 links\""), "{text}");
     let file = dir.path().join("two.toml");
     std::fs::write(&file, text).unwrap();
     // It is understood; it has no script.
