@@ -63,6 +63,7 @@ pub fn chaos(
         rng: SmallRng::seed_from_u64(seed),
         broken: Vec::new(),
         leaving: Vec::new(),
+        answering: BTreeSet::new(),
         invariants: Invariants::default(),
         outcome: ChaosOutcome { mode: mode.to_owned(), seed, ..ChaosOutcome::default() },
     };
@@ -122,6 +123,8 @@ struct Chaos {
     broken: Vec<(Instant, Action<Name>)>,
     /// Nodes whose children move before they end, and for how long they will be away then.
     leaving: Vec<(Name, Duration)>,
+    /// Nodes that answered in the last look. One that starts cannot be asked for anything yet.
+    answering: BTreeSet<String>,
     invariants: Invariants,
     outcome: ChaosOutcome,
 }
@@ -143,7 +146,7 @@ impl Chaos {
         let relays: Vec<Name> = lab
             .nodes
             .iter()
-            .filter(|node| mesh.runs(node) && !is_spared(node))
+            .filter(|node| mesh.runs(node) && self.answering.contains(*node) && !is_spared(node))
             .map(|node| Name(node.clone()))
             .collect();
         let is_touched = |a: &str, b: &str| self.broken.iter().any(|(_, mend)| touches(mend, a, b));
@@ -224,6 +227,7 @@ impl Chaos {
         let snapshot = mesh.look();
         self.outcome.looks += 1;
         self.outcome.violations.extend(self.invariants.look(mesh.lab(), &snapshot));
+        self.answering = snapshot.nodes.into_keys().collect();
         std::thread::sleep(LOOK_INTERVAL);
     }
 
