@@ -72,45 +72,13 @@ pub fn chaos(
     mesh.watch_all()?;
     run.must_become(mesh, crate::check::flows(), "before anything failed");
     let began = Instant::now();
-    let mut next = began + run.within(PAUSE_MS);
-    while began.elapsed() < duration {
-        run.mend(mesh, Instant::now());
-        if Instant::now() >= next {
-            next = Instant::now() + run.within(PAUSE_MS);
-            if let Some(failed) = run.fail(mesh) {
-                let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
-                tell(&line);
-                run.outcome.failures.push(line);
-            }
-        }
-        run.look(mesh);
-    }
-    while !run.leaving.is_empty() {
-        run.mend(mesh, Instant::now());
-        run.look(mesh);
-    }
+    run.play(mesh, duration, tell);
     tell("all is mended");
     run.mend(mesh, Instant::now() + Duration::from_millis(LASTS_MS.end));
     run.must_become(mesh, crate::check::flows(), "after all was mended");
-    let now = Instant::now();
-    for ((node, stream), viewer) in &mesh.viewers {
-        let faults = viewer.faults(began, now);
-        *run.outcome.lost.entry(format!("{node} {stream}")).or_default() += faults.lost;
-        if faults.doubled > 0 {
-            run.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
-        }
-    }
+    run.count_frames(mesh, began);
     tell("nobody watches any more");
-    let watching = mesh.viewers.iter().filter(|(_, viewer)| viewer.since.is_some());
-    let watching: BTreeSet<ViewerId> = watching.map(|(id, _)| id.clone()).collect();
-    for (node, stream) in watching {
-        run.attempt(mesh, &Action::Unsubscribe(Name(node), stream));
-    }
-    let nodes: Vec<String> =
-        mesh.lab().nodes.iter().filter(|node| !mesh.lab().leaves.contains(*node)).cloned().collect();
-    for node in nodes {
-        run.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
-    }
+    run.must_fall_silent(mesh);
     run.outcome.violations.extend(mesh.troubles());
     run.outcome.violations.truncate(VIOLATIONS_MAX);
     run.outcome.passed = run.outcome.violations.is_empty();
@@ -132,6 +100,50 @@ struct Chaos {
 impl Chaos {
     fn within(&mut self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.rng.random_range(range))
+    }
+
+    /// Breaks and mends for so long, and until all that leave have left, and looks all the while.
+    fn play(&mut self, mesh: &mut Mesh, duration: Duration, tell: &mut dyn FnMut(&str)) {
+        let began = Instant::now();
+        let mut next = began + self.within(PAUSE_MS);
+        self.look(mesh);
+        while began.elapsed() < duration || !self.leaving.is_empty() {
+            self.mend(mesh, Instant::now());
+            if Instant::now() >= next && began.elapsed() < duration {
+                next = Instant::now() + self.within(PAUSE_MS);
+                if let Some(failed) = self.fail(mesh) {
+                    let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
+                    tell(&line);
+                    self.outcome.failures.push(line);
+                }
+            }
+            self.look(mesh);
+        }
+    }
+
+    /// Adds up what viewers lost, and what they got twice.
+    fn count_frames(&mut self, mesh: &Mesh, began: Instant) {
+        let now = Instant::now();
+        for ((node, stream), viewer) in &mesh.viewers {
+            let faults = viewer.faults(began, now);
+            *self.outcome.lost.entry(format!("{node} {stream}")).or_default() += faults.lost;
+            if faults.doubled > 0 {
+                self.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
+            }
+        }
+    }
+
+    /// Lets all viewers leave, and looks whether media stop at every node that runs.
+    fn must_fall_silent(&mut self, mesh: &mut Mesh) {
+        let watching = mesh.viewers.iter().filter(|(_, viewer)| viewer.since.is_some());
+        let watching: BTreeSet<ViewerId> = watching.map(|(id, _)| id.clone()).collect();
+        for (node, stream) in watching {
+            self.attempt(mesh, &Action::Unsubscribe(Name(node), stream));
+        }
+        let nodes: Vec<String> = mesh.lab().nodes.iter().filter(|node| mesh.runs(node)).cloned().collect();
+        for node in nodes {
+            self.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
+        }
     }
 
     /// Breaks something that is whole. Origins and leaves are spared.

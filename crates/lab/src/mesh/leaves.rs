@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use levada_overlay::StreamName;
 
-use super::{DRAIN, Mesh, MeshError, failed};
+use super::{Condition, DRAIN, Mesh, MeshError, failed};
 use crate::file::Name;
 use crate::nodes::Process;
 use crate::viewers::{Viewer, ViewerId};
@@ -47,6 +47,10 @@ impl Mesh {
 
     /// Asks it to end, and waits until it has: what it still writes is seen.
     pub(super) fn stop_leaf(&mut self, node: &Name, doing: &str) -> Result<(), MeshError> {
+        if self.condition(&node.0) == Condition::Stalled {
+            let why = format!("{node} stands still; resume it first");
+            return Err(MeshError::Senseless(doing.to_owned(), why));
+        }
         self.each_process(node, doing, |process| process.stop())?;
         let deadline = Instant::now() + DRAIN;
         self.each_leaf(node, doing, |viewer| {
@@ -138,7 +142,7 @@ pub(super) fn ended_by_itself(name: &str) -> String {
 /// Waits for the end of a process.
 fn ends_by(process: &mut Process, deadline: Instant) -> bool {
     while !process.has_ended() {
-        if process.is_stalled() || Instant::now() > deadline {
+        if Instant::now() > deadline {
             return false;
         }
         std::thread::sleep(Duration::from_millis(20));
