@@ -1,21 +1,23 @@
 //! Random failures by rule, and what must hold throughout (DESIGN 7) from what nodes and viewers report. Same seed, same
 //! failures in the same order; what comes of them depends on the machine too.
 
+mod invariants;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use levada_overlay::StreamName;
 use levada_sim::Action;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 
+use self::invariants::Invariants;
 use crate::check::Check;
 use crate::file::Name;
-use crate::mesh::{Mesh, MeshError};
+use crate::mesh::{Mesh, MeshError, chain};
 use crate::run::Observation;
-use crate::state::Snapshot;
+use crate::viewers::ViewerId;
 
 /// Pause between two failures, and how long one lasts, in milliseconds. Tuned: several overlap, most nodes are whole.
 const PAUSE_MS: std::ops::Range<u64> = 1_000..5_000;
@@ -24,8 +26,6 @@ const LASTS_MS: std::ops::Range<u64> = 2_000..15_000;
 const BROKEN_SHARE: usize = 5;
 /// Pause between two looks at all nodes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// Nodes are asked one after the other while they change. What is seen in so many looks in a row was so.
-const CONFIRMED: u32 = 4;
 /// Time for viewers to be served again once all is whole, and for media to stop once nobody watches.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// Violations that are told at most.
@@ -34,6 +34,8 @@ const VIOLATIONS_MAX: usize = 100;
 /// What came of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ChaosOutcome {
+    /// Where the nodes were.
+    pub mode: String,
     /// Of the failures.
     pub seed: u64,
     /// Whether all held.
@@ -52,6 +54,7 @@ pub struct ChaosOutcome {
 /// nobody watches.
 pub fn chaos(
     mesh: &mut Mesh,
+    mode: &str,
     seed: u64,
     duration: Duration,
     tell: &mut dyn FnMut(&str),
@@ -59,51 +62,23 @@ pub fn chaos(
     let mut run = Chaos {
         rng: SmallRng::seed_from_u64(seed),
         broken: Vec::new(),
-        suspected: BTreeMap::new(),
-        outcome: ChaosOutcome { seed, ..ChaosOutcome::default() },
+        leaving: Vec::new(),
+        answering: BTreeSet::new(),
+        invariants: Invariants::default(),
+        outcome: ChaosOutcome { mode: mode.to_owned(), seed, ..ChaosOutcome::default() },
     };
     tell("waiting until all links are known, and all viewers are served");
     mesh.await_ready()?;
     mesh.watch_all()?;
     run.must_become(mesh, crate::check::flows(), "before anything failed");
     let began = Instant::now();
-    let mut next = began + run.within(PAUSE_MS);
-    while began.elapsed() < duration {
-        run.mend(mesh, Instant::now())?;
-        if Instant::now() >= next {
-            next = Instant::now() + run.within(PAUSE_MS);
-            if let Some(failed) = run.fail(mesh)? {
-                let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
-                tell(&line);
-                run.outcome.failures.push(line);
-            }
-        }
-        let snapshot = mesh.look();
-        run.outcome.looks += 1;
-        run.check(mesh, &snapshot);
-        std::thread::sleep(LOOK_INTERVAL);
-    }
+    run.play(mesh, duration, tell);
     tell("all is mended");
-    run.mend(mesh, began + duration + Duration::from_millis(LASTS_MS.end))?;
+    run.mend(mesh, Instant::now() + Duration::from_millis(LASTS_MS.end));
     run.must_become(mesh, crate::check::flows(), "after all was mended");
-    let now = Instant::now();
-    for ((node, stream), viewer) in &mesh.viewers {
-        let faults = viewer.faults(began, now);
-        *run.outcome.lost.entry(format!("{node} {stream}")).or_default() += faults.lost;
-        if faults.doubled > 0 {
-            run.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
-        }
-    }
+    run.count_frames(mesh, began);
     tell("nobody watches any more");
-    let viewers = mesh.lab().viewers.clone();
-    for (node, stream) in viewers.iter().collect::<BTreeSet<_>>() {
-        mesh.apply(&Action::Unsubscribe(Name(node.clone()), stream.clone()))?;
-    }
-    let nodes: Vec<String> =
-        mesh.lab().nodes.iter().filter(|node| !mesh.lab().leaves.contains(*node)).cloned().collect();
-    for node in nodes {
-        run.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
-    }
+    run.must_fall_silent(mesh);
     run.outcome.violations.extend(mesh.troubles());
     run.outcome.violations.truncate(VIOLATIONS_MAX);
     run.outcome.passed = run.outcome.violations.is_empty();
@@ -114,8 +89,11 @@ struct Chaos {
     rng: SmallRng,
     /// What mends what is broken, and when.
     broken: Vec<(Instant, Action<Name>)>,
-    /// What did not hold in the last look, and in how many looks before it.
-    suspected: BTreeMap<String, u32>,
+    /// Nodes whose children move before they end, and for how long they will be away then.
+    leaving: Vec<(Name, Duration)>,
+    /// Nodes that answered in the last look. One that starts cannot be asked for anything yet.
+    answering: BTreeSet<String>,
+    invariants: Invariants,
     outcome: ChaosOutcome,
 }
 
@@ -124,17 +102,63 @@ impl Chaos {
         Duration::from_millis(self.rng.random_range(range))
     }
 
+    /// Breaks and mends for so long, and until all that leave have left, and looks all the while.
+    fn play(&mut self, mesh: &mut Mesh, duration: Duration, tell: &mut dyn FnMut(&str)) {
+        let began = Instant::now();
+        let mut next = began + self.within(PAUSE_MS);
+        self.look(mesh);
+        while began.elapsed() < duration || !self.leaving.is_empty() {
+            self.mend(mesh, Instant::now());
+            if Instant::now() >= next && began.elapsed() < duration {
+                next = Instant::now() + self.within(PAUSE_MS);
+                if let Some(failed) = self.fail(mesh) {
+                    let line = format!("{:.1} s: {failed}", began.elapsed().as_secs_f64());
+                    tell(&line);
+                    self.outcome.failures.push(line);
+                }
+            }
+            self.look(mesh);
+        }
+    }
+
+    /// Adds up what viewers lost, and what they got twice.
+    fn count_frames(&mut self, mesh: &Mesh, began: Instant) {
+        let now = Instant::now();
+        for ((node, stream), viewer) in &mesh.viewers {
+            let faults = viewer.faults(began, now);
+            *self.outcome.lost.entry(format!("{node} {stream}")).or_default() += faults.lost;
+            if faults.doubled > 0 {
+                self.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
+            }
+        }
+    }
+
+    /// Lets all viewers leave, and looks whether media stop at every node that runs.
+    fn must_fall_silent(&mut self, mesh: &mut Mesh) {
+        let watching = mesh.viewers.iter().filter(|(_, viewer)| viewer.since.is_some());
+        let watching: BTreeSet<ViewerId> = watching.map(|(id, _)| id.clone()).collect();
+        for (node, stream) in watching {
+            self.attempt(mesh, &Action::Unsubscribe(Name(node), stream));
+        }
+        let nodes: Vec<String> = mesh.lab().nodes.iter().filter(|node| mesh.runs(node)).cloned().collect();
+        for node in nodes {
+            self.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
+        }
+    }
+
     /// Breaks something that is whole. Origins and leaves are spared.
-    fn fail(&mut self, mesh: &mut Mesh) -> Result<Option<String>, MeshError> {
+    fn fail(&mut self, mesh: &mut Mesh) -> Option<String> {
         let lab = mesh.lab();
-        if self.broken.len() >= ((lab.nodes.len() + lab.links.len()) / BROKEN_SHARE).max(1) {
-            return Ok(None);
+        if self.broken.len() + self.leaving.len() >= ((lab.nodes.len() + lab.links.len()) / BROKEN_SHARE).max(1) {
+            return None;
         }
         let publishes = |node: &str| lab.streams.iter().any(|stream| stream.at.iter().any(|at| at == node));
+        let is_leaving = |node: &str| self.leaving.iter().any(|(name, _)| name.0 == node);
+        let is_spared = |node: &str| publishes(node) || lab.leaves.contains(node) || is_leaving(node);
         let relays: Vec<Name> = lab
             .nodes
             .iter()
-            .filter(|node| mesh.runs(node) && !publishes(node) && !lab.leaves.contains(*node))
+            .filter(|node| mesh.runs(node) && self.answering.contains(*node) && !is_spared(node))
             .map(|node| Name(node.clone()))
             .collect();
         let is_touched = |a: &str, b: &str| self.broken.iter().any(|(_, mend)| touches(mend, a, b));
@@ -159,45 +183,64 @@ impl Chaos {
                     format!("delay={}ms loss={}%", self.rng.random_range(20..120), self.rng.random_range(1..6));
                 (Action::Link(a.clone(), b.clone(), change), Action::Link(a, b, usual))
             }
-            _ => return Ok(None),
+            _ => return None,
         };
-        mesh.apply(&failure)?;
-        let until = Instant::now() + self.within(LASTS_MS);
-        self.broken.push((until, mend));
-        Ok(Some(failure.to_string()))
-    }
-
-    /// Mends what has been broken for long enough.
-    fn mend(&mut self, mesh: &mut Mesh, now: Instant) -> Result<(), MeshError> {
-        let (due, broken) = std::mem::take(&mut self.broken).into_iter().partition(|(until, _)| *until <= now);
-        self.broken = broken;
-        let due: Vec<(Instant, Action<Name>)> = due;
-        due.iter().try_for_each(|(_, mend)| mesh.apply(mend))
-    }
-
-    /// What must hold at any time. Nodes stopped between two questions contradict each other for a moment.
-    fn check(&mut self, mesh: &Mesh, snapshot: &Snapshot) {
-        let streams: Vec<StreamName> = mesh.lab().streams.iter().map(|stream| stream.name.clone()).collect();
-        let mut seen = BTreeSet::new();
-        for stream in &streams {
-            if let Some(ring) = snapshot.ring(stream) {
-                seen.insert(format!("{stream} goes round: {}", ring.join(" > ")));
+        let (failed, lasts) = (failure.to_string(), self.within(LASTS_MS));
+        match failure {
+            Action::Drain(node) => {
+                if self.expect_done(&failed, mesh.ask_to_leave(&node)) {
+                    self.leaving.push((node, lasts));
+                }
             }
-            for node in snapshot.nodes.keys() {
-                let feeders = snapshot.feeders(node, stream);
-                if feeders.len() > 1 {
-                    seen.insert(format!("{node} is fed {stream} by {} at once", feeders.join(" and ")));
+            failure => {
+                if self.attempt(mesh, &failure) {
+                    self.broken.push((Instant::now() + lasts, mend));
                 }
             }
         }
-        self.suspected.retain(|what, _| seen.contains(what));
-        for what in seen {
-            let times = self.suspected.entry(what.clone()).or_default();
-            *times += 1;
-            if *times == CONFIRMED {
-                self.outcome.violations.push(format!("{what} (in {CONFIRMED} looks in a row)"));
+        Some(failed)
+    }
+
+    /// Mends what has been broken for long enough.
+    fn mend(&mut self, mesh: &mut Mesh, now: Instant) {
+        for (node, lasts) in std::mem::take(&mut self.leaving) {
+            let left = mesh.has_left(&node);
+            match left {
+                Ok(false) => self.leaving.push((node, lasts)),
+                left => {
+                    self.expect_done(&format!("drain {node}"), left.map(drop));
+                    self.broken.push((Instant::now() + lasts, Action::Start(node)));
+                }
             }
         }
+        let (due, broken) = std::mem::take(&mut self.broken).into_iter().partition(|(until, _)| *until <= now);
+        self.broken = broken;
+        let due: Vec<(Instant, Action<Name>)> = due;
+        for (_, mend) in &due {
+            self.attempt(mesh, mend);
+        }
+    }
+
+    fn attempt(&mut self, mesh: &mut Mesh, action: &Action<Name>) -> bool {
+        let done = mesh.apply(action);
+        self.expect_done(&action.to_string(), done)
+    }
+
+    /// What cannot be done is a violation: chaos does nothing senseless, so somebody did not do what they were told.
+    fn expect_done(&mut self, doing: &str, done: Result<(), MeshError>) -> bool {
+        if let Err(error) = &done {
+            self.outcome.violations.push(format!("{doing}: {}", chain(error)));
+        }
+        done.is_ok()
+    }
+
+    /// Looks whether all holds that must hold at any time.
+    fn look(&mut self, mesh: &Mesh) {
+        let snapshot = mesh.look();
+        self.outcome.looks += 1;
+        self.outcome.violations.extend(self.invariants.look(mesh.lab(), &snapshot));
+        self.answering = snapshot.nodes.into_keys().collect();
+        std::thread::sleep(LOOK_INTERVAL);
     }
 
     fn must_become(&mut self, mesh: &mut Mesh, check: Check, when: &str) {

@@ -111,6 +111,16 @@ impl Check {
         matches!(self.what, What::Bound { .. })
     }
 
+    /// The longest time that a measure may take.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        match self.what {
+            What::Bound { measure, relation: Relation::Less | Relation::AtMost | Relation::Equal, value, .. } => {
+                measure.is_time().then(|| Duration::from_secs_f64(value / 1e3))
+            }
+            _ => None,
+        }
+    }
+
     /// Takes this many times longer for as good as it was.
     pub(crate) fn relax(&mut self, slack: f64) {
         if let What::Bound { measure, value, .. } = &mut self.what
@@ -195,6 +205,16 @@ impl Relation {
 }
 
 impl Measure {
+    /// Whether it is taken from what viewers got, rather than from what nodes counted.
+    pub(crate) fn is_of_viewers(self) -> bool {
+        !matches!(self, Self::Switches | Self::Missed)
+    }
+
+    /// Whether it counts what never came.
+    pub(crate) fn is_loss(self) -> bool {
+        matches!(self, Self::Lost | Self::LostAudio)
+    }
+
     /// Whether it is in milliseconds.
     fn is_time(self) -> bool {
         matches!(self, Self::Gap | Self::Recovery | Self::Latency)
@@ -382,6 +402,9 @@ mod tests {
         {
             assert!(wrong.parse::<Check>().is_err(), "{wrong:?}");
         }
+        let longest = |line: &str| line.parse::<Check>().unwrap().longest();
+        assert_eq!(longest("gap n4 < 3s"), Some(Duration::from_secs(3)));
+        assert!(longest("gap > 1h").is_none() && longest("lost = 0").is_none() && longest("flows").is_none());
         assert!("tickles n1".parse::<Check>().unwrap_err().contains("path"));
     }
 

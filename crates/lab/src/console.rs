@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use self::journal::{Journal, Kind};
 use self::view::{Facts, Looker};
 use crate::file::{Lab, Name};
-use crate::mesh::{Condition, Mesh};
+use crate::mesh::{Condition, Mesh, chain};
 
 /// Pause between two looks at all nodes.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -230,15 +230,4 @@ fn look(desk: &Desk, nudged: &Receiver<()>) {
             return;
         }
     }
-}
-
-/// An error with its causes, from the outside in.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }

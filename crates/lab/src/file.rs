@@ -17,13 +17,17 @@ use crate::notation::expand;
 /// Largest file, in bytes.
 const FILE_LEN_MAX: u64 = 1024 * 1024;
 /// Most nodes: each is a process of some 20 MB.
-const NODES_MAX: usize = 100;
+pub(crate) const NODES_MAX: usize = 100;
 /// Most players of one stream at one node: each is a thread.
 const PLAYERS_MAX: usize = 100;
 /// Most times that a script is played.
 const REPEAT_MAX: usize = 1_000;
 /// Time for what a step expects to come true, unless it says otherwise. Tuned: a busy machine with 2 cores.
 const WITHIN: Duration = Duration::from_secs(20);
+/// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
+const WATCH: Duration = Duration::from_millis(1_500);
+/// ... and for so much longer than the longest time that is asked for: what was done takes a moment to be felt.
+const WATCH_MARGIN: Duration = Duration::from_secs(1);
 /// The source that is built in.
 pub const TESTCARD: &str = "testcard";
 
@@ -156,6 +160,15 @@ pub struct Step {
     pub watch: Option<Duration>,
 }
 
+impl Step {
+    /// How long viewers are observed: what is to be shorter than three seconds cannot be seen in two.
+    pub(crate) fn watched(&self) -> Duration {
+        let longest = self.expect.iter().filter_map(Check::longest).max().map(|longest| longest + WATCH_MARGIN);
+        let usual = if self.expect.iter().any(Check::is_bound) { WATCH } else { Duration::ZERO };
+        self.watch.unwrap_or(usual).max(longest.unwrap_or_default())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -208,7 +221,7 @@ impl Lab {
     }
 
     /// Multiplies all times that are expected: for machines that have other things to do, whose gaps are no fault of the
-    /// mesh. Times of the script stay.
+    /// mesh. Times of the script stay; viewers are watched for longer than what is allowed all the same.
     pub fn relax(&mut self, slack: f64) {
         for step in &mut self.steps {
             step.within = step.within.mul_f64(slack);
@@ -521,6 +534,22 @@ mod tests {
             Wrong::Syntax(error) => error.to_string(),
             Wrong::Content(what) => what,
         })
+    }
+
+    #[test]
+    fn viewers_are_watched_for_longer_than_what_is_asked_of_them() {
+        let watched = |step: &str| {
+            let text = format!("links = \"s1-n1\"\n[[step]]\nexpect = [\"flows\", \"gap < 3s\"]\n{step}");
+            let mut lab = lab(&text).unwrap();
+            let watched = lab.steps[0].watched();
+            lab.relax(2.0);
+            (watched.as_millis(), lab.steps[0].watched().as_millis())
+        };
+        assert_eq!(watched(""), (4_000, 7_000));
+        assert_eq!(watched("watch = \"1s\""), (4_000, 7_000));
+        assert_eq!(watched("watch = \"9s\""), (9_000, 9_000));
+        let idle = lab("links = \"s1-n1\"\n[[step]]\nexpect = \"idle n1\"").unwrap();
+        assert!(idle.steps[0].watched().is_zero());
     }
 
     const GOOD: &str = r#"

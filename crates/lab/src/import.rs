@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use levada_sim::topology::parse_gml;
 
+use crate::file::NODES_MAX;
+
 /// Why a topology cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -19,20 +21,29 @@ pub enum ImportError {
     Imn(String),
 }
 
+/// A topology as a lab file.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The file.
+    pub text: String,
+    /// Why it cannot be run as it is.
+    pub warning: Option<String>,
+}
+
 /// A topology in GML. A mesh has one link between two nodes, so parallel ones become one.
-pub fn gml(text: &str) -> Result<String, ImportError> {
+pub fn gml(text: &str, title: &str) -> Result<Imported, ImportError> {
     let (labels, mesh) = parse_gml(text).map_err(ImportError::Gml)?;
     let names = names(&labels);
     let links = mesh.links.iter().zip(&mesh.impairments).map(|(&(a, b), both)| {
         let line = format!("{}-{} delay={}", names[a], names[b], written(both[0].delay));
         if both[0].jitter.is_zero() { line } else { format!("{line} jitter={}", written(both[0].jitter)) }
     });
-    Ok(file(&names, links))
+    Ok(file(title, &names, &links.collect::<Vec<_>>()))
 }
 
 /// A topology of the CORE emulator. What is no host, router or PC (switches, hubs, wireless LANs) becomes links between all
 /// that are connected with it.
-pub fn imn(text: &str) -> Result<String, ImportError> {
+pub fn imn(text: &str, title: &str) -> Result<Imported, ImportError> {
     let network = Imn::parse(text).map_err(ImportError::Imn)?;
     let hosts: Vec<&str> = network.nodes.iter().filter(|node| !node.is_segment).map(|node| node.id.as_str()).collect();
     let labels: Vec<String> = hosts
@@ -54,11 +65,12 @@ pub fn imn(text: &str) -> Result<String, ImportError> {
     if links.is_empty() {
         return Err(ImportError::Imn("no links in it".to_owned()));
     }
-    Ok(file(&names, links.into_iter()))
+    Ok(file(title, &names, &links))
 }
 
-fn file(names: &[String], links: impl Iterator<Item = String>) -> String {
-    let mut text = String::from("about = \"\"\nlinks = [\n");
+fn file(title: &str, names: &[String], links: &[String]) -> Imported {
+    let about = format!("{title}, imported: {} nodes and {} links", names.len(), links.len());
+    let mut text = format!("about = {}\nlinks = [\n", toml::Value::from(about));
     let mut linked = BTreeSet::new();
     for link in links {
         let ends = link.split(' ').next().unwrap_or_default();
@@ -71,7 +83,19 @@ fn file(names: &[String], links: impl Iterator<Item = String>) -> String {
     if !alone.is_empty() {
         let _ = writeln!(text, "nodes = [{}]", alone.join(", "));
     }
-    text
+    text.push_str(&hint(names));
+    let too_large = || format!("it has {} nodes, and a lab {NODES_MAX} at most; leave some out", names.len());
+    Imported { text, warning: (names.len() > NODES_MAX).then(too_large) }
+}
+
+/// What a topology does not say, to be filled in.
+fn hint(names: &[String]) -> String {
+    let [at, watched] = [names.first(), names.last()].map(|name| name.map_or("n1", String::as_str));
+    format!(
+        "\n# Nothing is published yet, and nobody watches; docs/lab.md tells what else a lab can have.\n# viewers = \"{watched} \
+         cam\"\n#\n# [[stream]]\n# name = \"cam\"\n# at = \"{at}\"\n#\n# [[step]]\n# when = \"flows\"\n# expect = \"gap < \
+         450ms\"\n"
+    )
 }
 
 /// Names that a lab takes: letters and digits, each once.
@@ -240,11 +264,32 @@ mod tests {
         let text = "graph [\n node [\n id 7\n label \"New York\"\n Longitude -74.0\n Latitude 40.7\n ]\n node [\n id 9\n \
                     label \"São\"\n Longitude -87.65\n Latitude 41.85\n ]\n node [\n id 3\n label \"new york\"\n ]\n edge \
                     [\n source 7\n target 9\n ]\n]";
-        let text = gml(text).unwrap();
+        let text = gml(text, "Two \"cities\"").unwrap().text;
         assert!(text.contains("newyork-so delay=8"), "{text}");
         assert!(text.contains("nodes = [\"newyorkx2\"]"), "{text}");
         let lab = Lab::parse(&text).unwrap();
         assert_eq!(lab.nodes, ["newyork", "so", "newyorkx2"]);
+        assert_eq!(lab.about, "Two \"cities\", imported: 3 nodes and 1 links");
+        // What it hints at makes a lab that can be run.
+        let lines = text.lines().filter(|line| !line.contains("docs/lab.md"));
+        let filled: Vec<&str> = lines.map(|line| line.trim_start_matches('#').trim_start()).collect();
+        let lab = Lab::parse(&filled.join("\n")).unwrap();
+        assert_eq!(
+            (lab.viewers.len(), lab.streams[0].at.as_slice(), lab.steps.len()),
+            (1, &["newyork".to_owned()][..], 1)
+        );
+    }
+
+    #[test]
+    fn a_topology_that_is_too_large_for_a_lab_is_warned_of() {
+        let of = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            file("many", &names, &["n0-n1".to_owned()])
+        };
+        assert!(of(NODES_MAX).warning.is_none());
+        let many = of(NODES_MAX + 1);
+        assert!(many.warning.unwrap().contains("101 nodes"));
+        assert!(Lab::parse(&many.text).is_err(), "a lab refuses it");
     }
 
     #[test]
@@ -253,11 +298,11 @@ mod tests {
                     n3 {\n type lanswitch\n}\nnode n4 {\n type router\n}\nlink l1 {\n delay 20000\n loss 1.5\n bandwidth \
                     10000000\n nodes {n1 n2}\n}\nlink l2 {\n nodes {n3 n2}\n delay 100\n}\nlink l3 {\n nodes {n4 n3}\n delay \
                     {200 300}\n}\n";
-        let text = imn(text).unwrap();
+        let text = imn(text, "core").unwrap().text;
         assert!(text.contains("\"lisboa-n2 delay=20000us loss=1.5% rate=10000000bit/s\""), "{text}");
         assert!(text.contains("\"n2-n4 delay=300us\""), "{text}");
         assert_eq!(Lab::parse(&text).unwrap().links.len(), 2);
-        assert!(imn("node n1 {").unwrap_err().to_string().contains("no end"));
-        assert!(imn("").is_err());
+        assert!(imn("node n1 {", "").unwrap_err().to_string().contains("no end"));
+        assert!(imn("", "").is_err());
     }
 }

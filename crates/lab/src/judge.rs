@@ -94,6 +94,21 @@ impl Observed<'_> {
         }
     }
 
+    /// Whether what is measured is known by now: as long as a viewer has no pictures, its pause lasts, and nobody can say what it
+    /// misses.
+    pub(crate) fn is_settled(&self, check: &Check) -> bool {
+        match &check.what {
+            What::Bound { measure, who, .. } if measure.is_of_viewers() => {
+                self.viewers(who).all(|(_, viewer)| viewer.since.is_none() || !self.is_silent(viewer))
+            }
+            _ => true,
+        }
+    }
+
+    fn is_silent(&self, viewer: &Viewer) -> bool {
+        viewer.silence(self.now).is_none_or(|silence| silence > FLOWING)
+    }
+
     fn ready(&self, newest: &Snapshot) -> Result<String, String> {
         let mesh = self.mesh;
         let lab = mesh.lab();
@@ -122,16 +137,22 @@ impl Observed<'_> {
             let fresh = viewer.first().is_some_and(|first| first <= from);
             let pause = viewer.gap_ms(from, self.now);
             if !fresh || pause > IN_TIME_MS {
-                return Err(match viewer.silence(self.now) {
-                    None => format!("{node} has nothing of {stream}"),
-                    Some(silence) if silence > FLOWING => {
-                        format!("{node} has had nothing of {stream} for {:.1} s", silence.as_secs_f64())
-                    }
-                    Some(_) => format!("{node} gets {stream}, and not yet in time"),
-                });
+                let late = || format!("{node} gets {stream}, and not yet in time");
+                return Err(self.silence(node, stream, viewer).unwrap_or_else(late));
             }
         }
         Ok("all get it in time".to_owned())
+    }
+
+    /// Since when a viewer has had nothing, in words.
+    fn silence(&self, node: &str, stream: &StreamName, viewer: &Viewer) -> Option<String> {
+        match viewer.silence(self.now) {
+            None => Some(format!("{node} has nothing of {stream}")),
+            Some(silence) if silence > FLOWING => {
+                Some(format!("{node} has had nothing of {stream} for {:.1} s", silence.as_secs_f64()))
+            }
+            Some(_) => None,
+        }
     }
 
     fn idle(&self, node: &str, newest: &Snapshot) -> Result<String, String> {
@@ -187,8 +208,11 @@ impl Observed<'_> {
 
     fn bound(&self, measure: Measure, who: &Who, relation: Relation, value: f64) -> Result<String, String> {
         let (since, now) = (self.since, self.now);
+        if let Some(unknown) = self.unknown(measure, who) {
+            return Err(unknown);
+        }
         let mut measured: Vec<(String, f64)> = match measure {
-            Measure::Switches | Measure::Missed => self.counted(measure, who),
+            _ if !measure.is_of_viewers() => self.counted(measure, who),
             _ => {
                 let of = |stream: &StreamName, viewer: &Viewer| match measure {
                     Measure::Lost => viewer.faults(since, now).lost as f64,
@@ -213,6 +237,22 @@ impl Observed<'_> {
             None => Err("there is nobody to measure it at".to_owned()),
             Some((at, worst)) => told(relation.holds(*worst, value), format!("{} at {at}", measure.show(*worst))),
         }
+    }
+
+    /// Why a measure of viewers has no value that could be compared: who never saw anything has no gap, and what whoever sees nothing
+    /// now will have lost is not known.
+    fn unknown(&self, measure: Measure, who: &Who) -> Option<String> {
+        let mut viewers = self.viewers(who).filter(|_| measure.is_of_viewers());
+        viewers.find_map(|((node, stream), viewer)| {
+            let waits = measure.is_loss() && viewer.since.is_some();
+            match viewer.first() {
+                None => Some(format!("{node} never got a picture of {stream}")),
+                Some(_) if waits => self
+                    .silence(node, stream, viewer)
+                    .map(|silence| format!("{silence}; what it loses is not known yet")),
+                Some(_) => None,
+            }
+        })
     }
 
     /// Counters of nodes, less what they were before; of nodes that began anew, all.

@@ -1,6 +1,7 @@
 //! A lab for meshes: real nodes as processes, on links that are as bad as a file says, under a script of failures, with
 //! expectations that are checked while viewers record what they see. docs/lab.md tells how to use it.
 
+pub mod cadence;
 pub mod chaos;
 pub mod check;
 pub mod console;

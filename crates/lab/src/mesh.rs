@@ -1,10 +1,12 @@
 //! A lab at work: its nodes as processes, its viewers, and everything that a script can do to them.
 
+mod leaves;
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +16,9 @@ use levada_overlay::{Neighbour, StreamName};
 use levada_sim::{Action, Impairment};
 use serde::Serialize;
 
+use crate::cadence::{Cadence, CadenceError};
 use crate::check::Check;
 use crate::file::{Lab, Name, Stream, TESTCARD};
-use crate::http;
 use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network, Tap};
 use crate::nodes::{Process, command};
 use crate::state::{Lookout, Snapshot, Switch};
@@ -24,7 +26,7 @@ use crate::viewers::{Latency, Viewer, ViewerId};
 
 /// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
 pub(crate) const READY: Duration = Duration::from_secs(60);
-/// Time for a node to let its children move.
+/// Time for a node to let its children move, and to end.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Last changes of a way that are told.
 const CHANGES_SHOWN: usize = 4;
@@ -58,6 +60,9 @@ pub enum MeshError {
     /// Files, processes.
     #[error("the lab cannot {0}")]
     Io(String, #[source] io::Error),
+    /// A video.
+    #[error(transparent)]
+    Video(#[from] CadenceError),
     /// Nodes do not find each other.
     #[error("the mesh does not form within {0} s: {1}; look at the nodes' logs with --keep DIR")]
     NotReady(u64, String),
@@ -73,6 +78,7 @@ pub struct Mesh {
     network: Arc<Network>,
     authority: Authority,
     nodes: BTreeMap<String, Node>,
+    cadences: BTreeMap<StreamName, Cadence>,
     /// Everybody who watches or did.
     pub(crate) viewers: Vec<(ViewerId, Viewer)>,
     /// Who watches a stream where it is published, if its latency is asked for.
@@ -80,6 +86,8 @@ pub struct Mesh {
     /// Directions of links over which nothing passes.
     cut: BTreeSet<(String, String)>,
     impairments: BTreeMap<(String, String), Impairment>,
+    /// Whoever ended by itself, and was started again since.
+    ended: Vec<String>,
     began: Instant,
     dir: tempfile::TempDir,
 }
@@ -99,6 +107,8 @@ pub(crate) enum Condition {
 struct Node {
     http: u16,
     process: Option<Process>,
+    /// That it was asked to end.
+    leaving: Option<leaving::Leaving>,
 }
 
 impl Mesh {
@@ -123,13 +133,19 @@ impl Mesh {
             network,
             authority,
             nodes: BTreeMap::new(),
+            cadences: BTreeMap::new(),
             viewers: Vec::new(),
             at_sources: BTreeMap::new(),
             cut: BTreeSet::new(),
             impairments: lab.links.iter().flat_map(both).collect(),
+            ended: Vec::new(),
             began: Instant::now(),
             dir,
         };
+        for stream in &lab.streams {
+            let cadence = Cadence::of(&mesh.file_of(stream))?;
+            mesh.cadences.insert(stream.name.clone(), cadence);
+        }
         for (a, b) in lab.checks().filter_map(Check::overhears) {
             mesh.network.tap(a, b)?;
             mesh.network.tap(b, a)?;
@@ -140,7 +156,7 @@ impl Mesh {
         let ports = levada_node::ports::free(lab.nodes.len()).map_err(failed("get ports"))?;
         for (name, http) in lab.nodes.iter().zip(ports) {
             mesh.prepare(name)?;
-            mesh.nodes.insert(name.clone(), Node { http, process: None });
+            mesh.nodes.insert(name.clone(), Node { http, process: None, leaving: None });
         }
         for name in lab.nodes.iter().filter(|name| !lab.late.contains(*name)) {
             mesh.start(name)?;
@@ -156,11 +172,12 @@ impl Mesh {
                 let Some((node, port)) = stream.at.first().and_then(|at| Some((at, self.nodes.get(at)?.http))) else {
                     continue;
                 };
-                let viewer = Viewer::player(self.network.clone(), node.clone(), port, &stream.name);
+                let viewer = self.player(node, port, &stream.name);
                 self.at_sources.insert(stream.name.clone(), viewer);
             }
         }
-        let viewers = self.lab.viewers.clone();
+        let is_the_scripts = |node: &str| self.lab.late.contains(node) && self.lab.leaves.contains(node);
+        let viewers: Vec<ViewerId> = self.lab.viewers.iter().filter(|id| !is_the_scripts(&id.0)).cloned().collect();
         viewers.iter().try_for_each(|(node, stream)| self.watch(node, stream))
     }
 
@@ -190,46 +207,27 @@ impl Mesh {
     pub fn apply(&mut self, action: &Action<Name>) -> Result<(), MeshError> {
         let doing = || action.to_string();
         match action {
-            Action::Crash(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.end();
-                Ok(())
-            }),
+            Action::Crash(node) if self.is_leaf(node) => self.kill_leaf(node, &doing()),
             Action::Crash(node) => self.kill(node),
-            Action::Stop(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                if let Some((process, _)) = &viewer.leaf {
-                    process.stop()?;
-                }
-                Ok(())
-            }),
+            Action::Stop(node) if self.is_leaf(node) => self.stop_leaf(node, &doing()),
             Action::Stop(node) => {
-                self.must_run(node, &doing())?;
-                let stopped = self.process(node, &doing())?.stop();
-                stopped.map_err(failed(&doing()))?;
-                self.await_end(node)
+                self.ask_to_stop(node, &doing())?;
+                self.await_left(node)
             }
             Action::Drain(node) => {
-                self.must_run(node, &doing())?;
-                let Some(port) = self.nodes.get(&node.0).map(|node| node.http) else { return Ok(()) };
-                let connection = self.network.connect(&node.0, port).map_err(failed(&doing()))?;
-                http::act(connection, "/api/v1/drain", DRAIN).map_err(failed(&doing()))?;
-                self.await_end(node)
+                self.ask_to_leave(node)?;
+                self.await_left(node)
             }
-            Action::Start(node) if self.is_leaf(node) => {
-                let watched: Vec<ViewerId> = self.lab.viewers.iter().filter(|id| id.0 == node.0).cloned().collect();
-                watched.iter().try_for_each(|(node, stream)| self.watch(node, stream))
-            }
+            Action::Start(node) if self.is_leaf(node) => self.start_leaf(node, &doing()),
             Action::Start(node) => self.start(&node.0),
+            Action::Restart(node) if self.is_leaf(node) => self.restart_leaf(node, &doing()),
             Action::Restart(node) => {
                 self.kill(node)?;
                 self.start(&node.0)
             }
-            Action::Stall(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.stall())
-            }),
+            Action::Stall(node) if self.is_leaf(node) => self.each_process(node, &doing(), Process::stall),
             Action::Stall(node) => self.process(node, &doing())?.stall().map_err(failed(&doing())),
-            Action::Resume(node) if self.is_leaf(node) => self.each_leaf(node, &doing(), |viewer| {
-                viewer.leaf.as_mut().map_or(Ok(()), |(process, _)| process.resume())
-            }),
+            Action::Resume(node) if self.is_leaf(node) => self.each_process(node, &doing(), Process::resume),
             Action::Resume(node) => self.process(node, &doing())?.resume().map_err(failed(&doing())),
             Action::Cut(a, b) => self.cut(a, b).and_then(|()| self.cut(b, a)),
             Action::CutOneWay(a, b) => self.cut(a, b),
@@ -375,12 +373,13 @@ impl Mesh {
 
     /// Processes that ended though nobody ended them, and errors and panics that were logged.
     pub(crate) fn troubles(&mut self) -> Vec<String> {
-        let mut troubles = Vec::new();
+        let mut troubles = self.ended.clone();
         for (name, node) in &mut self.nodes {
             if node.process.as_mut().is_some_and(Process::has_ended) {
-                troubles.push(format!("{name} ended by itself"));
+                troubles.push(leaves::ended_by_itself(name));
             }
         }
+        troubles.extend(self.lost_leaves());
         let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().filter_map(Result::ok);
         for path in logs.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log")) {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -394,25 +393,6 @@ impl Mesh {
 
     fn running(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.iter().filter(|(_, node)| node.process.as_ref().is_some_and(|process| !process.is_stalled()))
-    }
-
-    fn is_leaf(&self, node: &Name) -> bool {
-        self.lab.leaves.contains(&node.0)
-    }
-
-    fn each_leaf(
-        &mut self,
-        node: &Name,
-        doing: &str,
-        mut what: impl FnMut(&mut Viewer) -> io::Result<()>,
-    ) -> Result<(), MeshError> {
-        let viewers = self.viewers.iter_mut().filter(|(id, viewer)| id.0 == node.0 && viewer.since.is_some());
-        let mut viewers = viewers.peekable();
-        if viewers.peek().is_none() {
-            let why = format!("leaf {node} does not run; start it first");
-            return Err(MeshError::Senseless(doing.to_owned(), why));
-        }
-        viewers.try_for_each(|(_, viewer)| what(viewer)).map_err(failed(&format!("reach leaf {node}")))
     }
 
     fn process(&mut self, node: &Name, doing: &str) -> Result<&mut Process, MeshError> {
@@ -462,37 +442,39 @@ impl Mesh {
         let videos = self.videos(name);
         let mut command = self.command(name)?;
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
-        if node.process.as_mut().is_some_and(|process| !process.has_ended()) {
-            return Err(MeshError::Senseless(doing, format!("{name} runs already; kill or stop it first")));
+        match node.process.as_mut().map(Process::has_ended) {
+            Some(false) => {
+                return Err(MeshError::Senseless(doing, format!("{name} runs already; kill or stop it first")));
+            }
+            Some(true) => self.ended.push(leaves::ended_by_itself(name)),
+            None => {}
         }
         command.arg("node").args(["--name", name, "--until-stdin-closes"]);
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
         command.args(["--listen", &self.network.bind(name)?.to_string()]);
         command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
-        node.process = Some(Process::new(self.network.spawn(name, command)?));
+        (node.process, node.leaving) = (Some(Process::new(self.network.spawn(name, command)?)), None);
         Ok(())
     }
 
     fn watch(&mut self, node: &str, stream: &StreamName) -> Result<(), MeshError> {
         let id = (node.to_owned(), stream.clone());
-        let is_leaf = self.lab.leaves.contains(node);
-        if is_leaf && self.viewers.iter().any(|(known, viewer)| *known == id && viewer.since.is_some()) {
-            return Err(MeshError::Senseless(format!("watch {node} {stream}"), "it is watched already".to_owned()));
-        }
-        let viewer = if is_leaf {
-            let taken = self.viewers.iter().any(|(id, viewer)| id.0 == node && viewer.since.is_some());
-            let name = if taken { format!("{node}-{stream}") } else { node.to_owned() };
-            self.enrol(&name, node)?;
-            let mut command = self.command(&name)?;
-            command.args(["watch", stream.as_str(), "--to", "-", "--name", &name, "--until-stdin-closes"]);
-            command.arg("--dir").arg(self.dir.path().join(&name)).stdout(Stdio::piped());
-            Viewer::leaf(Process::new(self.network.spawn(node, command)?), name)
+        let viewer = if self.lab.leaves.contains(node) {
+            self.leaf(node, stream)?
         } else {
             let port = self.nodes.get(node).map_or(0, |node| node.http);
-            Viewer::player(self.network.clone(), node.to_owned(), port, stream)
+            self.player(node, port, stream)
         };
         self.viewers.push((id, viewer));
         Ok(())
+    }
+
+    fn player(&self, node: &str, port: u16, stream: &StreamName) -> Viewer {
+        Viewer::player(self.network.clone(), node.to_owned(), port, stream, self.cadence(stream))
+    }
+
+    fn cadence(&self, stream: &StreamName) -> Cadence {
+        self.cadences.get(stream).copied().unwrap_or_default()
     }
 
     /// Puts a video into the folder that a node publishes.
@@ -523,23 +505,19 @@ impl Mesh {
     }
 
     fn kill(&mut self, node: &Name) -> Result<(), MeshError> {
-        self.process(node, &format!("kill {node}"))?.kill();
-        if let Some(node) = self.nodes.get_mut(&node.0) {
-            node.process = None;
+        let process = self.process(node, &format!("kill {node}"))?;
+        if process.has_ended() {
+            self.ended.push(leaves::ended_by_itself(&node.0));
         }
+        self.let_go(node);
         Ok(())
     }
 
-    fn await_end(&mut self, node: &Name) -> Result<(), MeshError> {
-        let deadline = Instant::now() + DRAIN;
-        let doing = format!("stop {node}");
-        while !self.process(node, &doing)?.has_ended() {
-            if Instant::now() > deadline {
-                return Err(MeshError::Senseless(doing, format!("it runs on after {} s", DRAIN.as_secs())));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+    /// Ends its process, if it has not ended yet.
+    fn let_go(&mut self, node: &Name) {
+        if let Some(node) = self.nodes.get_mut(&node.0) {
+            (node.process, node.leaving) = (None, None);
         }
-        self.kill(node)
     }
 
     fn cut(&mut self, from: &Name, to: &Name) -> Result<(), MeshError> {
@@ -578,6 +556,17 @@ impl Drop for Mesh {
             eprintln!("levada: no logs are kept in {}: {error}", to.display());
         }
     }
+}
+
+/// An error with its causes, from the outside in.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
 }
 
 fn failed(what: &str) -> impl Fn(io::Error) -> MeshError + '_ {

@@ -136,7 +136,7 @@ impl Outcome {
 
     /// For people.
     pub fn table(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("in {}\n", self.mode);
         for (n, step) in self.steps.iter().enumerate() {
             let did = if step.did.is_empty() { "look".to_owned() } else { step.did.join(", ") };
             let _ = writeln!(

@@ -99,7 +99,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Moment, Picture, PictureLink, PictureNode, ViewerOutcome};
+    use crate::outcome::{Latency, Moment, Picture, PictureLink, PictureNode, ViewerOutcome};
 
     #[test]
     fn the_page_shows_maps_and_plots_and_escapes_what_it_shows() {
@@ -119,14 +119,16 @@ mod tests {
             lost: 0,
             doubled: 0,
             gap_ms: 3.0,
-            latency_ms: None,
+            latency_ms: Some(Latency { p50: 30.0, p99: 87.0, max: 90.0 }),
             moments: vec![moment(0.0), moment(1.0)],
         };
-        let outcome = Outcome { steps: vec![step], viewers: vec![viewer], ..Outcome::default() };
+        let outcome = Outcome { steps: vec![step], viewers: vec![viewer; 7], ..Outcome::default() };
         let page = html(&outcome, "a<b");
         assert!(page.contains("a&lt;b") && page.contains("gap &lt; 1s") && !page.contains("gap < 1s"));
         assert!(page.matches("<svg").count() >= 6, "three maps and three plots");
         assert!(page.contains(">s1</text>") && page.contains("class=\"node dead\""));
+        assert!(page.contains("<td>30 ms</td><td>87 ms</td>"), "latency in the table");
+        assert!(page.contains("plot c0 d0") && page.contains("plot c0 d1"), "seven viewers can be told apart");
         assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing from elsewhere");
     }
 }

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use levada_sim::Action;
+
 use crate::check::Check;
-use crate::file::Step;
+use crate::file::{Name, Step};
 use crate::judge::Observed;
-use crate::mesh::{Mesh, MeshError, READY};
+use crate::mesh::{Mesh, MeshError, READY, chain};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
 use crate::state::Snapshot;
 
@@ -14,8 +16,8 @@ use crate::state::Snapshot;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for what a step waits for.
 const WHEN: Duration = Duration::from_secs(60);
-/// Viewers are observed at least so long where something is asked of them: a silence is noticed late.
-const WATCH: Duration = Duration::from_millis(1_500);
+/// Time for viewers to have pictures again before the whole run is judged: what is lost is known only then.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs the script of an open lab to its end, or to the first step that fails. `tell` hears of every step.
 pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Outcome, MeshError> {
@@ -25,20 +27,18 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     mesh.await_ready()?;
     mesh.watch_all()?;
     // The script's time, and what must always hold, begin here.
-    let whole = Observation::begin(mesh.look());
+    let mut whole = Observation::begin(mesh.look());
     let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
-        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell)?;
+        let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell);
         let passed = done.verdicts.iter().all(|verdict| verdict.passed);
         outcome.steps.push(done);
         if !passed {
             break;
         }
     }
-    let last = mesh.look();
-    let whole = Observation { history: vec![last], ..whole };
     let always = mesh.lab().always.clone();
-    outcome.always = whole.judge(mesh, &always);
+    outcome.always = whole.settled(mesh, &always);
     let now = Instant::now();
     outcome.viewers = mesh
         .viewers
@@ -70,20 +70,14 @@ pub(crate) fn await_ready(mesh: &mut Mesh) -> Result<(), String> {
     verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))
 }
 
-fn play(
-    mesh: &mut Mesh,
-    step: &Step,
-    script_began: Instant,
-    number: &str,
-    tell: &mut dyn FnMut(&str),
-) -> Result<StepOutcome, MeshError> {
+fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell: &mut dyn FnMut(&str)) -> StepOutcome {
     let mut done = StepOutcome { about: step.about.clone(), ..StepOutcome::default() };
     if !step.when.is_empty() {
         let waited = Observation::begin(mesh.look()).until(mesh, &step.when, WHEN, Duration::ZERO);
         if waited.iter().any(|verdict| !verdict.passed) {
             done.at_s = mesh.began().elapsed().as_secs_f64();
             done.verdicts = waited;
-            return Ok(done);
+            return done;
         }
     }
     let due =
@@ -95,19 +89,23 @@ fn play(
     let about = if step.about.is_empty() { done.did.join(", ") } else { step.about.clone() };
     tell(&format!("step {number}: {about}"));
     done.before = Picture::of(mesh, observation.newest());
-    for action in &step.actions {
-        mesh.apply(action)?;
+    let done_all =
+        step.actions.iter().try_for_each(|action| mesh.apply(action).map_err(|error| undone(action, &error)));
+    match done_all {
+        Err(undone) => done.verdicts.push(undone),
+        Ok(()) => {
+            done.verdicts = observation.until(mesh, &step.expect, step.within, step.watched());
+            Observation::explain(mesh, &step.expect, &mut done.verdicts);
+        }
     }
-    let watch = match step.watch {
-        Some(watch) => watch,
-        None if step.expect.iter().any(Check::is_bound) => WATCH,
-        None => Duration::ZERO,
-    };
-    done.verdicts = observation.until(mesh, &step.expect, step.within, watch);
-    Observation::explain(mesh, &step.expect, &mut done.verdicts);
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
     done.after = Picture::of(mesh, observation.newest());
-    Ok(done)
+    done
+}
+
+/// A line of the script that could not be done fails the run; what was seen until then is told all the same.
+fn undone(action: &Action<Name>, error: &MeshError) -> Verdict {
+    Verdict { expected: format!("{action} to be done"), seen: chain(error), passed: false }
 }
 
 /// Everything seen since something was done.
@@ -126,7 +124,7 @@ impl Observation {
         self.history.last().unwrap_or(&self.before)
     }
 
-    /// Looks until all states hold at one time, and then at the bounds; gives up on the states after `within`.
+    /// Looks until all states hold at one time and all measures are known, and then at the bounds; gives up after `within`.
     pub(crate) fn until(
         &mut self,
         mesh: &mut Mesh,
@@ -136,18 +134,25 @@ impl Observation {
     ) -> Vec<Verdict> {
         loop {
             self.history.push(mesh.look());
-            let verdicts = self.judge(mesh, checks);
+            let (verdicts, settled) = self.judge(mesh, checks);
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
             let elapsed = self.since.elapsed();
-            if (all_hold && elapsed >= watch) || elapsed >= within.max(watch) {
+            if (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch) {
                 return verdicts;
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
     }
 
-    fn judge(&self, mesh: &Mesh, checks: &[Check]) -> Vec<Verdict> {
+    /// What was kept over all the time, once viewers have pictures or have waited for them in vain.
+    fn settled(&mut self, mesh: &mut Mesh, bounds: &[Check]) -> Vec<Verdict> {
+        let deadline = self.since.elapsed() + SETTLE;
+        self.until(mesh, bounds, deadline, Duration::ZERO)
+    }
+
+    /// Verdicts, and whether all that is measured is known by now.
+    fn judge(&self, mesh: &Mesh, checks: &[Check]) -> (Vec<Verdict>, bool) {
         let (since, before, history) = (self.since, &self.before, self.history.as_slice());
         let observed = Observed { mesh, since, before, history, now: Instant::now() };
         let verdict = |check: &Check| {
@@ -155,7 +160,7 @@ impl Observation {
             let passed = judged.is_ok();
             Verdict { expected: check.to_string(), seen: judged.unwrap_or_else(|seen| seen), passed }
         };
-        checks.iter().map(verdict).collect()
+        (checks.iter().map(verdict).collect(), checks.iter().all(|check| observed.is_settled(check)))
     }
 
     /// Adds to each way that is not the expected one how it came about.

@@ -209,11 +209,11 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Each node with its parent; a node without one publishes.
-    fn snapshot(parents: &[(&str, Option<&str>)]) -> Snapshot {
+    pub(crate) fn snapshot(parents: &[(&str, Option<&str>)]) -> Snapshot {
         let state = |(name, parent): &(&str, Option<&str>)| {
             let fed_by = |other: &&(&str, Option<&str>)| other.1 == Some(name);
             let children: Vec<&str> = parents.iter().filter(fed_by).map(|other| other.0).collect();

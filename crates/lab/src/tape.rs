@@ -14,16 +14,22 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cadence::Cadence;
+
 /// Bytes of a transport packet.
 const PACKET: usize = 188;
 /// Ticks of the clock in a millisecond.
 pub const TICKS_PER_MS: f64 = 90.0;
-/// Ticks of a video frame: 25 a second.
+/// Ticks of a video frame of the test card: 25 a second.
 pub const VIDEO_STEP: u64 = 3_600;
-/// Ticks of an audio frame: 1,024 samples of 48,000 a second.
-const AUDIO_STEP: u64 = 1_920;
 /// A step may be off by this many ticks: timescales are rounded into each other.
-const STEP_SLACK: u64 = 90;
+const STEP_SLACK: f64 = 90.0;
+
+/// The clock of MPEG-TS has so many ticks before it begins anew (ISO/IEC 13818-1, section 2.4.3.7).
+const CLOCK_TICKS: u64 = 1 << 33;
+/// Two connections whose clocks are further apart than they themselves are, by this, do not share one: somebody else publishes the
+/// stream. Tuned: a player begins some seconds before the newest picture at most.
+const CLOCKS_APART_MS: f64 = 10_000.0;
 
 /// Frames before a stretch that are looked at for it: presentation runs behind decoding by a few frames, and two tracks
 /// take turns unevenly. Some 13 s of both.
@@ -34,15 +40,6 @@ const RUN_UP: usize = 1_000;
 enum Track {
     Video,
     Audio,
-}
-
-impl Track {
-    fn step(self) -> u64 {
-        match self {
-            Self::Video => VIDEO_STEP,
-            Self::Audio => AUDIO_STEP,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +61,7 @@ struct Frame {
 #[derive(Debug)]
 pub struct Tape {
     start: Instant,
+    cadence: Cadence,
     bytes: Vec<u8>,
     /// Whether bytes are kept for a recording once they are parsed.
     keeps: bool,
@@ -152,8 +150,14 @@ impl Tape {
 
     /// A tape that keeps no more than what came when: 64 bytes a frame.
     pub fn of_times(start: Instant) -> Self {
+        Self::of_cadence(start, Cadence::default())
+    }
+
+    /// The same, of a video that is not the test card.
+    pub fn of_cadence(start: Instant, cadence: Cadence) -> Self {
         Self {
             start,
+            cadence,
             bytes: Vec::new(),
             keeps: false,
             parsed: 0,
@@ -200,13 +204,33 @@ impl Tape {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
         let frames = self.after(since);
-        let [video, audio] = [Track::Video, Track::Audio].map(|track| lost(frames, track, since, until).0);
+        let [video, audio] = [Track::Video, Track::Audio].map(|track| self.lost(frames, track, since, until).0);
         Faults {
             lost: video + audio,
             lost_audio: audio,
             doubled: frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
             broken: self.broken.iter().filter(|at| within(at)).count() as u64,
         }
+    }
+
+    /// What lies between the last frame of an earlier connection and the first of this one, and when that came. Frames of both
+    /// are no loss, and none is doubled: a player that comes anew begins anew.
+    pub(crate) fn missed_since(&self, earlier: &Self) -> Option<(Instant, Faults)> {
+        let of = |track| self.missed_of(track, earlier).unwrap_or(0);
+        let (video, audio) = (of(Track::Video), of(Track::Audio));
+        let first = self.video().next()?;
+        Some((self.start + first.at, Faults { lost: video + audio, lost_audio: audio, ..Faults::default() }))
+    }
+
+    fn missed_of(&self, track: Track, earlier: &Self) -> Option<u64> {
+        let is_of = |frame: &&Frame| frame.track == track;
+        let (last, first) = (earlier.frames.iter().rfind(is_of)?, self.frames.iter().find(is_of)?);
+        let passed_ms = ms((self.start + first.at).saturating_duration_since(earlier.start + last.at));
+        let on = (first.dts + CLOCK_TICKS - last.dts) % CLOCK_TICKS;
+        let on_ms = if on < CLOCK_TICKS / 2 { on as f64 } else { on as f64 - CLOCK_TICKS as f64 } / TICKS_PER_MS;
+        let is_one_clock = (on_ms - passed_ms).abs() <= CLOCKS_APART_MS;
+        let ticks = if is_one_clock { on_ms } else { passed_ms } * TICKS_PER_MS;
+        Some((ticks / self.step(track)).round() as u64).map(|steps| steps.saturating_sub(1))
     }
 
     fn packet(&mut self, packet: &[u8; PACKET], now: Duration) {
@@ -320,8 +344,8 @@ impl Tape {
             again.filter(|frame| within(&&frame.at)).count() as u64
         };
         let frames = self.after(since);
-        let (video_lost, uneven) = lost(frames, Track::Video, since, until);
-        let (audio_lost, audio_uneven) = lost(frames, Track::Audio, since, until);
+        let (video_lost, uneven) = self.lost(frames, Track::Video, since, until);
+        let (audio_lost, audio_uneven) = self.lost(frames, Track::Audio, since, until);
         let (death, settled) = (self.time(round.death), self.time(round.settled));
         let zero = self.schedule(round.calm, round.death);
         let late = zero.map_or(0.0, |(era, zero)| {
@@ -347,13 +371,45 @@ impl Tape {
         arrivals.push(to);
         let intervals = arrivals.windows(2).filter(|pair| pair[1] > from);
         let longest = intervals.map(|pair| ms(pair[1] - pair[0])).fold(0.0, f64::max);
-        micros((longest - VIDEO_STEP as f64 / TICKS_PER_MS).max(0.0))
+        micros((longest - self.cadence.picture_ms()).max(0.0))
     }
 
     /// The frames that came after an instant, and enough of those before to tell what is missing between them.
     fn after(&self, since: Duration) -> &[Frame] {
         let first = self.frames.partition_point(|frame| frame.at <= since);
         &self.frames[first.saturating_sub(RUN_UP)..]
+    }
+
+    /// Frames missing, and steps that are no whole number of frames.
+    fn lost(&self, frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
+        let (mut lost, mut uneven) = (0, 0);
+        let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
+        for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
+            let era = eras.entry(frame.era).or_default();
+            era.presented.insert(frame.pts);
+            era.newest = era.newest.max(frame.dts);
+            if frame.at <= since {
+                era.counted = era.counted.max(frame.dts);
+            }
+        }
+        let step = self.step(track);
+        for era in eras.values() {
+            let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
+            for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
+                let off = (pair[1] - pair[0]) as f64;
+                let steps = (off / step).round();
+                lost += (steps as u64).saturating_sub(1);
+                uneven += u64::from((off - steps * step).abs() > STEP_SLACK);
+            }
+        }
+        (lost, uneven)
+    }
+
+    fn step(&self, track: Track) -> f64 {
+        match track {
+            Track::Video => self.cadence.video,
+            Track::Audio => self.cadence.audio,
+        }
     }
 
     /// A recording of the round, from the keyframe before it to the last whole frame in it.
@@ -364,29 +420,6 @@ impl Tape {
         let end = self.frames.iter().rfind(|frame| frame.at <= until).map_or(0, |frame| frame.offset);
         first.and_then(|first| self.bytes.get(first.offset..end)).unwrap_or_default()
     }
-}
-
-/// Frames missing, and steps that are no whole number of frames.
-fn lost(frames: &[Frame], track: Track, since: Duration, until: Duration) -> (u64, u64) {
-    let (mut lost, mut uneven) = (0, 0);
-    let mut eras: BTreeMap<u32, Era> = BTreeMap::new();
-    for frame in frames.iter().filter(|frame| frame.track == track && frame.at <= until) {
-        let era = eras.entry(frame.era).or_default();
-        era.presented.insert(frame.pts);
-        era.newest = era.newest.max(frame.dts);
-        if frame.at <= since {
-            era.counted = era.counted.max(frame.dts);
-        }
-    }
-    for era in eras.values() {
-        let due: Vec<u64> = era.presented.range(..=era.newest).copied().collect();
-        for pair in due.windows(2).filter(|pair| pair[1] > era.counted) {
-            let (step, off) = ((pair[1] - pair[0] + track.step() / 2) / track.step(), pair[1] - pair[0]);
-            lost += step.saturating_sub(1);
-            uneven += u64::from(off.abs_diff(step * track.step()) > STEP_SLACK);
-        }
-    }
-    (lost, uneven)
 }
 
 #[derive(Default)]
@@ -464,6 +497,36 @@ mod tests {
         }
         assert_eq!((sum.lost, sum.doubled), (all.lost, all.doubled));
         assert_eq!(stepped.newest(), whole.newest());
+    }
+
+    #[test]
+    fn frames_are_counted_by_the_cadence_of_their_file() {
+        let start = Instant::now();
+        for (step, lost) in [(6_000, vec![30]), (1_800, vec![30, 50, 51, 52])] {
+            let mut tape = Tape::of_cadence(start, Cadence { video: step as f64, ..Cadence::default() });
+            for n in (0..100).filter(|n| !lost.contains(n)) {
+                tape.push(&frame(n * step, n as u8), start + Duration::from_millis(n * step / 90));
+            }
+            assert_eq!(tape.faults(start, start + Duration::from_secs(60)).lost, lost.len() as u64, "{step} ticks");
+        }
+    }
+
+    #[test]
+    fn what_lies_between_two_connections_was_missed() {
+        let start = Instant::now();
+        let second = |first: u64, came: u64| {
+            let mut tape = Tape::of_times(start + Duration::from_millis(came));
+            tape.push(&frame(first * VIDEO_STEP, 0), start + Duration::from_millis(came));
+            tape
+        };
+        let mut first = Tape::of_times(start);
+        record(&mut first, start, 0..100, &[], &[]);
+        let missed = |tape: Tape| tape.missed_since(&first).unwrap().1.lost;
+        assert_eq!(missed(second(150, 6_000)), 50);
+        assert_eq!(missed(second(75, 6_000)), 0, "it begins with what was seen already");
+        // Another clock: time tells. The last frame came after 3.96 s.
+        assert_eq!(missed(second(100_000, 5_960)), 49);
+        assert!(Tape::of_times(start).missed_since(&first).is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use levada_overlay::StreamName;
 
+use crate::cadence::Cadence;
 use crate::http;
 use crate::net::Network;
 use crate::nodes::Process;
@@ -20,8 +21,6 @@ const RETRY: Duration = Duration::from_millis(250);
 const READ_LEN: usize = 64 * 1024;
 /// A player that hears nothing looks, so often, whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(500);
-/// Interval of frames, ms: sources have 25 a second.
-const FRAME_MS: f64 = 40.0;
 /// A pause between pictures that is longer than this is one that a player with a small buffer would show, ms: five frames.
 pub(crate) const IN_TIME_MS: f64 = 200.0;
 /// A viewer who has had pictures in time for so long gets the stream.
@@ -47,6 +46,8 @@ pub(crate) struct Viewer {
 /// Everything that a viewer got, a tape for each time that it was connected.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
+    /// Of the stream's source.
+    cadence: Cadence,
     tapes: Vec<Tape>,
     /// Bytes by second since the viewer began.
     bytes: BTreeMap<u64, u64>,
@@ -107,8 +108,14 @@ pub struct Moment {
 
 impl Viewer {
     /// A player at a PoP, over HTTP.
-    pub(crate) fn player(network: Arc<Network>, node: String, port: u16, stream: &StreamName) -> Self {
-        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+    pub(crate) fn player(
+        network: Arc<Network>,
+        node: String,
+        port: u16,
+        stream: &StreamName,
+        cadence: Cadence,
+    ) -> Self {
+        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
         let (to, stopping, path) = (recording.clone(), stop.clone(), format!("/live/{stream}.ts?wait=1"));
         let began = Instant::now();
         let reader = std::thread::spawn(move || {
@@ -127,8 +134,8 @@ impl Viewer {
     }
 
     /// A process that writes the stream to its standard output.
-    pub(crate) fn leaf(mut process: Process, name: String) -> Self {
-        let (recording, stop) = (Arc::<Mutex<Recording>>::default(), Arc::new(AtomicBool::new(false)));
+    pub(crate) fn leaf(mut process: Process, name: String, cadence: Cadence) -> Self {
+        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
         let (to, stopping, began) = (recording.clone(), stop.clone(), Instant::now());
         let stdout = process.child.stdout.take();
         // Ends with the process.
@@ -168,10 +175,11 @@ impl Viewer {
         self.pauses(since, until).iter().map(|(_, pause)| *pause).fold(0.0, f64::max)
     }
 
-    /// From `since` to the end of the last pause that a player would have shown; milliseconds.
+    /// From `since` to the end of the last pause that a player would have shown, or to the first picture; milliseconds.
     pub(crate) fn recovery_ms(&self, since: Instant, until: Instant) -> f64 {
         let shown = self.pauses(since, until).into_iter().rfind(|(_, pause)| *pause > IN_TIME_MS);
-        shown.map_or(0.0, |(end, _)| end.saturating_duration_since(since).as_secs_f64() * 1e3)
+        let ends = shown.map(|(end, _)| end).into_iter().chain(self.first());
+        ends.map(|end| end.saturating_duration_since(since).as_secs_f64() * 1e3).fold(0.0, f64::max)
     }
 
     /// How much later than at another viewer its pictures came between two instants; `None` where they share none.
@@ -214,6 +222,7 @@ impl Viewer {
             seconds.insert(*second, Moment { at_s, gap_ms: 0.0, late_ms: 0.0, bitrate_bps });
         }
         let times: Vec<(Instant, f64)> = recording.tapes.iter().flat_map(Tape::video_times).collect();
+        let cadence = recording.cadence;
         drop(recording);
         let times = source.map_or(times, |source| self.behind(source).collect());
         let mut before = None;
@@ -225,7 +234,7 @@ impl Viewer {
                 late_ms: 0.0,
                 bitrate_bps: 0.0,
             });
-            let pause = before.replace(at).map_or(0.0, |before: Instant| pause_ms(before, at));
+            let pause = before.replace(at).map_or(0.0, |before: Instant| pause_ms(before, at, cadence));
             moment.gap_ms = moment.gap_ms.max(pause);
             moment.late_ms = moment.late_ms.max(late_ms);
         }
@@ -250,6 +259,10 @@ impl Viewer {
 }
 
 impl Recording {
+    fn begin(cadence: Cadence) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { cadence, ..Self::default() }))
+    }
+
     fn first(&self) -> Option<Instant> {
         self.tapes.iter().find_map(|tape| tape.arrivals().next())
     }
@@ -259,7 +272,15 @@ impl Recording {
     }
 
     fn faults(&self, since: Instant, until: Instant) -> Faults {
-        self.tapes.iter().map(|tape| tape.faults(since, until)).fold(Faults::default(), Faults::plus)
+        let within = self.tapes.iter().map(|tape| tape.faults(since, until));
+        within.chain(self.missed(since, until)).fold(Faults::default(), Faults::plus)
+    }
+
+    /// What came while the viewer had no connection.
+    fn missed(&self, since: Instant, until: Instant) -> impl Iterator<Item = Faults> {
+        let with_pictures: Vec<&Tape> = self.tapes.iter().filter(|tape| tape.newest().is_some()).collect();
+        let missed: Vec<_> = with_pictures.windows(2).filter_map(|pair| pair[1].missed_since(pair[0])).collect();
+        missed.into_iter().filter(move |(at, _)| *at > since && *at <= until).map(|(_, faults)| faults)
     }
 
     /// Ends and lengths of all pauses between pictures, the one that is open at the end too.
@@ -274,14 +295,16 @@ impl Recording {
         }
         at.reverse();
         let pairs = at.windows(2).filter(|pair| pair[1] > since);
-        pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1]))).collect()
+        pairs.map(|pair| (pair[1], pause_ms(pair[0], pair[1], self.cadence))).collect()
     }
 
     fn forget(&mut self, before: Instant) {
         self.tapes.iter_mut().for_each(|tape| tape.forget(before));
-        let last = self.tapes.len().saturating_sub(1);
+        // The last but one tells what came before the last.
+        let kept = self.tapes.len().saturating_sub(2);
         let mut n = 0..;
-        self.tapes.retain(|tape| n.next() == Some(last) || tape.newest().is_some_and(|newest| newest > before));
+        self.tapes
+            .retain(|tape| n.next().is_some_and(|n| n >= kept) || tape.newest().is_some_and(|newest| newest > before));
     }
 }
 
@@ -333,8 +356,8 @@ fn locked(recording: &Mutex<Recording>) -> MutexGuard<'_, Recording> {
     recording.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn pause_ms(from: Instant, to: Instant) -> f64 {
-    (to.saturating_duration_since(from).as_secs_f64() * 1e3 - FRAME_MS).max(0.0)
+fn pause_ms(from: Instant, to: Instant, cadence: Cadence) -> f64 {
+    (to.saturating_duration_since(from).as_secs_f64() * 1e3 - cadence.picture_ms()).max(0.0)
 }
 
 fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &AtomicBool) {
@@ -348,7 +371,8 @@ fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &Ato
                 let now = Instant::now();
                 let mut recording = lock();
                 if std::mem::take(&mut first) {
-                    recording.tapes.push(Tape::of_times(now));
+                    let tape = Tape::of_cadence(now, recording.cadence);
+                    recording.tapes.push(tape);
                 }
                 *recording.bytes.entry(now.saturating_duration_since(began).as_secs()).or_default() += len as u64;
                 if let Some(tape) = recording.tapes.last_mut() {

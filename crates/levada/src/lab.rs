@@ -73,13 +73,14 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
             eprintln!("{line}");
         }
     };
-    let outcome = chaos(&mut mesh, args.seed, args.duration, &mut tell)?;
+    let outcome = chaos(&mut mesh, &mode.to_string(), args.seed, args.duration, &mut tell)?;
     drop(mesh);
     if args.json {
         say(&serde_json::to_string_pretty(&outcome)?);
     } else {
         let (failures, looks, broken) = (outcome.failures.len(), outcome.looks, outcome.violations.len());
-        say(&format!("seed {}: {failures} failures, {looks} looks, {broken} violations", args.seed));
+        let seed = args.seed;
+        say(&format!("in {}; seed {seed}: {failures} failures, {looks} looks, {broken} violations", outcome.mode));
         outcome.lost.iter().for_each(|(viewer, lost)| say(&format!("{viewer}: {lost} frames lost")));
     }
     for violation in &outcome.violations {
@@ -161,8 +162,13 @@ fn import(args: &LabImportArgs) -> anyhow::Result<ExitCode> {
     // Some files of the Topology Zoo are in Latin-1; only names suffer.
     let text = String::from_utf8_lossy(&bytes);
     let is_core = args.file.extension().is_some_and(|ending| ending == "imn");
-    let imported = if is_core { levada_lab::import::imn(&text) } else { levada_lab::import::gml(&text) };
+    let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let read = if is_core { levada_lab::import::imn } else { levada_lab::import::gml };
+    let imported = read(&text, &title);
     let imported = imported.with_context(|| format!("{} cannot be imported", args.file.display()))?;
-    say(imported.trim_end());
+    say(imported.text.trim_end());
+    if let Some(warning) = imported.warning {
+        eprintln!("levada: {}: {warning}", args.file.display());
+    }
     Ok(ExitCode::SUCCESS)
 }

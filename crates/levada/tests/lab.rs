@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -10,8 +11,9 @@ use serde_json::Value;
 
 const LEVADA: &str = env!("CARGO_BIN_EXE_levada");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/lab");
-/// Tests share a machine: a gap that the machine makes is no failure of the mesh. What is lost is.
-const SLACK: &str = "10";
+/// Tests share a machine: a gap that the machine makes is no failure of the mesh. What is lost is. Viewers are watched for longer
+/// than the longest time that this allows, so each bound can be broken.
+const SLACK: &str = "5";
 /// Labs that run side by side: a mesh of debug builds takes about a core.
 const SIDE_BY_SIDE: usize = 2;
 
@@ -21,6 +23,12 @@ fn lab(args: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn written(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -93,11 +101,7 @@ expect = [
 #[test]
 fn what_is_not_so_is_told_with_what_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let write = |name: &str, text: &str| written(&dir, name, text);
     let report = dir.path().join("report.html");
     let output = lab(&["run", &write("in-vain.toml", IN_VAIN), "--json", "--report", report.to_str().unwrap()]);
     assert!(!output.status.success());
@@ -132,9 +136,266 @@ fn an_imported_topology_can_be_read() {
     let output = lab(&["import", gml.to_str().unwrap()]);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(output.status.success() && text.contains("n0-n1 delay="), "{text}{}", said(&output));
+    assert!(text.starts_with("about = \"two, imported: 2 nodes and 1 links\""), "{text}");
     let file = dir.path().join("two.toml");
     std::fs::write(&file, text).unwrap();
     // It is understood; it has no script.
     let output = lab(&["run", file.to_str().unwrap()]);
     assert!(said(&output).contains("no [[step]]"), "{}", said(&output));
+}
+
+/// Leaves that begin late, end in every way, begin again, and watch a stream whose name no node could have.
+const LEAVES: &str = r#"
+about = "leaves come and go"
+links = ["s1-n1", "n1-{k1,k2}"]
+leaves = ["k1", "k2"]
+late = "k2"
+viewers = ["k1 {cam,Film_1}", "k2 cam"]
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[stream]]
+name = "Film_1"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = ["path {cam,Film_1} k1 = s1 n1 k1", "flows k1 Film_1"]
+
+[[step]]
+do = "start k2"
+expect = "flows k2 cam"
+
+[[step]]
+do = "stop k1"
+expect = "idle n1-k1"
+
+[[step]]
+do = "start k1"
+expect = ["flows k1 cam", "flows k1 Film_1"]
+
+[[step]]
+do = "restart k1"
+expect = ["flows k1 cam", "flows k1 Film_1"]
+"#;
+
+#[test]
+fn leaves_stop_start_and_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "leaves.toml", LEAVES), "--slack", SLACK]);
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+}
+
+/// The leaf is killed from outside, before the script starts it again.
+const ENDED: &str = r#"
+links = ["s1-n1", "n1-k1"]
+leaves = "k1"
+viewers = "k1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = "flows"
+
+[[step]]
+within = "60s"
+expect = "idle n1-k1"
+
+[[step]]
+do = "start k1"
+expect = "flows"
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(LEVADA);
+    command.args(["lab", "run", &written(&dir, "ended.toml", ENDED)]).env("TMPDIR", dir.path());
+    let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // The lab's nodes live below the directory, so their command lines name it.
+    assert!(stderr.any(|line| line.starts_with("step 2/3")));
+    let leaf = process_of(&["watch", "cam", dir.path().to_str().unwrap()]);
+    assert!(Command::new("kill").args(["-KILL", &leaf]).status().unwrap().success());
+    let told: String = stderr.collect::<Vec<_>>().join("\n");
+    assert!(told.contains("step 3/3") && told.contains("k1 ended by itself"), "{told}");
+    assert!(!told.contains("expected flows") && !told.contains("cannot"), "{told}");
+    assert!(!run.wait().unwrap().success());
+}
+
+/// The process whose arguments hold all these words.
+#[cfg(target_os = "linux")]
+fn process_of(words: &[&str]) -> String {
+    let line = |pid: &String| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let fits = |pid: &String| words.iter().all(|word| String::from_utf8_lossy(&line(pid)).contains(word));
+    let pids = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    pids.filter(|pid| pid.parse::<u32>().is_ok()).find(fits).unwrap()
+}
+
+/// Videos of other rates than the test card's.
+const RATES: &str = r#"
+links = ["s1-n1"]
+viewers = ["n1 {slow,quick}"]
+
+[[stream]]
+name = "slow"
+at = "s1"
+source = "15.mp4"
+
+[[stream]]
+name = "quick"
+at = "s1"
+source = "50.mp4"
+
+[[step]]
+when = "flows"
+watch = "3s"
+expect = ["flows", "lost = 0"]
+"#;
+
+#[test]
+fn frames_are_counted_by_the_cadence_of_their_video() {
+    let dir = tempfile::tempdir().unwrap();
+    for rate in ["15", "50"] {
+        let pictures = format!("testsrc2=size=320x180:rate={rate}:duration=4");
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", &pictures]);
+        ffmpeg.args(["-c:v", "libx264", "-bf", "2", "-g", rate, "-pix_fmt", "yuv420p"]);
+        assert!(ffmpeg.arg(dir.path().join(format!("{rate}.mp4"))).status().unwrap().success());
+    }
+    let file = written(&dir, "rates.toml", RATES);
+    let output = lab(&["run", &file]);
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+
+    std::fs::write(dir.path().join("50.mp4"), "no video").unwrap();
+    let told = said(&lab(&["run", &file]));
+    assert!(told.contains("50.mp4 cannot be used"), "{told}");
+}
+
+/// A player loses its PoP, and comes back.
+const AWAY: &str = r#"
+links = ["s1-n1"]
+viewers = "n1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+do = "kill n1"
+
+[[step]]
+after = "5s"
+do = "start n1"
+expect = ["flows", "lost n1 > 50", "doubled = 0"]
+"#;
+
+#[test]
+fn what_comes_while_a_player_is_away_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{table}{}", said(&output));
+    assert!(table.starts_with("in network namespaces") || table.starts_with("in loopback"), "{table}");
+}
+
+/// A viewer whom nobody serves, and one who is not served any more: neither keeps a bound for want of pictures.
+const UNSERVED: &str = r#"
+links = ["s1-n1", "s1-n2"]
+viewers = ["n1 cam", "n2 film"]
+always = "lost n2 = 0"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[stream]]
+name = "film"
+
+[[step]]
+when = "flows n1"
+do = "cut s1-n1"
+within = "6s"
+expect = ["gap n1 < 3s", "lost n1 = 0", "recovery n1 < 3s", "{gap,recovery} n2 < 3s", "{lost,doubled} n2 = 0"]
+"#;
+
+#[test]
+fn bounds_are_not_kept_for_want_of_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "unserved.toml", UNSERVED), "--json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
+    let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
+    assert_eq!(verdicts.len(), 8);
+    assert!(verdicts.iter().all(|verdict| verdict["passed"] == false), "{verdicts:#?}");
+    let told = said(&output);
+    assert!(told.contains("n2 never got a picture of film") && told.contains("not known yet"), "{told}");
+}
+
+/// A line that makes sense only as long as the node does not run.
+const UNDONE: &str = r#"
+links = ["s1-n1"]
+viewers = "n1 cam"
+always = "doubled = 0"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = "flows"
+
+[[step]]
+do = "start n1"
+expect = "flows"
+"#;
+
+#[test]
+fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = dir.path().join("report.html");
+    let output = lab(&["run", &written(&dir, "undone.toml", UNDONE), "--json", "--report", report.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["steps"][0]["verdicts"][0]["passed"], true);
+    assert_eq!((&outcome["always"][0]["passed"], &outcome["viewers"][0]["lost"]), (&true.into(), &0.into()));
+    let told = said(&output);
+    assert!(
+        told.contains("step 2 (start n1): expected start n1 to be done; seen: ") && told.contains("runs"),
+        "{told}"
+    );
+    assert!(std::fs::read_to_string(report).unwrap().contains("start n1 to be done"));
+}
+
+/// Two ways to each PoP, and a leaf that may take any of them.
+const CHAOS: &str = r#"
+links = ["s1-{a,b}", "{a,b}-{p1,p2}", "{p1,p2}-k1"]
+link = "delay=5ms"
+leaves = "k1"
+viewers = ["{p1,p2,k1} cam"]
+
+[[stream]]
+name = "cam"
+at = "s1"
+"#;
+
+#[test]
+fn what_must_hold_holds_while_things_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(&dir, "chaos.toml", CHAOS);
+    let output = lab(&["chaos", &file, "--seed", "4", "--for", "20s", "--json"]);
+    let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && outcome["passed"] == true, "{outcome:#}");
+    assert!(outcome["failures"].as_array().unwrap().len() >= 3, "{outcome:#}");
+    assert!(outcome["looks"].as_u64().unwrap() >= 10, "{outcome:#}");
+    let mode = outcome["mode"].as_str().unwrap();
+    assert!(mode.starts_with("network namespaces") || mode.starts_with("loopback"), "{mode}");
 }

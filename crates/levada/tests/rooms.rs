@@ -21,7 +21,7 @@ fn crates_know_only_whom_they_may() {
     assert!(rooms("media").is_empty());
     assert_eq!(rooms("sim"), ["levada-overlay"]);
     assert_eq!(rooms("node"), ["levada-media", "levada-overlay"]);
-    assert_eq!(rooms("lab"), ["levada-node", "levada-overlay", "levada-sim"]);
+    assert_eq!(rooms("lab"), ["levada-media", "levada-node", "levada-overlay", "levada-sim"]);
     assert!(!rooms("levada").contains(&"levada-media".to_owned()));
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::escaped;
 use super::map::COLOURS;
-use crate::outcome::{Moment, Outcome};
+use crate::outcome::{Latency, Moment, Outcome, ViewerOutcome};
 
 /// Size of a plot, in its own units.
 const WIDTH: f64 = 760.0;
@@ -13,6 +13,9 @@ const HEIGHT: f64 = 130.0;
 const LEFT: f64 = 60.0;
 const BELOW: f64 = 18.0;
 const ABOVE: f64 = 8.0;
+
+/// Kinds of dashes that the style has; the first is a whole line.
+const DASHES: usize = 4;
 
 /// What a plot shows of a moment.
 type Value = fn(&Moment) -> f64;
@@ -23,20 +26,23 @@ pub(super) fn viewers(outcome: &Outcome) -> String {
         return "<p>Nobody watched.</p>\n".to_owned();
     }
     let mut text = String::from(
-        "<table><tr><th></th><th>viewer</th><th>stream</th><th>lost</th><th>doubled</th><th>longest gap</th><th>\
-         connected</th></tr>\n",
+        "<table><tr><th></th><th>viewer</th><th>stream</th><th>lost</th><th>doubled</th><th>longest gap</th><th>latency</th>\
+         <th>99 % within</th><th>connected</th></tr>\n",
     );
     for (n, viewer) in outcome.viewers.iter().enumerate() {
         let _ = writeln!(
             text,
-            "<tr><td><svg style=\"width:1.2rem\" viewBox=\"0 0 20 8\"><line class=\"plot c{}\" x1=\"0\" y1=\"4\" x2=\"20\" \
-             y2=\"4\"/></svg></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0} ms</td><td>{} times</td></tr>",
-            n % COLOURS,
+            "<tr><td><svg style=\"width:1.2rem\" viewBox=\"0 0 20 8\"><line class=\"{}\" x1=\"0\" y1=\"4\" x2=\"20\" \
+             y2=\"4\"/></svg></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0} ms</td><td>{}</td><td>{}</td><td>{} \
+             times</td></tr>",
+            curve(n),
             escaped(&viewer.node),
             escaped(&viewer.stream),
             viewer.lost,
             viewer.doubled,
             viewer.gap_ms,
+            latency(viewer, |latency| latency.p50),
+            latency(viewer, |latency| latency.p99),
             viewer.connections
         );
     }
@@ -51,6 +57,15 @@ pub(super) fn viewers(outcome: &Outcome) -> String {
     }
     text.push_str("<p class=\"note\">Dotted lines: steps of the script. Seconds since the lab began.</p>\n");
     text
+}
+
+/// How the n-th viewer is drawn: once all colours are used they come again with dashes.
+fn curve(n: usize) -> String {
+    format!("plot c{} d{}", n % COLOURS, n / COLOURS % DASHES)
+}
+
+fn latency(viewer: &ViewerOutcome, of: fn(&Latency) -> f64) -> String {
+    viewer.latency_ms.as_ref().map_or("not asked for".to_owned(), |latency| format!("{:.0} ms", of(latency)))
 }
 
 fn svg(outcome: &Outcome, value: Value) -> String {
@@ -87,7 +102,7 @@ fn svg(outcome: &Outcome, value: Value) -> String {
     for (n, viewer) in outcome.viewers.iter().enumerate() {
         let point = |moment: &Moment| format!("{:.1},{:.1}", x(moment.at_s), y(value(moment)));
         let points: Vec<String> = viewer.moments.iter().map(point).collect();
-        let _ = writeln!(svg, "<polyline class=\"plot c{}\" points=\"{}\"/>", n % COLOURS, points.join(" "));
+        let _ = writeln!(svg, "<polyline class=\"{}\" points=\"{}\"/>", curve(n), points.join(" "));
     }
     svg.push_str("</svg>");
     svg

@@ -1,0 +1,176 @@
+//! What must hold at any time (DESIGN 7), as far as nodes report it. Nodes are asked one after the other while they change, and
+//! contradict each other for a moment: what does not hold is told once it has not held for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use levada_overlay::StreamName;
+
+use crate::file::Lab;
+use crate::state::{NodeState, Snapshot};
+
+/// What is seen for so long and in so many looks in a row was so. A change of parents is over before.
+const CONFIRMED: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 4;
+/// Two feeds are open while a parent is suspected, and once more when the next one fails: so long at most. Tuned: failures come
+/// every few seconds.
+const COPIES: Duration = Duration::from_secs(10);
+
+/// Remembers what did not hold in the looks before.
+#[derive(Debug, Default)]
+pub(super) struct Invariants {
+    suspected: BTreeMap<String, Suspicion>,
+    /// Objects that came to each node so far, and how many of them it held already.
+    objects: BTreeMap<String, (u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Suspicion {
+    since: Instant,
+    looks: u32,
+    is_told: bool,
+}
+
+impl Invariants {
+    /// What has been wrong for long enough by now, each once for as long as it lasts.
+    pub(super) fn look(&mut self, lab: &Lab, snapshot: &Snapshot) -> Vec<String> {
+        let mut seen = ways(lab, snapshot);
+        seen.extend(tables(lab, snapshot));
+        let mut seen: BTreeMap<String, Duration> = seen.into_iter().map(|what| (what, CONFIRMED)).collect();
+        seen.extend(self.copies(lab, snapshot).into_iter().map(|what| (what, COPIES)));
+        self.suspected.retain(|what, _| seen.contains_key(what));
+        let mut told = Vec::new();
+        for (what, lasts) in seen {
+            let fresh = || Suspicion { since: snapshot.at, looks: 0, is_told: false };
+            let suspicion = self.suspected.entry(what.clone()).or_insert_with(fresh);
+            suspicion.looks += 1;
+            let lasted = snapshot.at.saturating_duration_since(suspicion.since);
+            if !suspicion.is_told && suspicion.looks >= LOOKS && lasted >= lasts.mul_f64(0.75) {
+                suspicion.is_told = true;
+                told.push(format!("{what} (in {} looks over {:.1} s)", suspicion.looks, lasted.as_secs_f64()));
+            }
+        }
+        told
+    }
+
+    /// Nodes to which objects came that they held already, about as often as one stream more would bring them.
+    fn copies(&mut self, lab: &Lab, snapshot: &Snapshot) -> Vec<String> {
+        let count = |state: &NodeState| (state.status.objects_in, state.status.objects_duplicated);
+        let now: BTreeMap<String, (u64, u64)> =
+            snapshot.nodes.iter().map(|(name, state)| (name.clone(), count(state))).collect();
+        let before = std::mem::replace(&mut self.objects, now);
+        let streams = lab.streams.len() as u64;
+        let is_doubled = |(name, (came, again)): (&String, &(u64, u64))| {
+            let (came_before, again_before) = before.get(name)?;
+            let (came, again) = (came.checked_sub(*came_before)?, again.checked_sub(*again_before)?);
+            // One stream of several that comes twice, and half of that at least: repair is some per cent.
+            (again > 0 && 2 * (streams + 1) * again >= came).then(|| format!("{name} gets objects twice"))
+        };
+        self.objects.iter().filter_map(is_doubled).collect()
+    }
+}
+
+/// Streams that go round, and nodes that are fed by two.
+fn ways(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let streams: Vec<&StreamName> = lab.streams.iter().map(|stream| &stream.name).collect();
+    for stream in streams {
+        if let Some(ring) = snapshot.ring(stream) {
+            seen.insert(format!("{stream} goes round: {}", ring.join(" > ")));
+        }
+        for node in snapshot.nodes.keys() {
+            let feeders = snapshot.feeders(node, stream);
+            if feeders.len() > 1 {
+                seen.insert(format!("{node} is fed {stream} by {} at once", feeders.join(" and ")));
+            }
+        }
+    }
+    seen
+}
+
+/// Tables that hold more than there is in the lab.
+fn tables(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
+    // Each stream that a leaf watches may have a name of its own in the mesh.
+    let names = lab.nodes.len() + lab.viewers.iter().filter(|(node, _)| lab.leaves.contains(node)).count();
+    let mut seen = BTreeSet::new();
+    for (node, state) in &snapshot.nodes {
+        let map = &state.map;
+        for (what, held, there_are) in [
+            ("nodes", map.nodes.len(), names),
+            ("neighbours", map.neighbours.len(), names),
+            ("links", map.links.len(), names * names),
+            ("streams", map.streams.len(), lab.streams.len()),
+        ] {
+            if held > there_are {
+                seen.insert(format!("{node} knows more {what} than the {there_are} that there can be"));
+            }
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests::snapshot;
+
+    fn lab() -> Lab {
+        let text = "links = [\"s-a\", \"a-b\", \"b-c\", \"c-a\"]\n[[stream]]\nname = \"cam\"\nat = \"s\"";
+        Lab::parse(text).unwrap()
+    }
+
+    /// Looks four times a second at what becomes of a world.
+    fn told(looks: u64, mut change: impl FnMut(u64, &mut Snapshot)) -> Vec<String> {
+        let (start, mut invariants, mut told) = (Instant::now(), Invariants::default(), Vec::new());
+        for n in 0..looks {
+            let mut world = snapshot(&[("s", None), ("a", Some("s")), ("b", Some("a")), ("c", Some("b"))]);
+            world.at = start + Duration::from_millis(250 * n);
+            change(n, &mut world);
+            told.extend(invariants.look(&lab(), &world));
+        }
+        told
+    }
+
+    fn node<'a>(world: &'a mut Snapshot, name: &str) -> &'a mut NodeState {
+        world.nodes.get_mut(name).unwrap()
+    }
+
+    #[test]
+    fn a_world_that_is_whole_is_told_nothing_of() {
+        assert!(told(100, |n, world| node(world, "b").status.objects_in = 100 * n).is_empty());
+    }
+
+    #[test]
+    fn a_ring_that_lasts_is_told_once_and_one_of_a_moment_is_not() {
+        let ring = |world: &mut Snapshot| node(world, "a").map.streams[0].parent = Some("c".to_owned());
+        let lasting = told(20, |_, world| ring(world));
+        assert!(lasting.len() == 1 && lasting[0].contains("cam goes round: a > c > b"), "{lasting:?}");
+        assert!(
+            told(20, |n, world| if n % 5 < 3 {
+                ring(world)
+            })
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn two_copies_of_a_stream_are_told_and_repair_is_not() {
+        let come = |world: &mut Snapshot, came: u64, again: u64| {
+            let status = &mut node(world, "b").status;
+            (status.objects_in, status.objects_duplicated) = (came, again);
+        };
+        let doubled = told(60, |n, world| come(world, 200 * n, 100 * n));
+        assert!(doubled.len() == 1 && doubled[0].starts_with("b gets objects twice"), "{doubled:?}");
+        assert!(told(60, |n, world| come(world, 100 * n, 5 * n)).is_empty());
+        assert!(told(20, |n, world| come(world, 200 * n, 100 * n)).is_empty(), "a suspicion of five seconds");
+    }
+
+    #[test]
+    fn tables_with_more_than_there_is_are_told() {
+        let grown = told(20, |_, world| {
+            let streams = &mut node(world, "a").map.streams;
+            streams.push(streams[0].clone());
+        });
+        assert!(grown.iter().any(|what| what.contains("a knows more streams than the 1")), "{grown:?}");
+    }
+}
