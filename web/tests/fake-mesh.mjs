@@ -204,6 +204,20 @@ export class FakeMesh {
     });
   }
 
+  /** What a node elsewhere tells of its links. */
+  neighboursOf(node) {
+    return this.links().filter(([a, b]) => [a, b].includes(node)).map(([a, b, rtt]) => ({
+      name: a === node ? b : a,
+      up: true,
+      rtt_us: Math.round(this.wobble(`${a}${b}`, rtt * 1000)),
+      loss: 0,
+      in_use: false,
+      kind: "listed",
+      sent_bps: 9000,
+      received_bps: 9000,
+    }));
+  }
+
   pops(stream) {
     const origin = stream?.endsWith("2") ? "origin2" : "origin1";
     const ways = this.tree(origin);
@@ -277,8 +291,10 @@ export class FakeMesh {
       response.end(value === undefined ? undefined : JSON.stringify(value));
       return true;
     };
-    const elsewhere = /^\/at\/([^/]+)\/api\/v1\/streams$/.exec(url.pathname);
-    if (elsewhere) return this.dead.has(elsewhere[1]) ? (request.socket.destroy(), true) : json(200, this.listing(elsewhere[1]));
+    const [, node, table] = /^\/at\/([^/]+)\/api\/v1\/(streams|neighbours)$/.exec(url.pathname) ?? [];
+    if (this.dead.has(node)) return request.socket.destroy(), true;
+    if (table === "streams") return json(200, this.listing(node));
+    if (table === "neighbours") return json(200, { node, neighbours: this.neighboursOf(node) });
     const [, api, version, what, name] = url.pathname.split("/");
     if (api !== "api" || version !== "v1") return false;
     const allowed = request.headers.authorization === `Bearer ${TOKEN}`;
