@@ -79,10 +79,12 @@ export class Details {
   }
 
   #showPops(player: Playing): void {
-    const pops = player.pops();
+    const names = player.pops().map(({ name }) => name);
+    const { chosen } = player;
     const options = [
       { value: BEST, text: "the best" },
-      ...pops.map(({ name }) => ({ value: name, text: label(name) })),
+      ...names.map((name) => ({ value: name, text: label(name) })),
+      ...(chosen === undefined || names.includes(chosen) ? [] : [{ value: chosen, text: `${chosen} (not there)` }]),
     ];
     const key = JSON.stringify(options);
     // A list that is open, or has the focus, is not pulled from under anybody's hand.
@@ -90,7 +92,7 @@ export class Details {
       this.#pop.dataset.key = key;
       this.#pop.replaceChildren(...options.map(({ value, text }) => h("option", { value }, text)));
     }
-    this.#pop.value = player.chosen ?? BEST;
+    this.#pop.value = chosen ?? BEST;
   }
 
   async #followPath(base: string): Promise<void> {
