@@ -66,6 +66,7 @@ export class PopGuide implements Guide {
 
   close(): void {
     this.#closed = true;
+    this.#meter.keep(this, []);
     clearTimeout(this.#timer);
   }
 
@@ -147,6 +148,12 @@ export class PopGuide implements Guide {
     return base === undefined ? undefined : this.#meter.measured(base);
   }
 
+  #watch(): void {
+    const chosen = this.#chosen === undefined ? undefined : this.#base(this.#chosen);
+    this.#meter.keep(this, [this.#current?.base, chosen].filter((base) => base !== undefined));
+    this.#meter.watch(this.#bases());
+  }
+
   #bases(): string[] {
     return this.#listing.pops.map((pop) => (pop.name === this.#homeName ? this.#home : pop.http));
   }
@@ -175,7 +182,7 @@ export class PopGuide implements Guide {
         if (this.#closed) return;
         if (base === this.#home) this.#homeName = listing.node;
         this.#listing = listing;
-        this.#meter.watch(this.#bases());
+        this.#watch();
         break;
       } catch {
         // The next one is asked; without an answer the last list stands.

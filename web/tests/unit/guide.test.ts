@@ -118,3 +118,20 @@ test("a PoP that was chosen by hand and has left the list is waited for", async 
   await asked();
   assert.equal(choice.better("near")?.name, "far");
 });
+
+test("among many PoPs the one in use stays measured, and so does the one that was chosen", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const pops = Array.from({ length: 40 }, (_, at) => ({ name: `p${at}`, http: `http://p${at}/`, stream_metric_us: 0, load: 0, reachable: true }));
+  const meter = new Meter((base) => Promise.resolve({ rttMs: Number(/\d+/.exec(base)?.[0] ?? 0) }));
+  const choice = new PopGuide("cam", HOME, () => Promise.resolve(parsePops({ node: "home", pops })), meter);
+  context.after(() => choice.close());
+  await choice.start();
+  choice.choose("p38");
+  choice.moved({ name: "p39", base: "http://p39/" });
+  for (let round = 0; round < 20; round++) {
+    context.mock.timers.tick(10_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    const measured = choice.views().filter(({ rttMs }) => rttMs !== undefined);
+    for (const name of ["p38", "p39"]) assert.ok(measured.some((pop) => pop.name === name), `${name} is measured`);
+  }
+});
