@@ -218,7 +218,8 @@ export class FakeMesh {
     }));
   }
 
-  pops(stream) {
+  /** As `node` tells it: of viewers it knows its own only. */
+  pops(stream, node = HERE) {
     const origin = stream?.endsWith("2") ? "origin2" : "origin1";
     const ways = this.tree(origin);
     const all = [...this.streams.values()];
@@ -228,8 +229,8 @@ export class FakeMesh {
         name,
         http: name === HERE ? this.base : `${this.base}/at/${name}`,
         stream_metric_us: ways.has(name) ? Math.round(ways.get(name).cost * 500) : null,
-        viewers: all.reduce((sum, one) => sum + this.viewersAt(one, name), 0),
-        viewers_max: 10_000,
+        viewers: name === node ? all.reduce((sum, one) => sum + this.viewersAt(one, name), 0) : null,
+        viewers_max: name === node ? 10_000 : null,
         load: { pop1: 0.04, pop2: 0.71, pop3: 0.22, origin2: 0 }[name],
         reachable: this.tree(HERE).has(name),
       }));
@@ -291,10 +292,11 @@ export class FakeMesh {
       response.end(value === undefined ? undefined : JSON.stringify(value));
       return true;
     };
-    const [, node, table] = /^\/at\/([^/]+)\/api\/v1\/(streams|neighbours)$/.exec(url.pathname) ?? [];
+    const [, node, table] = /^\/at\/([^/]+)\/api\/v1\/(streams|neighbours|pops)$/.exec(url.pathname) ?? [];
     if (this.dead.has(node)) return request.socket.destroy(), true;
     if (table === "streams") return json(200, this.listing(node));
     if (table === "neighbours") return json(200, { node, neighbours: this.neighboursOf(node) });
+    if (table === "pops") return json(200, { node, pops: this.pops(url.searchParams.get("stream"), node) });
     const [, api, version, what, name] = url.pathname.split("/");
     if (api !== "api" || version !== "v1") return false;
     const allowed = request.headers.authorization === `Bearer ${TOKEN}`;

@@ -326,14 +326,24 @@ class Pop {
 
   json({ pathname: path, searchParams }) {
     if (path === "/api/v1/streams" && this !== pops[0]) return { node: this.name, streams: [...streams.values()].map((s) => s.listing()) };
-    if (path === "/api/v1/pops" && searchParams.has("stream")) return { node: this.name, pops: pops.filter((pop) => !pop.isDown).map((pop) => pop.entry) };
+    if (path === "/api/v1/pops" && searchParams.has("stream")) return { node: this.name, pops: this.known() };
+    if (path === "/api/v1/pops" && this !== pops[0]) return { node: this.name, pops: this.known() };
     if (path.startsWith("/api/v1/trace/")) return { hops: [{ node: "origin1" }, { node: "relay2" }, { node: this.name }] };
     return undefined;
   }
 
-  get entry() {
-    const http = `http://127.0.0.1:${this.port}`;
-    return { name: this.name, http, stream_metric_us: 12_000, viewers: null, viewers_max: null, load: 0, reachable: true };
+  /** All that live, with its own viewers. */
+  known() {
+    const entry = (pop) => ({
+      name: pop.name,
+      http: `http://127.0.0.1:${pop.port}`,
+      stream_metric_us: 12_000,
+      viewers: pop === this ? [...streams.values()].flatMap(({ sockets }) => [...sockets]).filter((socket) => socket.pop === pop).length : null,
+      viewers_max: pop === this ? 10_000 : null,
+      load: 0,
+      reachable: true,
+    });
+    return pops.filter((pop) => !pop.isDown).map(entry);
   }
 
   upgrade(request, socket, head) {

@@ -3,6 +3,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
+import { type Audiences, askAudiences, counted } from "./audience";
 import { type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { askNeighbours, filled, type Measured, measured } from "./measured";
@@ -193,10 +194,16 @@ async function askTree(): Promise<number | undefined> {
   return Math.max(TREE_MS, asked * TREE_NODE_MS);
 }
 
+let audiences: Audiences = new Map();
+
 async function askPops(): Promise<void> {
   const name = shownName.peek();
   const query = name === undefined ? "" : `?stream=${encodeURIComponent(name)}`;
-  pops.value = parsePops(await ask(`api/v1/pops${query}`)).pops;
+  const listed = parsePops(await ask(`api/v1/pops${query}`)).pops;
+  // The list does not wait for the slowest of those in it.
+  pops.value = counted(listed, audiences);
+  audiences = await askAudiences(listed);
+  pops.value = counted(listed, audiences);
 }
 
 /** Asks the nodes of the shown tree what their links carry, and the ends of the chosen link, whether it is in the tree or not. */
