@@ -39,19 +39,24 @@ export interface PlayerStats {
   readonly framesDropped: number;
 }
 
-export interface Playing {
-  stats(): PlayerStats;
+/** Where a player gets the stream. */
+export interface Source {
   /** The PoPs that give this stream, nearest first. */
   pops(): PopView[];
   /** The PoP that was chosen by hand. */
   readonly chosen: string | undefined;
   /** Watches from this PoP as long as it gives the stream; undefined: from the best. */
   choose(name: string | undefined): void;
+  /** The node has been seen alive: connect now instead of after the present pause. */
+  retryNow(): void;
+}
+
+export interface Playing {
+  readonly source: Source;
+  stats(): PlayerStats;
   /** Plays on, at the live edge, after a pause or with a tap that the browser asked for. */
   resume(): void;
   /** Sets sound on or off. Called from a tap or key press, which is what browsers ask for. */
   setMuted(muted: boolean): void;
-  /** The node has been seen alive: connect now instead of after the present pause. */
-  retryNow(): void;
   close(): void;
 }

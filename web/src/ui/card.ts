@@ -135,12 +135,12 @@ export class Card {
   }
 
   #setDelay(delay: string): void {
-    const chosen = this.#player.chosen;
+    const { chosen } = this.#player.source;
     this.#player.close();
     this.#canvas?.remove();
     this.#canvas = undefined;
     this.#player = this.#play(delay);
-    this.#player.choose(chosen);
+    this.#player.source.choose(chosen);
   }
 
   /** Shown when the browser has no decoder: other players have. */

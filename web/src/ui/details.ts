@@ -2,7 +2,7 @@
 
 import { fetchPath } from "../api";
 import { plural } from "../format";
-import type { Playing } from "../media/playing";
+import type { Playing, Source } from "../media/playing";
 import { h, setText } from "./dom";
 
 /** The way of the stream changes rarely, and asking for it costs every node on it a message. */
@@ -28,7 +28,7 @@ export class Details {
   ) {
     this.#player = player;
     this.#stream = stream;
-    this.#pop.addEventListener("change", () => player().choose(this.#pop.value || undefined));
+    this.#pop.addEventListener("change", () => player().source.choose(this.#pop.value || undefined));
     const delay = h("select", { "aria-label": "Delay" });
     delay.append(...[...delays].map(([value, text]) => h("option", { value }, text)));
     delay.addEventListener("change", () => setDelay(delay.value));
@@ -61,8 +61,8 @@ export class Details {
     if (!this.shown) return;
     const player = this.#player();
     const stats = player.stats();
-    this.#showPops(player);
-    const pop = player.pops().find(({ name }) => name === stats.pop);
+    this.#showPops(player.source);
+    const pop = player.source.pops().find(({ name }) => name === stats.pop);
     const away = pop?.rttMs === undefined ? "" : `, ${pop.rttMs.toFixed(0)} ms away`;
     this.#say("From", `${label(stats.pop)}${away}${stats.carrier && `, over ${stats.carrier}`}`);
     void this.#followPath(stats.popBase);
@@ -78,9 +78,9 @@ export class Details {
     this.#say("Changes", `${stats.moves} of PoP, ${stats.reconnects} outages, ${plural(stats.jumps, "jump")}`);
   }
 
-  #showPops(player: Playing): void {
-    const names = player.pops().map(({ name }) => name);
-    const { chosen } = player;
+  #showPops(source: Source): void {
+    const names = source.pops().map(({ name }) => name);
+    const { chosen } = source;
     const options = [
       { value: BEST, text: "the best" },
       ...names.map((name) => ({ value: name, text: label(name) })),

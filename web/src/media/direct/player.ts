@@ -3,11 +3,9 @@
  * `<video>`. What it wins, some tens of milliseconds instead of some hundreds, it has not to spare when something fails.
  */
 
-import { dialer } from "../dial";
-import { Feed, type Pop } from "../feed";
 import { readFragments, readInit, type Tracks } from "../fmp4";
-import { PopGuide, type PopView } from "../guide";
 import type { Playing, PlayerStats, PlayerView } from "../playing";
+import { Supply } from "../supply";
 import { Clock } from "./clock";
 import { isPicture, readFacts } from "./config";
 import { Picture } from "./picture";
@@ -23,28 +21,24 @@ export function canPlayDirectly(): boolean {
 }
 
 export class DirectPlayer implements Playing {
+  readonly source: Supply;
   readonly #canvas: HTMLCanvasElement;
   /** Holds the volume that people set; it shows nothing. */
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
-  readonly #guide: PopGuide;
   readonly #clock = new Clock();
   readonly #listeners = new AbortController();
   readonly #ticker: number;
-  #feed: Feed | undefined;
   #tracks: Tracks | undefined;
   #picture: Picture | undefined;
   #sound: Sound | undefined;
   #phase: PlayerView["phase"] = "connecting";
   #notice = "Connecting";
   #mime = "";
-  #pop: Pop | undefined;
-  #pops = 0;
   #edge = 0;
   #seen = { drawn: 0, at: 0 };
   #stalls = 0;
   #stalledSeconds = 0;
-  #reconnects = 0;
   #rebuilds = 0;
 
   constructor(
@@ -57,12 +51,14 @@ export class DirectPlayer implements Playing {
     this.#video = video;
     this.#canvas = canvas;
     this.#changed = changed;
-    this.#guide = new PopGuide(stream, home);
-    const signal = this.#listeners.signal;
-    video.addEventListener("volumechange", () => this.#follow(), { signal });
+    video.addEventListener("volumechange", () => this.#follow(), { signal: this.#listeners.signal });
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
-    void this.#guide.start().then(() => {
-      if (!signal.aborted) this.#feed = this.#open(stream);
+    this.source = new Supply(stream, home, {
+      init: (mime, bytes, known) => this.#begin(mime, bytes, known),
+      media: (bytes) => this.#media(bytes),
+      waiting: () => this.#say(this.#phase, "No node has a path to this stream right now. Waiting."),
+      error: (message) => this.#say(this.#phase, message),
+      lost: () => this.#say(this.#phase, "Connection lost. Reconnecting."),
     });
   }
 
@@ -70,6 +66,7 @@ export class DirectPlayer implements Playing {
     const shown = this.#picture?.shown;
     const buffer = shown === undefined ? null : Math.max(0, this.#edge - shown);
     return {
+      ...this.source.stats(),
       phase: this.#phase,
       mime: this.#mime,
       position: shown ?? 0,
@@ -80,30 +77,12 @@ export class DirectPlayer implements Playing {
       stalls: this.#stalls,
       stalledSeconds: this.#stalledSeconds,
       jumps: 0,
-      reconnects: this.#reconnects,
-      pop: this.#pop?.name ?? "",
-      popBase: this.#pop?.base ?? "",
-      carrier: this.#feed?.carrier ?? "",
-      moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: this.#canvas.width,
       height: this.#canvas.height,
       framesDecoded: this.#picture?.drawn ?? 0,
       framesDropped: this.#picture?.dropped ?? 0,
     };
-  }
-
-  pops(): PopView[] {
-    return this.#guide.views();
-  }
-
-  get chosen(): string | undefined {
-    return this.#guide.chosen;
-  }
-
-  choose(name: string | undefined): void {
-    const pop = this.#guide.choose(name);
-    if (pop) this.#feed?.moveTo(pop);
   }
 
   resume(): void {
@@ -116,34 +95,11 @@ export class DirectPlayer implements Playing {
     this.#follow();
   }
 
-  retryNow(): void {
-    this.#feed?.retryNow();
-  }
-
   close(): void {
     window.clearInterval(this.#ticker);
     this.#listeners.abort();
-    this.#guide.close();
-    this.#feed?.close();
+    this.source.close();
     this.#end();
-  }
-
-  #open(stream: string): Feed {
-    const events = {
-      init: (mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean) => this.#begin(mime, bytes, known),
-      media: (bytes: Uint8Array<ArrayBuffer>) => this.#media(bytes),
-      waiting: () => this.#say(this.#phase, "No node has a path to this stream right now. Waiting."),
-      error: (message: string) => this.#say(this.#phase, message),
-      lost: () => {
-        this.#reconnects += 1;
-        this.#say(this.#phase, "Connection lost. Reconnecting.");
-      },
-      moved: (pop: Pop) => {
-        this.#pop = pop;
-        this.#pops += 1;
-      },
-    };
-    return new Feed(this.#guide, events, dialer.to(stream));
   }
 
   #begin(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
@@ -187,7 +143,7 @@ export class DirectPlayer implements Playing {
     this.#end();
     this.#tracks = undefined;
     // Not from within a decoder's or the feed's own call.
-    setTimeout(() => this.#feed?.restart());
+    setTimeout(() => this.source.restart());
   }
 
   #end(): void {
