@@ -56,7 +56,8 @@ const PAGE: &str = include_str!("../../../web/dist/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
 const STYLE: &str = include_str!("../../../web/dist/app.css");
 /// Nothing from elsewhere, nothing inline; but the page asks and reads other PoPs, which may be anywhere.
-const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 'self' http: https: ws: wss:; \
+const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
+                      connect-src 'self' http: https: ws: wss:; \
                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
 
 /// What the HTTP server of a node is told.

@@ -10,6 +10,7 @@ import { codecsOf } from "../format";
 import { LiveEdge, Pilot } from "./pilot";
 import type { PlayerStats, PlayerView, Playing } from "./playing";
 import { mediaSourceClass, Sink } from "./sink";
+import { Starter } from "./starter";
 import { Supply } from "./supply";
 
 const TICK_MS = 100;
@@ -24,6 +25,7 @@ export class Player implements Playing {
   readonly #changed: (view: PlayerView) => void;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
+  readonly #starter: Starter;
   #sink: Sink | undefined;
   readonly #pilot: Pilot;
   #live = new LiveEdge();
@@ -31,8 +33,6 @@ export class Player implements Playing {
 
   #phase: PlayerView["phase"] = "connecting";
   #notice = "Connecting";
-  #soundBlocked = false;
-  #paused = false;
   /** Playback has begun with this sink. */
   #started = false;
   #settledAt: number | undefined;
@@ -56,6 +56,7 @@ export class Player implements Playing {
     this.#video = video;
     this.#pilot = new Pilot(target);
     this.#changed = changed;
+    this.#starter = new Starter(video, () => this.#show());
     this.#listen();
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
     this.source = new Supply(stream, home, {
@@ -65,7 +66,6 @@ export class Player implements Playing {
       error: (message) => this.#say(message),
       lost: () => this.#lost(),
     });
-    if (!mediaSourceClass()) this.#unsupported("This browser cannot play live streams (it has no Media Source Extensions).");
   }
 
   stats(): PlayerStats {
@@ -96,13 +96,11 @@ export class Player implements Playing {
   resume(): void {
     const spot = this.#sink && this.#pilot.begin(this.#sink.ranges().slice(-1), this.#sink.edge);
     if (spot !== undefined && spot > this.#video.currentTime) this.#video.currentTime = spot;
-    void this.#play();
+    void this.#starter.play();
   }
 
   setMuted(muted: boolean): void {
-    this.#video.muted = muted;
-    this.#soundBlocked = false;
-    this.#show();
+    this.#starter.setMuted(muted);
     if (this.#started && this.#video.paused) this.resume();
   }
 
@@ -217,7 +215,7 @@ export class Player implements Playing {
     this.#started = true;
     this.#shown = { position: spot, at: now, nudged: false };
     this.#video.currentTime = spot;
-    void this.#play();
+    void this.#starter.play();
   }
 
   /** Mends a decoder that stands still in front of a full buffer. */
@@ -234,40 +232,17 @@ export class Player implements Playing {
     }
   }
 
-  /** Starts with sound where the browser allows it, else without. */
-  async #play(): Promise<void> {
-    const video = this.#video;
-    if (await this.#tryPlay()) return;
-    if (!video.muted) {
-      video.muted = true;
-      this.#soundBlocked = true;
-      if (await this.#tryPlay()) return;
-    }
-    this.#paused = true;
-    this.#show();
-  }
-
-  async #tryPlay(): Promise<boolean> {
-    try {
-      await this.#video.play();
-      return true;
-    } catch (error) {
-      // Any other refusal (AbortError) means that a rebuild or a close came in between: there is nothing to ask for.
-      return !(error instanceof DOMException && error.name === "NotAllowedError");
-    }
-  }
-
   #listen(): void {
     const on = (type: string, handler: () => void): void =>
       this.#video.addEventListener(type, handler, { signal: this.#listeners.signal });
     on("playing", () => {
       this.#endStall();
-      this.#paused = false;
+      this.#starter.paused = false;
       this.#enter("playing", this.#notice);
     });
     on("waiting", () => this.#beginStall());
     on("pause", () => {
-      this.#paused = this.#started;
+      this.#starter.paused = this.#started;
       this.#show();
     });
     on("volumechange", () => this.#show());
@@ -317,8 +292,8 @@ export class Player implements Playing {
     this.#changed({
       phase: this.#phase,
       notice: this.#notice,
-      soundBlocked: this.#soundBlocked,
-      paused: this.#paused,
+      soundBlocked: this.#starter.soundBlocked,
+      paused: this.#starter.paused,
     });
   }
 }

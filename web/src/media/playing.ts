@@ -20,7 +20,8 @@ export interface PlayerStats {
   readonly position: number;
   readonly latency: number | null;
   readonly buffer: number | null;
-  readonly target: number;
+  /** How far from live it wants to be; null where that is not its own choice. */
+  readonly target: number | null;
   readonly rate: number;
   readonly stalls: number;
   readonly stalledSeconds: number;
@@ -29,7 +30,7 @@ export interface PlayerStats {
   /** Name and base URL of the PoP that the media come from, and how often it was another one. */
   readonly pop: string;
   readonly popBase: string;
-  /** What carries them: WebTransport or WebSocket; empty while nothing does. */
+  /** What carries them: WebTransport, WebSocket or HLS; empty while nothing does. */
   readonly carrier: string;
   readonly moves: number;
   readonly rebuilds: number;

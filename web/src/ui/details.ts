@@ -71,7 +71,7 @@ export class Details {
     const seconds = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} s`);
     const rate = stats.rate === 1 ? "" : `, playing at ${stats.rate.toFixed(2)}×`;
     this.#say("Latency", `${seconds(stats.latency)} behind the newest frame${rate}`);
-    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${stats.target.toFixed(2)} s`);
+    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${seconds(stats.target)}`);
     this.#say("Stalls", `${stats.stalls}, ${stats.stalledSeconds.toFixed(1)} s in all`);
     const size = stats.width > 0 ? `${stats.width}×${stats.height}, ` : "";
     this.#say("Picture", `${size}${stats.framesDecoded} frames, ${stats.framesDropped} dropped`);
