@@ -4,8 +4,8 @@
 //
 //     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2] [--pops 1]     (no streams: --streams "")
 //
-// Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "bframes" has
-// B-frames. Faults, by POST:
+// Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "sound" nothing
+// else, with "bframes" has B-frames. Faults, by POST:
 //     /fake/NAME/kick      closes the sockets                /fake/NAME/wait      says "waiting", sends nothing for 3 s
 //     /fake/NAME/jump      new origin: init, other times     /fake/NAME/lose      leaves out 1.5 s of media
 //     /fake/NAME/resize    new origin with another size      /fake/NAME/pause     sends nothing for 1.5 s, then all of it
@@ -40,12 +40,13 @@ const GROUPS_KEPT = 3;
 const SIZES = ["640x360", "480x270"];
 
 /** Encodes twenty seconds once; after that a stream costs next to nothing. */
-function sourceFile(size, { audio, bframes, hue }) {
+function sourceFile(size, { audio, video, bframes, hue }) {
   const folder = `${tmpdir()}/levada-fake-node`;
-  const file = `${folder}/${size}-${audio ? "av" : "v"}${bframes ? "-b" : ""}-${hue}.mp4`;
+  const file = `${folder}/${size}-${audio ? "a" : ""}${video ? "v" : ""}${bframes ? "-b" : ""}-${hue}.mp4`;
   if (existsSync(file)) return file;
   mkdirSync(folder, { recursive: true });
-  const args = ["-v", "error", "-y", "-f", "lavfi", "-i", `testsrc2=s=${size}:r=25,hue=h=${hue}`];
+  const args = ["-v", "error", "-y"];
+  if (video) args.push("-f", "lavfi", "-i", `testsrc2=s=${size}:r=25,hue=h=${hue}`);
   if (audio) args.push("-f", "lavfi", "-i", `sine=f=${300 + hue}:r=48000:b=1`);
   args.push("-t", "20", "-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-pix_fmt", "yuv420p");
   args.push("-bf", bframes ? "2" : "0", "-b:v", "700k", "-c:a", "aac", "-b:a", "96k", "-ac", "2", file);
@@ -76,6 +77,7 @@ class Stream {
   constructor(name, index) {
     this.name = name;
     this.audio = !name.includes("silent");
+    this.video = !name.includes("sound");
     this.bframes = name.includes("bframes");
     this.hue = (index * 110) % 360;
     this.size = SIZES[0];
@@ -122,7 +124,8 @@ class Stream {
 
   get mime() {
     const video = this.name.includes("hevc") ? "hvc1.1.6.L93.B0" : "avc1.64001e";
-    return `video/mp4; codecs="${video}${this.audio ? ", mp4a.40.2" : ""}"`;
+    const codecs = [...(this.video ? [video] : []), ...(this.audio ? ["mp4a.40.2"] : [])];
+    return `video/mp4; codecs="${codecs.join(", ")}"`;
   }
 
   begin(init) {
@@ -236,7 +239,7 @@ class Stream {
 
   listing() {
     const [width, height] = this.size.split("x").map(Number);
-    const tracks = [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }];
+    const tracks = this.video ? [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }] : [];
     if (this.audio) tracks.push({ id: 1, kind: "audio", codec: "aac", sample_rate: 48_000, channels: 2 });
     const viewers = this.sockets.size;
     const carried = { bitrate_bps: 812_000, path: ["origin1", "relay2", "pop1"], tracks, newest_age_ms: 12 };

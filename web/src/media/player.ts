@@ -6,7 +6,7 @@
  *                       \-> unsupported                  (no decoder: only another stream or browser helps)
  */
 
-import { codecsOf } from "../format";
+import { codecWords, codecsOf } from "../format";
 import { LiveEdge, Pilot } from "./pilot";
 import type { PlayerStats, PlayerView, Playing } from "./playing";
 import { mediaSourceClass, Sink } from "./sink";
@@ -120,8 +120,8 @@ export class Player implements Playing {
     this.#mime = mime;
     if (!MediaSourceClass.isTypeSupported(mime)) {
       const missing = codecsOf(mime)
-        .filter(({ code }) => !MediaSourceClass.isTypeSupported(`video/mp4; codecs="${code}"`))
-        .map(({ name, code }) => (name === code ? name : `${name} (${code})`));
+        .filter((code) => !MediaSourceClass.isTypeSupported(`video/mp4; codecs="${code}"`))
+        .map(codecWords);
       this.#unsupported(`This browser cannot decode ${missing.join(" and ") || mime}.`);
       return;
     }

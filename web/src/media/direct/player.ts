@@ -3,17 +3,23 @@
  * `<video>`. What it wins, some tens of milliseconds instead of some hundreds, it has not to spare when something fails.
  */
 
+import { Backoff } from "../../backoff";
+import { codecWords } from "../../format";
 import { readFragments, readInit, type Tracks } from "../fmp4";
 import type { Playing, PlayerStats, PlayerView } from "../playing";
 import { Supply } from "../supply";
 import { Clock } from "./clock";
-import { isPicture, readFacts } from "./config";
+import { type DecoderFacts, isPicture, readFacts, undecodable } from "./config";
 import { Picture } from "./picture";
 import { Sound } from "./sound";
 
-/** No picture for this long is a stall, in seconds. */
+/** Nothing new for this long is a stall, in seconds. */
 const STALL = 0.4;
 const TICK_MS = 100;
+/** Pauses before decoders are started again. Those that went well for so many seconds fail for another reason next time. */
+const RETRY_MS_FIRST = 100;
+const RETRY_MS_MAX = 8000;
+const GOOD = 10;
 
 /** Whether this browser has what it takes. */
 export function canPlayDirectly(): boolean {
@@ -30,13 +36,17 @@ export class DirectPlayer implements Playing {
   readonly #listeners = new AbortController();
   readonly #ticker: number;
   #tracks: Tracks | undefined;
+  #facts: readonly DecoderFacts[] = [];
   #picture: Picture | undefined;
   #sound: Sound | undefined;
   #phase: PlayerView["phase"] = "connecting";
   #notice = "Connecting";
   #mime = "";
   #edge = 0;
-  #seen = { drawn: 0, at: 0 };
+  #seen = { count: 0, at: 0 };
+  readonly #retries = new Backoff(RETRY_MS_FIRST, RETRY_MS_MAX);
+  #failedAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #stalls = 0;
   #stalledSeconds = 0;
   #rebuilds = 0;
@@ -63,7 +73,7 @@ export class DirectPlayer implements Playing {
   }
 
   stats(): PlayerStats {
-    const shown = this.#picture?.shown;
+    const shown = this.#position();
     const buffer = shown === undefined ? null : Math.max(0, this.#edge - shown);
     return {
       ...this.source.stats(),
@@ -78,11 +88,17 @@ export class DirectPlayer implements Playing {
       stalledSeconds: this.#stalledSeconds,
       jumps: 0,
       rebuilds: this.#rebuilds,
-      width: this.#canvas.width,
-      height: this.#canvas.height,
+      width: this.#picture ? this.#canvas.width : 0,
+      height: this.#picture ? this.#canvas.height : 0,
       framesDecoded: this.#picture?.drawn ?? 0,
       framesDropped: this.#picture?.dropped ?? 0,
     };
+  }
+
+  /** Of the picture that is shown; where there are none, of the sound that is due. */
+  #position(): number | undefined {
+    if (this.#picture) return this.#picture.shown;
+    return this.#sound && this.#clock.time(performance.now() / 1000);
   }
 
   resume(): void {
@@ -97,18 +113,21 @@ export class DirectPlayer implements Playing {
 
   close(): void {
     window.clearInterval(this.#ticker);
+    clearTimeout(this.#timer);
     this.#listeners.abort();
     this.source.close();
     this.#end();
   }
 
   #begin(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
+    clearTimeout(this.#timer);
     this.#end();
     if (!known) this.#clock.reset();
     this.#mime = mime;
     try {
       this.#tracks = readInit(bytes);
-      for (const facts of readFacts(bytes, mime, this.#tracks)) {
+      this.#facts = readFacts(bytes, mime, this.#tracks);
+      for (const facts of this.#facts) {
         if (isPicture(facts)) this.#picture = new Picture(this.#canvas, facts, this.#clock, (why) => this.#failed(why));
         else this.#sound = new Sound(facts, this.#clock, (why) => this.#failed(why));
       }
@@ -136,14 +155,32 @@ export class DirectPlayer implements Playing {
     }
   }
 
-  /** A decoder gave up: everything begins anew, with the newest group. */
+  /** A decoder gave up: everything begins anew, with the newest group, unless the browser has no decoder for it. */
   #failed(reason: string): void {
-    console.warn(`levada: starting the decoders again: ${reason}`);
-    this.#rebuilds += 1;
     this.#end();
     this.#tracks = undefined;
-    // Not from within a decoder's or the feed's own call.
-    setTimeout(() => this.source.restart());
+    const facts = this.#facts;
+    void undecodable(facts).then((missing) => {
+      // Whatever came since is another matter, and so is the other decoder of a stream that is being started again.
+      if (this.#listeners.signal.aborted || facts !== this.#facts) return;
+      this.#facts = [];
+      if (missing.length > 0) this.#unsupported(`This browser cannot decode ${missing.map(codecWords).join(" and ")} without delay.`);
+      else this.#restart(reason);
+    });
+  }
+
+  #restart(reason: string): void {
+    console.warn(`levada: starting the decoders again: ${reason}`);
+    this.#rebuilds += 1;
+    const now = performance.now() / 1000;
+    if (now - this.#failedAt > GOOD) this.#retries.reset();
+    this.#failedAt = now;
+    this.#timer = setTimeout(() => this.source.restart(), this.#retries.next());
+  }
+
+  #unsupported(notice: string): void {
+    this.source.close();
+    this.#say("unsupported", notice);
   }
 
   #end(): void {
@@ -155,9 +192,9 @@ export class DirectPlayer implements Playing {
 
   #tick(): void {
     const now = performance.now() / 1000;
-    const drawn = this.#picture?.drawn ?? 0;
-    if (drawn !== this.#seen.drawn) {
-      this.#seen = { drawn, at: now };
+    const count = this.#picture?.drawn ?? this.#sound?.decoded ?? 0;
+    if (count !== 0 && count !== this.#seen.count) {
+      this.#seen = { count, at: now };
       if (this.#phase !== "playing") this.#say("playing", "");
     } else if (this.#phase === "playing" && now - this.#seen.at > STALL && !document.hidden) {
       this.#stalls += 1;
