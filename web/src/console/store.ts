@@ -33,6 +33,8 @@ export const pops = signal<readonly PopEntry[]>([]);
 export const entries = signal<readonly Entry[]>([]);
 export const figures = signal<History | undefined>(undefined);
 export const connection = signal<"connecting" | Sight | { readonly reason: string }>("connecting");
+/** Why the node cannot show its mesh now, in its own words: too many follow it, or it stops. */
+export const busy = signal<string | undefined>(undefined);
 export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
@@ -96,8 +98,9 @@ const follower: Follower = {
   entry: (entry) => {
     entries.value = [...entries.value, entry].slice(-ENTRIES_MAX);
   },
-  open: (sight) => {
+  open: (sight, why) => {
     connection.value = sight;
+    busy.value = why;
     if (sight !== "all") mesh.value = undefined;
   },
   broken: (reason) => {

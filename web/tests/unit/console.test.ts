@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Listing, parseListing, parsePops, type StreamInfo } from "../../src/api";
 import { askAudiences, counted } from "../../src/console/audience";
-import { EventCutter } from "../../src/console/events";
+import { EventCutter, follow } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { filled, measured } from "../../src/console/measured";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
@@ -38,6 +38,21 @@ test("events are cut wherever their pieces end", () => {
       { kind: "message", data: "x" },
     ]);
   }
+});
+
+test("why a node does not show its mesh it says itself: it may stop, or be followed by too many", async (context) => {
+  Object.assign(globalThis, { window: globalThis, document: { baseURI: "http://node/" } });
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const refusal = (error: string): Response => Response.json({ error }, { status: 503 });
+  context.mock.method(globalThis, "fetch", (url: URL) =>
+    Promise.resolve(url.pathname.endsWith("/events") ? refusal("the node stops") : Response.json({ node: "p", streams: [] })),
+  );
+  const opened = await new Promise<unknown[]>((resolve) => {
+    const ignore = (): void => undefined;
+    const open = (...seen: unknown[]): void => resolve(seen);
+    follow({ streams: ignore, mesh: ignore, neighbours: ignore, entry: ignore, broken: ignore, open });
+  });
+  assert.deepEqual(opened, ["busy", "the node stops"]);
 });
 
 test("an event without an end is given up", () => {
