@@ -1,6 +1,7 @@
-// Bundles both pages into dist/, three files each, which the binary embeds. Nothing is loaded from elsewhere.
+// Bundles scripts and styles of both pages into dist/; the binary embeds them, and the pages as they stand in src/. Nothing is
+// loaded from elsewhere.
 
-import { copyFile, mkdir, stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { build } from "esbuild";
 
 const here = (path) => new URL(path, import.meta.url).pathname;
@@ -18,10 +19,8 @@ await build({
   legalComments: "none",
   logLevel: "warning",
 });
-await copyFile(here("src/index.html"), here("dist/index.html"));
-await copyFile(here("src/lab/lab.html"), here("dist/lab.html"));
 
-for (const name of ["index.html", "app.js", "app.css", "lab.html", "lab.js", "lab.css"]) {
+for (const name of ["app.js", "app.css", "lab.js", "lab.css"]) {
   const { size } = await stat(here(`dist/${name}`));
   console.log(`dist/${name}  ${(size / 1024).toFixed(1)} KiB`);
 }

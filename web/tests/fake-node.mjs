@@ -1,4 +1,4 @@
-// A stand-in for PoPs, to develop and test the page without the Rust binary: serves dist/, the listings and live
+// A stand-in for PoPs, to develop and test the page without the Rust binary: serves the page, the listings and live
 // streams that ffmpeg makes, and breaks them on request. Each PoP has a port, the first one --port, and all serve the
 // same frames at the same positions. The mesh around them is invented too (fake-mesh.mjs).
 //
@@ -10,9 +10,10 @@
 //     /fake/NAME/jump      new origin: init, other times     /fake/NAME/lose      leaves out 1.5 s of media
 //     /fake/NAME/resize    new origin with another size      /fake/NAME/pause     sends nothing for 1.5 s, then all of it
 //     /fake/NAME/garbage   one message that is no MP4        /fake/NAME/refuse    an error for people, then closes
+//     /fake/NAME/gone      no node can give it, and the nodes say so, until /fake/NAME/back
 // and of PoPs, which are called pop1, pop2, and so on:
 //     /fake/POP/down       answers nothing for 4 s          /fake/POP/mute        sends no media for 3 s
-//     /fake/POP/far        answers pings 80 ms later, for good
+//     /fake/POP/far        answers pings 80 ms later, until /fake/POP/near
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
@@ -87,6 +88,7 @@ class Stream {
     this.heldUntil = 0;
     this.held = undefined;
     this.waitUntil = 0;
+    this.gone = false;
     for (const size of SIZES) sourceFile(size, this); // made now: the faults are not to wait for the encoder
     this.origin(90_000 + index * 1234.5);
   }
@@ -152,7 +154,7 @@ class Stream {
     const message = Buffer.concat([headOf(at), bytes]);
     group.push({ at, message });
     this.bytes = this.bytes * 0.99 + bytes.length;
-    if (Date.now() < this.waitUntil) return;
+    if (this.gone || Date.now() < this.waitUntil) return;
     if (this.held) {
       this.held.push(message);
       if (Date.now() < this.heldUntil) return;
@@ -197,7 +199,8 @@ class Stream {
     Object.assign(socket, { pop, after, behind: true });
     this.sockets.add(socket);
     socket.on("close", () => this.sockets.delete(socket));
-    if (Date.now() >= pop.muteUntil) this.catchUp(socket);
+    if (this.gone) socket.send(JSON.stringify({ type: "waiting" }));
+    else if (Date.now() >= pop.muteUntil) this.catchUp(socket);
   }
 
   break(fault) {
@@ -218,6 +221,11 @@ class Stream {
       case "wait":
         this.waitUntil = Date.now() + 3000;
         for (const socket of this.sockets) socket.send(JSON.stringify({ type: "waiting" }));
+        return true;
+      case "gone":
+      case "back":
+        this.gone = fault === "gone";
+        if (this.gone) for (const socket of this.sockets) socket.send(JSON.stringify({ type: "waiting" }));
         return true;
       case "lose":
         this.waitUntil = Date.now() + 1500;
@@ -263,9 +271,9 @@ const streams = new Map(
 const mesh = new FakeMesh(streams);
 
 const FILES = {
-  "/": ["index.html", "text/html; charset=utf-8"],
-  "/app.js": ["app.js", "text/javascript; charset=utf-8"],
-  "/app.css": ["app.css", "text/css; charset=utf-8"],
+  "/": ["src/index.html", "text/html; charset=utf-8"],
+  "/app.js": ["dist/app.js", "text/javascript; charset=utf-8"],
+  "/app.css": ["dist/app.css", "text/css; charset=utf-8"],
 };
 
 const answers = { "access-control-allow-origin": "*", "cache-control": "no-store" };
@@ -292,6 +300,7 @@ class Pop {
       for (const { sockets } of streams.values()) for (const socket of sockets) if (socket.pop === this) socket.terminate();
     } else if (fault === "mute") this.muteUntil = Date.now() + 3000;
     else if (fault === "far") this.pingMs = 80;
+    else if (fault === "near") this.pingMs = 0;
     else return false;
     return true;
   }
@@ -303,7 +312,7 @@ class Pop {
     const file = FILES[path];
     if (file) {
       response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
-      return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
+      return response.end(await readFile(new URL(`../${file[0]}`, import.meta.url)));
     }
     if (path === "/api/v1/ping") {
       await new Promise((resolve) => setTimeout(resolve, this.pingMs));

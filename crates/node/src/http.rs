@@ -52,7 +52,7 @@ pub use operator::{Look, Operator, OperatorError, TOKEN_FILE, kept_token};
 pub use shelf::{Media, MediaFile, Publish, Published, UPLOAD_BYTES_MAX};
 pub use transport::Offer;
 
-const PAGE: &str = include_str!("../../../web/dist/index.html");
+const PAGE: &str = include_str!("../../../web/src/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
 const STYLE: &str = include_str!("../../../web/dist/app.css");
 /// Nothing from elsewhere, nothing inline; but the page asks and reads other PoPs, which may be anywhere.
