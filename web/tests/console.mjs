@@ -177,6 +177,8 @@ async function neighbours() {
   const link = page.locator(`[data-link="${name}-${own}"][data-cut=none], [data-link="${own}-${name}"][data-cut=none]`);
   await link.waitFor({ timeout: seconds * 1000, state: "attached" });
   expect((await listed.count()) === before + 1, `expected ${before + 1} neighbours, saw ${await listed.count()}`);
+  // The script that draws them comes when there is something to draw.
+  await page.locator(".plot canvas").nth(2).waitFor({ timeout: seconds * 1000 });
   await shoot("dark-1440");
   await button(`Disconnect ${name}`).click();
   await page.locator("dialog").getByRole("button", { name: `Disconnect ${name}` }).click();

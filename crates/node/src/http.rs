@@ -54,6 +54,8 @@ pub use transport::Offer;
 
 const PAGE: &str = include_str!("../../../web/src/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
+/// What the script loads when there are figures to draw.
+const PLOTS: &str = include_str!("../../../web/dist/plots.js");
 const STYLE: &str = include_str!("../../../web/dist/app.css");
 /// Nothing from elsewhere, nothing inline; but the page asks and reads other PoPs, which may be anywhere.
 const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
@@ -137,6 +139,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let page = [
         ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)))),
         ("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT))),
+        ("/plots.js", get(async || asset("text/javascript; charset=utf-8", PLOTS))),
         ("/app.css", get(async || asset("text/css; charset=utf-8", STYLE))),
     ];
     let all = page.into_iter().chain(routes());
