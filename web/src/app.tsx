@@ -12,6 +12,7 @@ import { Players, startPlayers } from "./console/players";
 import { Plots } from "./console/plots";
 import { Pops } from "./console/pops";
 import {
+  busy,
   choose,
   connection,
   flows,
@@ -43,7 +44,7 @@ const SIGNS: readonly Sign[] = [
 ];
 
 function Console() {
-  const all = connection.value !== "operators" && connection.value !== "crowded";
+  const all = connection.value !== "operators" && connection.value !== "busy";
   return (
     <>
       <Top />
@@ -131,10 +132,10 @@ function Mesh() {
 
 /** In place of the mesh. */
 function Closed() {
-  if (connection.value === "crowded") {
+  if (connection.value === "busy") {
     return (
       <section class="card closed">
-        <p>More people look at this node's mesh than it has room for. The streams play all the same.</p>
+        <p>The node cannot show its mesh now: {busy.value}. Streams play as long as it gives them.</p>
       </section>
     );
   }

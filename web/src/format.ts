@@ -61,14 +61,19 @@ export function codecName(codec: string): string {
   return CODECS[codec.toLowerCase()] ?? codec;
 }
 
-/** The RFC 6381 names in a MIME type, for people: "HEVC (hvc1.1.6.L93.B0)". */
-export function codecsOf(mime: string): { code: string; name: string }[] {
+/** An RFC 6381 name, for people: "HEVC (hvc1.1.6.L93.B0)". */
+export function codecWords(code: string): string {
+  const family = familyOf(code);
+  return family === code ? code : `${family} (${code})`;
+}
+
+/** The RFC 6381 names in a MIME type. */
+export function codecsOf(mime: string): string[] {
   const list = /codecs="?([^"]*)"?/.exec(mime)?.[1] ?? "";
   return list
     .split(",")
     .map((code) => code.trim())
-    .filter((code) => code !== "")
-    .map((code) => ({ code, name: familyOf(code) }));
+    .filter((code) => code !== "");
 }
 
 function familyOf(code: string): string {

@@ -146,6 +146,14 @@ async function playBoth() {
     expect(moved > 1, `${name}: expected to go on, saw ${moved.toFixed(2)} s in 2 s`);
     expect(variance >= VARIANCE_MIN, `${name}: expected a picture, saw a variance of ${variance.toFixed(1)}`);
   }
+  // Each PoP tells its own viewers only.
+  const rows = () => page.$$eval(".pops tr[data-up=true]", (all) => all.map((one) => one.querySelector(".figure").textContent));
+  const counted = await until(seconds, async () => {
+    const seen = await rows();
+    return seen.length > 0 && seen.every((viewers) => /^\d+$/.test(viewers));
+  });
+  report.seen.viewers = await rows();
+  expect(counted, `expected the viewers of every PoP, saw: ${report.seen.viewers}`);
   const boxes = await page.$$eval("video", (videos) => videos.map((video) => video.getBoundingClientRect().toJSON()));
   expect(boxes.length === 2 && boxes[0].right <= boxes[1].left, "expected the players side by side");
 }
@@ -169,6 +177,8 @@ async function neighbours() {
   const link = page.locator(`[data-link="${name}-${own}"][data-cut=none], [data-link="${own}-${name}"][data-cut=none]`);
   await link.waitFor({ timeout: seconds * 1000, state: "attached" });
   expect((await listed.count()) === before + 1, `expected ${before + 1} neighbours, saw ${await listed.count()}`);
+  // The script that draws them comes when there is something to draw.
+  await page.locator(".plot canvas").nth(2).waitFor({ timeout: seconds * 1000 });
   await shoot("dark-1440");
   await button(`Disconnect ${name}`).click();
   await page.locator("dialog").getByRole("button", { name: `Disconnect ${name}` }).click();

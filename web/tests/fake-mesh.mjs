@@ -204,7 +204,22 @@ export class FakeMesh {
     });
   }
 
-  pops(stream) {
+  /** What a node elsewhere tells of its links. */
+  neighboursOf(node) {
+    return this.links().filter(([a, b]) => [a, b].includes(node)).map(([a, b, rtt]) => ({
+      name: a === node ? b : a,
+      up: true,
+      rtt_us: Math.round(this.wobble(`${a}${b}`, rtt * 1000)),
+      loss: 0,
+      in_use: false,
+      kind: "listed",
+      sent_bps: 9000,
+      received_bps: 9000,
+    }));
+  }
+
+  /** As `node` tells it: of viewers it knows its own only. */
+  pops(stream, node = HERE) {
     const origin = stream?.endsWith("2") ? "origin2" : "origin1";
     const ways = this.tree(origin);
     const all = [...this.streams.values()];
@@ -214,8 +229,8 @@ export class FakeMesh {
         name,
         http: name === HERE ? this.base : `${this.base}/at/${name}`,
         stream_metric_us: ways.has(name) ? Math.round(ways.get(name).cost * 500) : null,
-        viewers: all.reduce((sum, one) => sum + this.viewersAt(one, name), 0),
-        viewers_max: 10_000,
+        viewers: name === node ? all.reduce((sum, one) => sum + this.viewersAt(one, name), 0) : null,
+        viewers_max: name === node ? 10_000 : null,
         load: { pop1: 0.04, pop2: 0.71, pop3: 0.22, origin2: 0 }[name],
         reachable: this.tree(HERE).has(name),
       }));
@@ -277,8 +292,11 @@ export class FakeMesh {
       response.end(value === undefined ? undefined : JSON.stringify(value));
       return true;
     };
-    const elsewhere = /^\/at\/([^/]+)\/api\/v1\/streams$/.exec(url.pathname);
-    if (elsewhere) return this.dead.has(elsewhere[1]) ? (request.socket.destroy(), true) : json(200, this.listing(elsewhere[1]));
+    const [, node, table] = /^\/at\/([^/]+)\/api\/v1\/(streams|neighbours|pops)$/.exec(url.pathname) ?? [];
+    if (this.dead.has(node)) return request.socket.destroy(), true;
+    if (table === "streams") return json(200, this.listing(node));
+    if (table === "neighbours") return json(200, { node, neighbours: this.neighboursOf(node) });
+    if (table === "pops") return json(200, { node, pops: this.pops(url.searchParams.get("stream"), node) });
     const [, api, version, what, name] = url.pathname.split("/");
     if (api !== "api" || version !== "v1") return false;
     const allowed = request.headers.authorization === `Bearer ${TOKEN}`;

@@ -1,18 +1,19 @@
-// A stand-in for PoPs, to develop and test the page without the Rust binary: serves dist/, the listings and live
+// A stand-in for PoPs, to develop and test the page without the Rust binary: serves the page, the listings and live
 // streams that ffmpeg makes, and breaks them on request. Each PoP has a port, the first one --port, and all serve the
 // same frames at the same positions. The mesh around them is invented too (fake-mesh.mjs).
 //
 //     node tests/fake-node.mjs [--port 8080] [--streams cam1,cam2] [--pops 1]     (no streams: --streams "")
 //
-// Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "bframes" has
-// B-frames. Faults, by POST:
+// Names choose what is sent: a name with "hevc" claims to be HEVC, with "silent" has no audio, with "sound" nothing
+// else, with "bframes" has B-frames. Faults, by POST:
 //     /fake/NAME/kick      closes the sockets                /fake/NAME/wait      says "waiting", sends nothing for 3 s
 //     /fake/NAME/jump      new origin: init, other times     /fake/NAME/lose      leaves out 1.5 s of media
 //     /fake/NAME/resize    new origin with another size      /fake/NAME/pause     sends nothing for 1.5 s, then all of it
 //     /fake/NAME/garbage   one message that is no MP4        /fake/NAME/refuse    an error for people, then closes
+//     /fake/NAME/gone      no node can give it, and the nodes say so, until /fake/NAME/back
 // and of PoPs, which are called pop1, pop2, and so on:
 //     /fake/POP/down       answers nothing for 4 s          /fake/POP/mute        sends no media for 3 s
-//     /fake/POP/far        answers pings 80 ms later, for good
+//     /fake/POP/far        answers pings 80 ms later, until /fake/POP/near
 
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
@@ -40,12 +41,13 @@ const GROUPS_KEPT = 3;
 const SIZES = ["640x360", "480x270"];
 
 /** Encodes twenty seconds once; after that a stream costs next to nothing. */
-function sourceFile(size, { audio, bframes, hue }) {
+function sourceFile(size, { audio, video, bframes, hue }) {
   const folder = `${tmpdir()}/levada-fake-node`;
-  const file = `${folder}/${size}-${audio ? "av" : "v"}${bframes ? "-b" : ""}-${hue}.mp4`;
+  const file = `${folder}/${size}-${audio ? "a" : ""}${video ? "v" : ""}${bframes ? "-b" : ""}-${hue}.mp4`;
   if (existsSync(file)) return file;
   mkdirSync(folder, { recursive: true });
-  const args = ["-v", "error", "-y", "-f", "lavfi", "-i", `testsrc2=s=${size}:r=25,hue=h=${hue}`];
+  const args = ["-v", "error", "-y"];
+  if (video) args.push("-f", "lavfi", "-i", `testsrc2=s=${size}:r=25,hue=h=${hue}`);
   if (audio) args.push("-f", "lavfi", "-i", `sine=f=${300 + hue}:r=48000:b=1`);
   args.push("-t", "20", "-c:v", "libx264", "-preset", "veryfast", "-g", "50", "-pix_fmt", "yuv420p");
   args.push("-bf", bframes ? "2" : "0", "-b:v", "700k", "-c:a", "aac", "-b:a", "96k", "-ac", "2", file);
@@ -76,6 +78,7 @@ class Stream {
   constructor(name, index) {
     this.name = name;
     this.audio = !name.includes("silent");
+    this.video = !name.includes("sound");
     this.bframes = name.includes("bframes");
     this.hue = (index * 110) % 360;
     this.size = SIZES[0];
@@ -85,6 +88,7 @@ class Stream {
     this.heldUntil = 0;
     this.held = undefined;
     this.waitUntil = 0;
+    this.gone = false;
     for (const size of SIZES) sourceFile(size, this); // made now: the faults are not to wait for the encoder
     this.origin(90_000 + index * 1234.5);
   }
@@ -122,7 +126,8 @@ class Stream {
 
   get mime() {
     const video = this.name.includes("hevc") ? "hvc1.1.6.L93.B0" : "avc1.64001e";
-    return `video/mp4; codecs="${video}${this.audio ? ", mp4a.40.2" : ""}"`;
+    const codecs = [...(this.video ? [video] : []), ...(this.audio ? ["mp4a.40.2"] : [])];
+    return `video/mp4; codecs="${codecs.join(", ")}"`;
   }
 
   begin(init) {
@@ -149,7 +154,7 @@ class Stream {
     const message = Buffer.concat([headOf(at), bytes]);
     group.push({ at, message });
     this.bytes = this.bytes * 0.99 + bytes.length;
-    if (Date.now() < this.waitUntil) return;
+    if (this.gone || Date.now() < this.waitUntil) return;
     if (this.held) {
       this.held.push(message);
       if (Date.now() < this.heldUntil) return;
@@ -194,7 +199,8 @@ class Stream {
     Object.assign(socket, { pop, after, behind: true });
     this.sockets.add(socket);
     socket.on("close", () => this.sockets.delete(socket));
-    if (Date.now() >= pop.muteUntil) this.catchUp(socket);
+    if (this.gone) socket.send(JSON.stringify({ type: "waiting" }));
+    else if (Date.now() >= pop.muteUntil) this.catchUp(socket);
   }
 
   break(fault) {
@@ -216,6 +222,11 @@ class Stream {
         this.waitUntil = Date.now() + 3000;
         for (const socket of this.sockets) socket.send(JSON.stringify({ type: "waiting" }));
         return true;
+      case "gone":
+      case "back":
+        this.gone = fault === "gone";
+        if (this.gone) for (const socket of this.sockets) socket.send(JSON.stringify({ type: "waiting" }));
+        return true;
       case "lose":
         this.waitUntil = Date.now() + 1500;
         return true;
@@ -236,7 +247,7 @@ class Stream {
 
   listing() {
     const [width, height] = this.size.split("x").map(Number);
-    const tracks = [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }];
+    const tracks = this.video ? [{ id: 0, kind: "video", codec: this.name.includes("hevc") ? "hevc" : "h264", width, height }] : [];
     if (this.audio) tracks.push({ id: 1, kind: "audio", codec: "aac", sample_rate: 48_000, channels: 2 });
     const viewers = this.sockets.size;
     const carried = { bitrate_bps: 812_000, path: ["origin1", "relay2", "pop1"], tracks, newest_age_ms: 12 };
@@ -260,9 +271,10 @@ const streams = new Map(
 const mesh = new FakeMesh(streams);
 
 const FILES = {
-  "/": ["index.html", "text/html; charset=utf-8"],
-  "/app.js": ["app.js", "text/javascript; charset=utf-8"],
-  "/app.css": ["app.css", "text/css; charset=utf-8"],
+  "/": ["src/index.html", "text/html; charset=utf-8"],
+  "/app.js": ["dist/app.js", "text/javascript; charset=utf-8"],
+  "/plots.js": ["dist/plots.js", "text/javascript; charset=utf-8"],
+  "/app.css": ["dist/app.css", "text/css; charset=utf-8"],
 };
 
 const answers = { "access-control-allow-origin": "*", "cache-control": "no-store" };
@@ -289,6 +301,7 @@ class Pop {
       for (const { sockets } of streams.values()) for (const socket of sockets) if (socket.pop === this) socket.terminate();
     } else if (fault === "mute") this.muteUntil = Date.now() + 3000;
     else if (fault === "far") this.pingMs = 80;
+    else if (fault === "near") this.pingMs = 0;
     else return false;
     return true;
   }
@@ -300,7 +313,7 @@ class Pop {
     const file = FILES[path];
     if (file) {
       response.writeHead(200, { "content-type": file[1], "cache-control": "no-cache" });
-      return response.end(await readFile(new URL(`../dist/${file[0]}`, import.meta.url)));
+      return response.end(await readFile(new URL(`../${file[0]}`, import.meta.url)));
     }
     if (path === "/api/v1/ping") {
       await new Promise((resolve) => setTimeout(resolve, this.pingMs));
@@ -326,14 +339,24 @@ class Pop {
 
   json({ pathname: path, searchParams }) {
     if (path === "/api/v1/streams" && this !== pops[0]) return { node: this.name, streams: [...streams.values()].map((s) => s.listing()) };
-    if (path === "/api/v1/pops" && searchParams.has("stream")) return { node: this.name, pops: pops.filter((pop) => !pop.isDown).map((pop) => pop.entry) };
+    if (path === "/api/v1/pops" && searchParams.has("stream")) return { node: this.name, pops: this.known() };
+    if (path === "/api/v1/pops" && this !== pops[0]) return { node: this.name, pops: this.known() };
     if (path.startsWith("/api/v1/trace/")) return { hops: [{ node: "origin1" }, { node: "relay2" }, { node: this.name }] };
     return undefined;
   }
 
-  get entry() {
-    const http = `http://127.0.0.1:${this.port}`;
-    return { name: this.name, http, stream_metric_us: 12_000, viewers: null, viewers_max: null, load: 0, reachable: true };
+  /** All that live, with its own viewers. */
+  known() {
+    const entry = (pop) => ({
+      name: pop.name,
+      http: `http://127.0.0.1:${pop.port}`,
+      stream_metric_us: 12_000,
+      viewers: pop === this ? [...streams.values()].flatMap(({ sockets }) => [...sockets]).filter((socket) => socket.pop === pop).length : null,
+      viewers_max: pop === this ? 10_000 : null,
+      load: 0,
+      reachable: true,
+    });
+    return pops.filter((pop) => !pop.isDown).map(entry);
   }
 
   upgrade(request, socket, head) {

@@ -2,7 +2,9 @@
 //
 //     node tests/play.mjs URL --streams a,b [--seconds 8] [--out DIR] [--json]
 //                             [--start-seconds 20] [--width 1280] [--height 800] [--theme dark|light] [--no-audio]
+//                             [--no-mse]
 //
+// --no-mse: as in a browser without Media Source Extensions, which plays HLS by itself.
 // Prints one JSON object: {"ok", "url", "seconds", "streams": {NAME: {...}}, "failures": [...], "screenshot"}, in one
 // line with --json and indented without. Exits with 1 when anything was not as expected, with 2 on wrong usage.
 
@@ -21,6 +23,7 @@ const { values: options, positionals } = parseArgs({
     width: { type: "string", default: "1280" },
     height: { type: "string", default: "800" },
     theme: { type: "string", default: "dark" },
+    "no-mse": { type: "boolean", default: false },
     "no-audio": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
@@ -48,9 +51,11 @@ const { browser, page, complaints } = await openPage({
   height: Number(options.height),
   theme: options.theme,
 });
+const carriers = options["no-mse"] ? ["HLS"] : ["WebTransport", "WebSocket"];
 const report = { ok: false, url, seconds, streams: {}, failures, screenshot: null };
 
 try {
+  if (options["no-mse"]) await page.addInitScript(() => ["MediaSource", "ManagedMediaSource"].forEach((name) => delete window[name]));
   const opened = Date.now();
   await page.goto(url, { waitUntil: "load", timeout: 15_000 });
   const starts = {};
@@ -71,7 +76,7 @@ try {
     report.streams[name] = await judge(name, starts[name], before[name], after[name]);
   }
   await mkdir(options.out, { recursive: true });
-  report.screenshot = join(options.out, `play-${options.theme}-${options.width}.png`);
+  report.screenshot = join(options.out, `play-${options.theme}-${options.width}${options["no-mse"] ? "-hls" : ""}.png`);
   await page.screenshot({ path: report.screenshot });
 } catch (error) {
   failures.push(`the page could not be tested: ${error.message}`);
@@ -96,6 +101,7 @@ async function judge(name, started, before, after) {
     pace >= PACE_MIN && pace <= PACE_MAX,
     `${name}: expected a pace of ${PACE_MIN} to ${PACE_MAX}, saw ${pace.toFixed(3)}`,
   );
+  expect(carriers.includes(after.stats.carrier), `${name}: expected ${carriers.join(" or ")}, saw ${after.stats.carrier}`);
   expect(stalls === 0, `${name}: expected no stalls after the start, saw ${stalls}`);
   expect(frames > 0, `${name}: expected decoded video frames to grow, saw ${frames} more`);
   if (!options["no-audio"]) {

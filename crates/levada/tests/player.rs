@@ -85,3 +85,18 @@ async fn pictures_and_sound_are_played_as_they_come() {
     let playing = tokio::task::spawn_blocking(move || tool("node", &[&script, &url, "--stream", "cam", "--out", OUT]));
     println!("{}", playing.await.unwrap().0);
 }
+
+/// Chromium has HLS of its own, as browsers have that have no Media Source Extensions.
+#[tokio::test]
+async fn the_browser_plays_hls_itself_without_media_source_extensions() {
+    let _alone = ALONE.lock().await;
+    let mut mesh = Mesh::new(&["pop"], &[]);
+    let clip = numbered_clip(mesh.dir.path());
+    mesh.start("pop", &["--publish", &format!("cam={}", clip.display())]);
+    mesh.knows("pop", 1).await;
+    let (url, script) = (mesh.node("pop").url(), format!("{TESTS}/play.mjs"));
+    let args = ["--streams", "cam", "--no-mse", "--json", "--out", OUT];
+    let playing = tokio::task::spawn_blocking(move || tool("node", &[&[&script[..], &url][..], &args].concat()));
+    let (result, _) = playing.await.unwrap();
+    assert!(result.contains("\"ok\":true"), "{result}");
+}

@@ -53,11 +53,14 @@ pub use operator::{Look, Operator, OperatorError, TOKEN_FILE, kept_token};
 pub use shelf::{Media, MediaFile, Publish, Published, UPLOAD_BYTES_MAX};
 pub use transport::Offer;
 
-const PAGE: &str = include_str!("../../../web/dist/index.html");
+const PAGE: &str = include_str!("../../../web/src/index.html");
 const SCRIPT: &str = include_str!("../../../web/dist/app.js");
+/// What the script loads when there are figures to draw.
+const PLOTS: &str = include_str!("../../../web/dist/plots.js");
 const STYLE: &str = include_str!("../../../web/dist/app.css");
 /// Nothing from elsewhere, nothing inline; but the page asks and reads other PoPs, which may be anywhere.
-const POLICY: &str = "default-src 'self'; media-src 'self' blob:; connect-src 'self' http: https: ws: wss:; \
+const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
+                      connect-src 'self' http: https: ws: wss:; \
                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
 
 /// What the HTTP server of a node is told.
@@ -147,6 +150,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let page = [
         ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)))),
         ("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT))),
+        ("/plots.js", get(async || asset("text/javascript; charset=utf-8", PLOTS))),
         ("/app.css", get(async || asset("text/css; charset=utf-8", STYLE))),
     ];
     let all = page.into_iter().chain(routes());

@@ -5,7 +5,7 @@
 
 import { type Listing, nodeUrl, parseListing } from "../api";
 import { Backoff } from "../backoff";
-import { authorization } from "./operator";
+import { authorization, problemOf } from "./operator";
 import { type Entry, type Mesh, type Neighbour, parseEntry, parseMesh, parseNeighbours } from "./tables";
 
 const RETRY_MS = 500;
@@ -55,15 +55,16 @@ export class EventCutter {
   }
 }
 
-/** What the node shows: everything, or no more than the streams, since the rest is for operators, or too many follow. */
-export type Sight = "all" | "operators" | "crowded";
+/** What the node shows: everything, or no more than the streams, since the rest is for operators, or it cannot show it now. */
+export type Sight = "all" | "operators" | "busy";
 
 export interface Follower {
   streams(listing: Listing): void;
   mesh(mesh: Mesh): void;
   neighbours(neighbours: readonly Neighbour[]): void;
   entry(entry: Entry): void;
-  open(sight: Sight): void;
+  /** `why`: the node's own words, where it shows less than it might. */
+  open(sight: Sight, why?: string): void;
   broken(reason: string): void;
 }
 
@@ -110,7 +111,7 @@ export function follow(follower: Follower): Following {
       const answer = await fetch(url, { headers: authorization(), cache: "no-store", signal: abort.signal });
       // Whoever came to watch needs the streams only, and those are open to all.
       if (answer.status === 401) return await look("operators");
-      if (answer.status === 503) return await look("crowded");
+      if (answer.status === 503) return await look("busy", await problemOf(answer));
       if (!answer.ok || !answer.body) throw new Error(`status ${answer.status}`);
       const [reader, words, cutter] = [answer.body.getReader(), new TextDecoder(), new EventCutter()];
       for (let first = true; ; first = false) {
@@ -130,11 +131,11 @@ export function follow(follower: Follower): Following {
     }
   };
 
-  const look = async (sight: Sight): Promise<void> => {
+  const look = async (sight: Sight, why?: string): Promise<void> => {
     const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store" });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     follower.streams(parseListing(await answer.json()));
-    follower.open(sight);
+    follower.open(sight, why);
     backoff.reset();
   };
 

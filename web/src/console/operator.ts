@@ -89,7 +89,8 @@ async function fetchNode(path: string, init: RequestInit): Promise<Response> {
   }
 }
 
-async function problemOf(answer: Response): Promise<string> {
+/** What the node says of a request that it refused. */
+export async function problemOf(answer: Response): Promise<string> {
   const problem = fields(await answer.json().catch(() => undefined));
   return text(problem?.error) ?? `status ${answer.status}`;
 }

@@ -1,7 +1,7 @@
 /** Pieces that several parts of the console are made of. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ICONS, type IconName } from "../ui/dom";
 import { Cancelled } from "./operator";
 
@@ -44,6 +44,8 @@ export function CardSection(props: {
 export function Dialog(props: { title: string; onClose(): void; children: ComponentChildren }) {
   const { title, onClose, children } = props;
   const frame = useRef<HTMLDialogElement>(null);
+  // The one for the token stands over the one that needs it.
+  const id = useId();
   useEffect(() => {
     const opener = document.activeElement;
     frame.current?.showModal();
@@ -52,9 +54,9 @@ export function Dialog(props: { title: string; onClose(): void; children: Compon
     };
   }, []);
   return (
-    <dialog ref={frame} class="card dialog" aria-labelledby="dialog-title" onClose={onClose}>
+    <dialog ref={frame} class="card dialog" aria-labelledby={id} onClose={onClose}>
       <div class="heading">
-        <h2 id="dialog-title">{title}</h2>
+        <h2 id={id}>{title}</h2>
         <IconButton icon="close" label="Close" onClick={onClose} />
       </div>
       {children}

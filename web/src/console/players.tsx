@@ -74,7 +74,7 @@ export function startPlayers(): void {
   let lost = false;
   effect(() => {
     const now = connection.value;
-    if (lost && typeof now === "string") for (const card of cards.values()) card.player.retryNow();
+    if (lost && typeof now === "string") for (const card of cards.values()) card.player.source.retryNow();
     lost = typeof now === "object";
   });
 }

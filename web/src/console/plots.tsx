@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import { bitrate, clock, millis, percent } from "../format";
 import { type History, type Line, line, times } from "./history";
 import { CardSection } from "./parts";
@@ -16,10 +16,28 @@ const SPANS = [
   { word: "10 min", samples: 600 },
 ] as const;
 
+/** A third of the page, and nobody waits for it: it comes when there is something to draw. */
+const drawing = signal<typeof uPlot | undefined>(undefined);
+let coming: Promise<void> | undefined;
+
+function fetchDrawing(): void {
+  coming ??= import("uplot").then(
+    ({ default: Plot }) => {
+      drawing.value = Plot;
+    },
+    () => {
+      coming = undefined; // the next figures ask again
+    },
+  );
+}
+
 const span = signal<(typeof SPANS)[number]>(SPANS[0]);
 
 export function Plots() {
   const known = figures.value;
+  useEffect(() => {
+    if (known) fetchDrawing();
+  }, [known]);
   const spans = (
     <div class="choice" role="group" aria-label="Time that is shown">
       {SPANS.map((one) => (
@@ -97,12 +115,13 @@ function Plot({ title, at, lines, words, least }: PlotProps) {
   const plot = useRef<uPlot | undefined>(undefined);
   const [under, setUnder] = useState<number | null>(null);
   const theme = useTheme();
+  const Drawing = drawing.value;
   const labels = lines.map(({ label, tone }) => `${tone} ${label}`).join("\n");
   const data = [times(at, span.value.samples), ...lines.map(({ values }) => [...values])] as uPlot.AlignedData;
   useEffect(() => {
     const element = frame.current;
-    if (!element) return undefined;
-    const made = new uPlot(options(element, lines, words, least, setUnder), data, element);
+    if (!element || !Drawing) return undefined;
+    const made = new Drawing(options(element, lines, words, least, setUnder), data, element);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
@@ -111,7 +130,7 @@ function Plot({ title, at, lines, words, least }: PlotProps) {
       made.destroy();
       plot.current = undefined;
     };
-  }, [labels, theme]);
+  }, [labels, theme, Drawing]);
   useEffect(() => plot.current?.setData(data), [at, span.value]);
   const shownAt = under ?? data[0].length - 1;
   return (

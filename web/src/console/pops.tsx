@@ -1,4 +1,4 @@
-/** The nodes that serve viewers: how full each is, how far it is from the shown stream, and how many this one has. */
+/** The nodes that serve viewers: how full each is, how far it is from the shown stream, and how many it has. */
 
 import { millis, percent } from "../format";
 import { CardSection } from "./parts";
@@ -41,7 +41,7 @@ export function Pops() {
                   </button>
                   {!pop.reachable && <span class="problem"> not reached</span>}
                 </th>
-                <td class="figure" title={pop.viewersMax === undefined ? "only this node tells here" : `${pop.viewersMax} at most`}>
+                <td class="figure" title={pop.viewersMax === undefined ? "it does not tell this page" : `${pop.viewersMax} at most`}>
                   {pop.viewers ?? "–"}
                 </td>
                 <td class="figure">

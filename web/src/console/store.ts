@@ -3,6 +3,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
+import { type Audiences, askAudiences, counted } from "./audience";
 import { type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { askNeighbours, filled, type Measured, measured } from "./measured";
@@ -32,6 +33,8 @@ export const pops = signal<readonly PopEntry[]>([]);
 export const entries = signal<readonly Entry[]>([]);
 export const figures = signal<History | undefined>(undefined);
 export const connection = signal<"connecting" | Sight | { readonly reason: string }>("connecting");
+/** Why the node cannot show its mesh now, in its own words: too many follow it, or it stops. */
+export const busy = signal<string | undefined>(undefined);
 export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
@@ -95,8 +98,9 @@ const follower: Follower = {
   entry: (entry) => {
     entries.value = [...entries.value, entry].slice(-ENTRIES_MAX);
   },
-  open: (sight) => {
+  open: (sight, why) => {
     connection.value = sight;
+    busy.value = why;
     if (sight !== "all") mesh.value = undefined;
   },
   broken: (reason) => {
@@ -193,10 +197,16 @@ async function askTree(): Promise<number | undefined> {
   return Math.max(TREE_MS, asked * TREE_NODE_MS);
 }
 
+let audiences: Audiences = new Map();
+
 async function askPops(): Promise<void> {
   const name = shownName.peek();
   const query = name === undefined ? "" : `?stream=${encodeURIComponent(name)}`;
-  pops.value = parsePops(await ask(`api/v1/pops${query}`)).pops;
+  const listed = parsePops(await ask(`api/v1/pops${query}`)).pops;
+  // The list does not wait for the slowest of those in it.
+  pops.value = counted(listed, audiences);
+  audiences = await askAudiences(listed);
+  pops.value = counted(listed, audiences);
 }
 
 /** Asks the nodes of the shown tree what their links carry, and the ends of the chosen link, whether it is in the tree or not. */

@@ -15,6 +15,7 @@ import { isAfter, type Position } from "./position";
 
 /** A PoP as the feed uses it. */
 export interface Pop {
+  /** Empty until it is known. */
   readonly name: string;
   /** Base URL of its HTTP server. */
   readonly base: string;
@@ -29,7 +30,7 @@ export interface Guide {
   /** One that it is worth moving to from this one. */
   better(current: string): Pop | undefined;
   failed(name: string): void;
-  moved(name: string): void;
+  moved(pop: Pop): void;
 }
 
 export interface FeedEvents {
@@ -112,12 +113,12 @@ export class Feed {
   #candidate: Line | undefined;
   #candidateAt = 0;
   /** PoPs that were lost since a connection was good. */
-  readonly #tried = new Set<string>();
+  readonly #tried = new Set<Pop>();
   /** Position and parameters of the last frame that was passed on. */
   #held: Position | undefined;
   #init: Init | undefined;
   /** Who brought the last frame. */
-  #source: string | undefined;
+  #source: Pop | undefined;
   #usualPause = 0;
   #tickedAt = Date.now();
   #closed = false;
@@ -167,7 +168,7 @@ export class Feed {
     this.#drop();
   }
 
-  #connect(pop = this.#guide.best([...this.#tried])): void {
+  #connect(pop = this.#guide.best([...this.#tried].map(({ name }) => name))): void {
     clearTimeout(this.#timer);
     if (pop) {
       this.#current = this.#open(pop, "lost");
@@ -222,9 +223,9 @@ export class Feed {
       this.#tried.clear();
       this.#retries.reset();
     }
-    if (this.#source === line.pop.name) return;
-    this.#source = line.pop.name;
-    this.#guide.moved(line.pop.name);
+    if (this.#source?.name === line.pop.name) return;
+    this.#source = line.pop;
+    this.#guide.moved(line.pop);
     this.#events.moved(line.pop);
   }
 
@@ -263,7 +264,7 @@ export class Feed {
       return;
     }
     this.#guide.failed(line.pop.name);
-    this.#tried.add(line.pop.name);
+    this.#tried.add(line.pop);
     line.close();
     // Whoever was asked already is furthest on.
     this.#current = this.#candidate;

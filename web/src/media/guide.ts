@@ -5,7 +5,7 @@
 
 import { fetchPops, type PopEntry, type PopListing } from "../api";
 import type { Guide, Pop } from "./feed";
-import { Meter } from "./meter";
+import { type Measured, Meter } from "./meter";
 import { Choice, type Cost } from "./pops";
 
 /** How often the list is asked for, with jitter. */
@@ -22,7 +22,6 @@ const RESEND_MS = 200;
 /** A PoP as people see it. */
 export interface PopView {
   readonly name: string;
-  readonly base: string;
   readonly wayMs: number | undefined;
   readonly rttMs: number | undefined;
   readonly loadPercent: number;
@@ -37,12 +36,13 @@ const meter = new Meter();
 export class PopGuide implements Guide {
   readonly #stream: string;
   readonly #home: string;
-  #homeName: string | undefined;
+  /** Empty until it has told. */
+  #homeName = "";
   readonly #list: List;
   readonly #meter: Meter;
   readonly #choice = new Choice();
   #listing: PopListing = { node: "", pops: [] };
-  #current: string | undefined;
+  #current: Pop | undefined;
   #chosen: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
@@ -66,10 +66,11 @@ export class PopGuide implements Guide {
 
   close(): void {
     this.#closed = true;
+    this.#meter.keep(this, []);
     clearTimeout(this.#timer);
   }
 
-  /** By hand: this one as long as it gives the stream; undefined: the best. */
+  /** By hand: this one as long as it gives the stream, and as soon as it is known; undefined: the best. */
   choose(name: string | undefined): Pop | undefined {
     this.#chosen = name;
     return name === undefined ? undefined : this.#pop(name);
@@ -82,9 +83,8 @@ export class PopGuide implements Guide {
   /** All that there are, nearest first. */
   views(): PopView[] {
     const view = ({ name, wayMs, loadPercent }: Cost): PopView => {
-      const base = this.#base(name);
-      const rttMs = this.#meter.measured(base)?.rttMs;
-      return { name, base, rttMs, wayMs: wayMs < UNMEASURED_MS ? wayMs : undefined, loadPercent };
+      const rttMs = this.#measured(name)?.rttMs;
+      return { name, rttMs, wayMs: wayMs < UNMEASURED_MS ? wayMs : undefined, loadPercent };
     };
     return this.#costs()
       .sort((a, b) => a.wayMs - b.wayMs)
@@ -94,7 +94,8 @@ export class PopGuide implements Guide {
   best(without: readonly string[]): Pop | undefined {
     const now = performance.now();
     const chosen = this.#chosen;
-    if (chosen !== undefined && !without.includes(chosen)) return this.#pop(chosen);
+    const byHand = chosen === undefined || without.includes(chosen) ? undefined : this.#pop(chosen);
+    if (byHand) return byHand;
     const name = this.#choice.best(this.#costs(), without, now);
     return name === undefined ? undefined : this.#pop(name);
   }
@@ -109,39 +110,63 @@ export class PopGuide implements Guide {
   #back(current: string, now: number): string | undefined {
     const chosen = this.#chosen;
     if (chosen === undefined || chosen === current || this.#choice.hasFailed(chosen, now)) return undefined;
-    const answers = (this.#meter.measured(this.#base(chosen))?.loss ?? 1) === 0;
-    return answers ? chosen : undefined;
+    return this.#measured(chosen)?.loss === 0 ? chosen : undefined;
   }
 
   failed(name: string): void {
     this.#choice.failed(name, performance.now());
   }
 
-  moved(name: string): void {
-    this.#current = name;
-    this.#choice.moved(name, performance.now());
+  moved(pop: Pop): void {
+    this.#current = pop;
+    this.#choice.moved(pop.name, performance.now());
   }
 
-  #pop(name: string): Pop {
+  #pop(name: string): Pop | undefined {
     const base = this.#base(name);
-    return { name, base, offer: this.#meter.measured(base)?.offer };
+    if (base === undefined) return undefined;
+    const offer = this.#measured(name)?.offer;
+    if (name !== "") return { name, base, offer };
+    // Whoever plays from a node without a name must know it when it gets one: the list has it under that name only.
+    const nameNow = (): string => this.#homeName;
+    return {
+      get name() {
+        return nameNow();
+      },
+      base,
+      offer,
+    };
   }
 
   /** The page's own node is reached where the page came from, whatever address it tells others. */
-  #base(name: string): string {
-    const entry = this.#listing.pops.find((pop) => pop.name === name);
-    return entry && name !== this.#homeName ? entry.http : this.#home;
+  #base(name: string): string | undefined {
+    return name === this.#homeName ? this.#home : this.#listing.pops.find((pop) => pop.name === name)?.http;
+  }
+
+  #measured(name: string): Measured | undefined {
+    const base = this.#base(name);
+    return base === undefined ? undefined : this.#meter.measured(base);
+  }
+
+  #watch(): void {
+    const chosen = this.#chosen === undefined ? undefined : this.#base(this.#chosen);
+    this.#meter.keep(this, [this.#current?.base, chosen].filter((base) => base !== undefined));
+    this.#meter.watch(this.#bases());
+  }
+
+  #bases(): string[] {
+    return this.#listing.pops.map((pop) => (pop.name === this.#homeName ? this.#home : pop.http));
   }
 
   #costs(): Cost[] {
-    const home = this.#homeName ?? "";
+    const home = this.#homeName;
     const listed = this.#listing.pops.some(({ name }) => name === home);
     const own = { name: home, http: this.#home, metricMs: undefined, load: 0, reachable: listed };
     const pops: readonly Pick<PopEntry, "name" | "http" | "metricMs" | "load" | "reachable">[] = listed ? this.#listing.pops : [own, ...this.#listing.pops];
     // A page that came over TLS may not ask anybody without.
     const allowed = pops.filter(({ http }) => !this.#home.startsWith("https:") || http.startsWith("https:"));
     return allowed.map((pop) => {
-      const measured = this.#meter.measured(this.#base(pop.name));
+      const measured = this.#measured(pop.name);
       const rttMs = measured?.rttMs;
       const near = rttMs === undefined ? UNMEASURED_MS : rttMs + (measured?.loss ?? 0) * (rttMs + RESEND_MS);
       const far = pop.reachable && pop.metricMs !== undefined ? pop.metricMs : NO_WAY_MS;
@@ -151,15 +176,13 @@ export class PopGuide implements Guide {
 
   /** Asks whoever feeds the player, then the others: the page's own node may be gone. */
   async #refresh(): Promise<void> {
-    const current = this.#current === undefined ? this.#home : this.#base(this.#current);
-    const others = this.#listing.pops.map(({ name }) => this.#base(name));
-    for (const base of new Set([current, this.#home, ...others])) {
+    for (const base of new Set([this.#current?.base ?? this.#home, this.#home, ...this.#bases()])) {
       try {
         const listing = await this.#list(base, this.#stream);
         if (this.#closed) return;
         if (base === this.#home) this.#homeName = listing.node;
         this.#listing = listing;
-        this.#meter.watch(listing.pops.map(({ name }) => this.#base(name)));
+        this.#watch();
         break;
       } catch {
         // The next one is asked; without an answer the last list stands.

@@ -5,7 +5,7 @@
 
 import { type Offer, parseOffer } from "../api";
 
-/** PoPs measured at a time; of more the nearest are kept, and the others take turns. */
+/** PoPs measured at a time besides those in use; of more the nearest are kept, and the others take turns. */
 export const MEASURED_MAX = 8;
 const NEAREST_KEPT = 4;
 /** The first samples come fast, so that a page knows where to begin. */
@@ -68,6 +68,8 @@ export class Meter {
   readonly #ping: Ping;
   readonly #random: () => number;
   readonly #gauges = new Map<string, Gauge>();
+  /** What is in use, by whoever uses it. */
+  readonly #used = new Map<object, readonly string[]>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #waiting: (() => void)[] = [];
 
@@ -76,15 +78,17 @@ export class Meter {
     this.#random = random;
   }
 
+  /** What `user` plays from is measured in each round, until told otherwise: whoever is not measured counts as far away. */
+  keep(user: object, bases: readonly string[]): void {
+    if (bases.length > 0) this.#used.set(user, bases);
+    else this.#used.delete(user);
+  }
+
   /** Measures these PoPs, by their base URLs, or as many of them as is sensible. */
   watch(bases: readonly string[]): void {
-    const known = bases.filter((base) => this.#gauges.has(base)).sort((a, b) => this.#rank(a) - this.#rank(b));
-    const room = bases.length > MEASURED_MAX ? NEAREST_KEPT : MEASURED_MAX;
-    const kept = known.slice(0, room);
-    const others = bases.filter((base) => !kept.includes(base));
-    while (kept.length < MEASURED_MAX && others.length > 0) {
-      kept.push(...others.splice(Math.floor(this.#random() * others.length), 1));
-    }
+    const used = new Set([...this.#used.values()].flat());
+    const kept = bases.filter((base) => used.has(base));
+    kept.push(...this.#some(bases.filter((base) => !used.has(base))));
     for (const base of this.#gauges.keys()) if (!kept.includes(base)) this.#gauges.delete(base);
     for (const base of kept) {
       if (this.#gauges.has(base)) continue;
@@ -148,6 +152,18 @@ export class Meter {
 
   #isSettled(): boolean {
     return [...this.#gauges.values()].every((gauge) => gauge.nextAt > 0);
+  }
+
+  /** All of them, or the nearest and a few others. */
+  #some(bases: readonly string[]): string[] {
+    const known = bases.filter((base) => this.#gauges.has(base)).sort((a, b) => this.#rank(a) - this.#rank(b));
+    const room = bases.length > MEASURED_MAX ? NEAREST_KEPT : MEASURED_MAX;
+    const kept = known.slice(0, room);
+    const others = bases.filter((base) => !kept.includes(base));
+    while (kept.length < MEASURED_MAX && others.length > 0) {
+      kept.push(...others.splice(Math.floor(this.#random() * others.length), 1));
+    }
+    return kept;
   }
 
   #rank(base: string): number {

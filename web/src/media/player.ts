@@ -1,18 +1,17 @@
 /**
- * One live player: joins the feed, the sink and the pilot around a `<video>`, keeps count of what went wrong, and mends
+ * One live player: joins the supply, the sink and the pilot around a `<video>`, keeps count of what went wrong, and mends
  * it. It knows nothing of the page around it.
  *
  *     connecting -> starting -> playing <-> stalled      (a lost feed or a broken sink leads back to connecting)
  *                       \-> unsupported                  (no decoder: only another stream or browser helps)
  */
 
-import { codecsOf } from "../format";
-import { dialer } from "./dial";
-import { Feed, type Pop } from "./feed";
-import { PopGuide, type PopView } from "./guide";
+import { codecWords, codecsOf } from "../format";
 import { LiveEdge, Pilot } from "./pilot";
 import type { PlayerStats, PlayerView, Playing } from "./playing";
 import { mediaSourceClass, Sink } from "./sink";
+import { Starter } from "./starter";
+import { Supply } from "./supply";
 
 const TICK_MS = 100;
 /** Once enough is buffered, the rest of the first burst is awaited this long before the start is chosen. */
@@ -21,12 +20,12 @@ const SETTLE = 0.15;
 const FROZEN = 3;
 
 export class Player implements Playing {
+  readonly source: Supply;
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
-  readonly #guide: PopGuide;
-  #feed: Feed | undefined;
   readonly #ticker: number;
   readonly #listeners = new AbortController();
+  readonly #starter: Starter;
   #sink: Sink | undefined;
   readonly #pilot: Pilot;
   #live = new LiveEdge();
@@ -34,8 +33,6 @@ export class Player implements Playing {
 
   #phase: PlayerView["phase"] = "connecting";
   #notice = "Connecting";
-  #soundBlocked = false;
-  #paused = false;
   /** Playback has begun with this sink. */
   #started = false;
   #settledAt: number | undefined;
@@ -46,10 +43,6 @@ export class Player implements Playing {
   #stalls = 0;
   #stalledSeconds = 0;
   #jumps = 0;
-  #reconnects = 0;
-  #pop: Pop | undefined;
-  /** PoPs that media came from, counting each change. */
-  #pops = 0;
   #rebuilds = 0;
 
   /** `home` is the base URL of the node that served the page, `target` the distance from live to hold, in seconds. */
@@ -63,28 +56,16 @@ export class Player implements Playing {
     this.#video = video;
     this.#pilot = new Pilot(target);
     this.#changed = changed;
-    this.#guide = new PopGuide(stream, home);
+    this.#starter = new Starter(video, () => this.#show());
     this.#listen();
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
-    if (!mediaSourceClass()) {
-      this.#unsupported("This browser cannot play live streams (it has no Media Source Extensions).");
-      return;
-    }
-    void this.#guide.start().then(() => {
-      if (!this.#listeners.signal.aborted) this.#feed = this.#open(stream);
-    });
-  }
-
-  #open(stream: string): Feed {
-    const events = {
-      init: (mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean) => this.#init(mime, bytes, known),
-      media: (bytes: Uint8Array<ArrayBuffer>) => this.#media(bytes),
+    this.source = new Supply(stream, home, {
+      init: (mime, bytes, known) => this.#init(mime, bytes, known),
+      media: (bytes) => this.#media(bytes),
       waiting: () => this.#say("No node has a path to this stream right now. Waiting."),
-      error: (message: string) => this.#say(message),
+      error: (message) => this.#say(message),
       lost: () => this.#lost(),
-      moved: (pop: Pop) => this.#moved(pop),
-    };
-    return new Feed(this.#guide, events, dialer.to(stream));
+    });
   }
 
   stats(): PlayerStats {
@@ -93,6 +74,7 @@ export class Player implements Playing {
     const now = seconds();
     const edge = this.#sink?.edge ?? 0;
     return {
+      ...this.source.stats(),
       phase: this.#phase,
       mime: this.#mime,
       position: video.currentTime,
@@ -103,11 +85,6 @@ export class Player implements Playing {
       stalls: this.#stalls,
       stalledSeconds: this.#stalledSeconds + (this.#dry ? now - this.#drySince : 0),
       jumps: this.#jumps,
-      reconnects: this.#reconnects,
-      pop: this.#pop?.name ?? "",
-      popBase: this.#pop?.base ?? "",
-      carrier: this.#feed?.carrier ?? "",
-      moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
       width: video.videoWidth,
       height: video.videoHeight,
@@ -116,46 +93,26 @@ export class Player implements Playing {
     };
   }
 
-  pops(): PopView[] {
-    return this.#guide.views();
-  }
-
-  get chosen(): string | undefined {
-    return this.#guide.chosen;
-  }
-
-  choose(name: string | undefined): void {
-    const pop = this.#guide.choose(name);
-    if (pop) this.#feed?.moveTo(pop);
-  }
-
   resume(): void {
     const spot = this.#sink && this.#pilot.begin(this.#sink.ranges().slice(-1), this.#sink.edge);
     if (spot !== undefined && spot > this.#video.currentTime) this.#video.currentTime = spot;
-    void this.#play();
+    void this.#starter.play();
   }
 
   setMuted(muted: boolean): void {
-    this.#video.muted = muted;
-    this.#soundBlocked = false;
-    this.#show();
+    this.#starter.setMuted(muted);
     if (this.#started && this.#video.paused) this.resume();
-  }
-
-  retryNow(): void {
-    this.#feed?.retryNow();
   }
 
   close(): void {
     window.clearInterval(this.#ticker);
     this.#listeners.abort();
-    this.#guide.close();
-    this.#feed?.close();
+    this.source.close();
     this.#sink?.close();
     this.#sink = undefined;
   }
 
-  // Feed
+  // Supply
 
   #init(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
     const MediaSourceClass = mediaSourceClass();
@@ -163,8 +120,8 @@ export class Player implements Playing {
     this.#mime = mime;
     if (!MediaSourceClass.isTypeSupported(mime)) {
       const missing = codecsOf(mime)
-        .filter(({ code }) => !MediaSourceClass.isTypeSupported(`video/mp4; codecs="${code}"`))
-        .map(({ name, code }) => (name === code ? name : `${name} (${code})`));
+        .filter((code) => !MediaSourceClass.isTypeSupported(`video/mp4; codecs="${code}"`))
+        .map(codecWords);
       this.#unsupported(`This browser cannot decode ${missing.join(" and ") || mime}.`);
       return;
     }
@@ -180,11 +137,6 @@ export class Player implements Playing {
     this.#sink.init(mime, bytes, known);
   }
 
-  #moved(pop: Pop): void {
-    this.#pop = pop;
-    this.#pops += 1;
-  }
-
   #media(bytes: Uint8Array<ArrayBuffer>): void {
     const sink = this.#sink;
     if (!sink) return;
@@ -194,7 +146,6 @@ export class Player implements Playing {
   }
 
   #lost(): void {
-    this.#reconnects += 1;
     // The node's own words, if it had any, explain more than this.
     if (this.#notice === "Buffering" || this.#notice === "Starting" || this.#notice === "Connecting") {
       this.#say("Connection lost. Reconnecting.");
@@ -211,12 +162,11 @@ export class Player implements Playing {
     this.#started = false;
     this.#live.reset();
     this.#enter("connecting", "Restarting the player");
-    this.#feed?.restart();
+    this.source.restart();
   }
 
   #unsupported(notice: string): void {
-    this.#guide.close();
-    this.#feed?.close();
+    this.source.close();
     this.#sink?.close();
     this.#sink = undefined;
     this.#started = false;
@@ -265,7 +215,7 @@ export class Player implements Playing {
     this.#started = true;
     this.#shown = { position: spot, at: now, nudged: false };
     this.#video.currentTime = spot;
-    void this.#play();
+    void this.#starter.play();
   }
 
   /** Mends a decoder that stands still in front of a full buffer. */
@@ -282,40 +232,17 @@ export class Player implements Playing {
     }
   }
 
-  /** Starts with sound where the browser allows it, else without. */
-  async #play(): Promise<void> {
-    const video = this.#video;
-    if (await this.#tryPlay()) return;
-    if (!video.muted) {
-      video.muted = true;
-      this.#soundBlocked = true;
-      if (await this.#tryPlay()) return;
-    }
-    this.#paused = true;
-    this.#show();
-  }
-
-  async #tryPlay(): Promise<boolean> {
-    try {
-      await this.#video.play();
-      return true;
-    } catch (error) {
-      // Any other refusal (AbortError) means that a rebuild or a close came in between: there is nothing to ask for.
-      return !(error instanceof DOMException && error.name === "NotAllowedError");
-    }
-  }
-
   #listen(): void {
     const on = (type: string, handler: () => void): void =>
       this.#video.addEventListener(type, handler, { signal: this.#listeners.signal });
     on("playing", () => {
       this.#endStall();
-      this.#paused = false;
+      this.#starter.paused = false;
       this.#enter("playing", this.#notice);
     });
     on("waiting", () => this.#beginStall());
     on("pause", () => {
-      this.#paused = this.#started;
+      this.#starter.paused = this.#started;
       this.#show();
     });
     on("volumechange", () => this.#show());
@@ -365,8 +292,8 @@ export class Player implements Playing {
     this.#changed({
       phase: this.#phase,
       notice: this.#notice,
-      soundBlocked: this.#soundBlocked,
-      paused: this.#paused,
+      soundBlocked: this.#starter.soundBlocked,
+      paused: this.#starter.paused,
     });
   }
 }

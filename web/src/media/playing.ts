@@ -20,7 +20,8 @@ export interface PlayerStats {
   readonly position: number;
   readonly latency: number | null;
   readonly buffer: number | null;
-  readonly target: number;
+  /** How far from live it wants to be; null where that is not its own choice. */
+  readonly target: number | null;
   readonly rate: number;
   readonly stalls: number;
   readonly stalledSeconds: number;
@@ -29,7 +30,7 @@ export interface PlayerStats {
   /** Name and base URL of the PoP that the media come from, and how often it was another one. */
   readonly pop: string;
   readonly popBase: string;
-  /** What carries them: WebTransport or WebSocket; empty while nothing does. */
+  /** What carries them: WebTransport, WebSocket or HLS; empty while nothing does. */
   readonly carrier: string;
   readonly moves: number;
   readonly rebuilds: number;
@@ -39,19 +40,24 @@ export interface PlayerStats {
   readonly framesDropped: number;
 }
 
-export interface Playing {
-  stats(): PlayerStats;
+/** Where a player gets the stream. */
+export interface Source {
   /** The PoPs that give this stream, nearest first. */
   pops(): PopView[];
   /** The PoP that was chosen by hand. */
   readonly chosen: string | undefined;
   /** Watches from this PoP as long as it gives the stream; undefined: from the best. */
   choose(name: string | undefined): void;
+  /** The node has been seen alive: connect now instead of after the present pause. */
+  retryNow(): void;
+}
+
+export interface Playing {
+  readonly source: Source;
+  stats(): PlayerStats;
   /** Plays on, at the live edge, after a pause or with a tap that the browser asked for. */
   resume(): void;
   /** Sets sound on or off. Called from a tap or key press, which is what browsers ask for. */
   setMuted(muted: boolean): void;
-  /** The node has been seen alive: connect now instead of after the present pause. */
-  retryNow(): void;
   close(): void;
 }

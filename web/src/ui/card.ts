@@ -3,9 +3,12 @@
 import { nodeUrl, tsUrl } from "../api";
 import { plural } from "../format";
 import { canPlayDirectly, DirectPlayer } from "../media/direct/player";
+import { PopGuide } from "../media/guide";
+import { NativePlayer } from "../media/native";
 import { TARGET_SHORT, TARGET_STEADY } from "../media/pilot";
 import { Player } from "../media/player";
 import type { PlayerStats, PlayerView, Playing } from "../media/playing";
+import { mediaSourceClass } from "../media/sink";
 import { Details } from "./details";
 import { copyButton, h, iconButton, setAttribute, setIcon, setText } from "./dom";
 
@@ -19,6 +22,12 @@ export interface CardOptions {
 const DELAYS = new Map([
   ["steady", "steady: a silent PoP is not noticed"],
   ["short", "short: a PoP that dies is not noticed"],
+  ["shortest", "shortest: pictures as they come"],
+]);
+
+/** Where the browser plays HLS by itself it decides how far behind. */
+const NATIVE_DELAYS = new Map([
+  ["steady", "as the browser wants it"],
   ["shortest", "shortest: pictures as they come"],
 ]);
 
@@ -100,7 +109,8 @@ export class Card {
     );
     this.#listen();
     this.#player = this.#play("steady");
-    const delays = new Map([...DELAYS].filter(([delay]) => delay !== "shortest" || canPlayDirectly()));
+    const usual = mediaSourceClass() ? DELAYS : NATIVE_DELAYS;
+    const delays = new Map([...usual].filter(([delay]) => delay !== "shortest" || canPlayDirectly()));
     this.#details = new Details(() => this.#player, name, delays, (delay) => this.#setDelay(delay));
     this.element.lastElementChild?.append(this.#details.element);
     this.#ticker = window.setInterval(() => this.#count(), STATS_MS);
@@ -126,6 +136,7 @@ export class Card {
     const show = (view: PlayerView): void => this.#show(view);
     const home = nodeUrl(".").href;
     if (delay !== "shortest") {
+      if (!mediaSourceClass()) return new NativePlayer(this.#name, new PopGuide(this.#name, home), this.#video, show);
       const target = delay === "short" ? TARGET_SHORT : TARGET_STEADY;
       return new Player(this.#name, home, this.#video, target, show);
     }
@@ -135,12 +146,12 @@ export class Card {
   }
 
   #setDelay(delay: string): void {
-    const chosen = this.#player.chosen;
+    const { chosen } = this.#player.source;
     this.#player.close();
     this.#canvas?.remove();
     this.#canvas = undefined;
     this.#player = this.#play(delay);
-    this.#player.choose(chosen);
+    this.#player.source.choose(chosen);
   }
 
   /** Shown when the browser has no decoder: other players have. */

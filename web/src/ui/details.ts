@@ -2,7 +2,7 @@
 
 import { fetchPath } from "../api";
 import { plural } from "../format";
-import type { Playing } from "../media/playing";
+import type { Playing, Source } from "../media/playing";
 import { h, setText } from "./dom";
 
 /** The way of the stream changes rarely, and asking for it costs every node on it a message. */
@@ -28,7 +28,7 @@ export class Details {
   ) {
     this.#player = player;
     this.#stream = stream;
-    this.#pop.addEventListener("change", () => player().choose(this.#pop.value || undefined));
+    this.#pop.addEventListener("change", () => player().source.choose(this.#pop.value || undefined));
     const delay = h("select", { "aria-label": "Delay" });
     delay.append(...[...delays].map(([value, text]) => h("option", { value }, text)));
     delay.addEventListener("change", () => setDelay(delay.value));
@@ -61,8 +61,8 @@ export class Details {
     if (!this.shown) return;
     const player = this.#player();
     const stats = player.stats();
-    this.#showPops(player);
-    const pop = player.pops().find(({ name }) => name === stats.pop);
+    this.#showPops(player.source);
+    const pop = player.source.pops().find(({ name }) => name === stats.pop);
     const away = pop?.rttMs === undefined ? "" : `, ${pop.rttMs.toFixed(0)} ms away`;
     this.#say("From", `${label(stats.pop)}${away}${stats.carrier && `, over ${stats.carrier}`}`);
     void this.#followPath(stats.popBase);
@@ -71,18 +71,20 @@ export class Details {
     const seconds = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} s`);
     const rate = stats.rate === 1 ? "" : `, playing at ${stats.rate.toFixed(2)}×`;
     this.#say("Latency", `${seconds(stats.latency)} behind the newest frame${rate}`);
-    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${stats.target.toFixed(2)} s`);
+    this.#say("Buffer", `${seconds(stats.buffer)}, aiming at ${seconds(stats.target)}`);
     this.#say("Stalls", `${stats.stalls}, ${stats.stalledSeconds.toFixed(1)} s in all`);
     const size = stats.width > 0 ? `${stats.width}×${stats.height}, ` : "";
     this.#say("Picture", `${size}${stats.framesDecoded} frames, ${stats.framesDropped} dropped`);
     this.#say("Changes", `${stats.moves} of PoP, ${stats.reconnects} outages, ${plural(stats.jumps, "jump")}`);
   }
 
-  #showPops(player: Playing): void {
-    const pops = player.pops();
+  #showPops(source: Source): void {
+    const names = source.pops().map(({ name }) => name);
+    const { chosen } = source;
     const options = [
       { value: BEST, text: "the best" },
-      ...pops.map(({ name }) => ({ value: name, text: label(name) })),
+      ...names.map((name) => ({ value: name, text: label(name) })),
+      ...(chosen === undefined || names.includes(chosen) ? [] : [{ value: chosen, text: `${chosen} (not there)` }]),
     ];
     const key = JSON.stringify(options);
     // A list that is open, or has the focus, is not pulled from under anybody's hand.
@@ -90,7 +92,7 @@ export class Details {
       this.#pop.dataset.key = key;
       this.#pop.replaceChildren(...options.map(({ value, text }) => h("option", { value }, text)));
     }
-    this.#pop.value = player.chosen ?? BEST;
+    this.#pop.value = chosen ?? BEST;
   }
 
   async #followPath(base: string): Promise<void> {

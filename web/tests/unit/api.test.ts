@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseListing } from "../../src/api";
-import { bitrate, codecsOf, plural, trackLine } from "../../src/format";
+import { bitrate, codecsOf, codecWords, plural, trackLine } from "../../src/format";
 
 test("a full answer is read", () => {
   const listing = parseListing({
@@ -62,8 +62,8 @@ test("numbers and codecs are written for people", () => {
   assert.equal(bitrate(24_800_000), "25 Mbit/s");
   assert.equal(plural(1, "viewer"), "1 viewer");
   assert.equal(plural(0, "viewer"), "0 viewers");
-  assert.deepEqual(codecsOf('video/mp4; codecs="hvc1.1.6.L93.B0, mp4a.40.2"'), [
-    { code: "hvc1.1.6.L93.B0", name: "HEVC" },
-    { code: "mp4a.40.2", name: "AAC" },
+  assert.deepEqual(codecsOf('video/mp4; codecs="hvc1.1.6.L93.B0, mp4a.40.2"').map(codecWords), [
+    "HEVC (hvc1.1.6.L93.B0)",
+    "AAC (mp4a.40.2)",
   ]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readFacts } from "../../src/media/direct/config";
+import { readFacts, undecodable } from "../../src/media/direct/config";
 import { readInit } from "../../src/media/fmp4";
 import { AUDIO, box, u32, VIDEO } from "./boxes";
 
@@ -28,4 +28,15 @@ test("decoders are told what the sample entries hold", () => {
       [AUDIO.id, "mp4a.40.2", [0x11, 0x90], 2, 48_000],
     ],
   );
+});
+
+test("codecs without a decoder are named, and a question that makes no sense counts as no", async (context) => {
+  const asks = (answer: (config: { codec: string }) => Promise<object>): object => ({ isConfigSupported: answer });
+  Object.assign(globalThis, {
+    VideoDecoder: asks(({ codec }) => Promise.resolve({ supported: codec.startsWith("avc1") })),
+    AudioDecoder: asks(() => Promise.reject(new TypeError("no such config"))),
+  });
+  context.after(() => ["VideoDecoder", "AudioDecoder"].forEach((name) => Reflect.deleteProperty(globalThis, name)));
+  const facts = ["avc1.64001e", "hvc1.1.6.L93.B0", "mp4a.40.2"].map((codec, track) => ({ track, codec, description: new Uint8Array(), channels: 2, sampleRate: 48_000 }));
+  assert.deepEqual(await undecodable(facts), ["hvc1.1.6.L93.B0", "mp4a.40.2"]);
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Listing, parseListing, parsePops, type StreamInfo } from "../../src/api";
-import { EventCutter } from "../../src/console/events";
+import { askAudiences, counted } from "../../src/console/audience";
+import { EventCutter, follow } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { filled, measured } from "../../src/console/measured";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
@@ -37,6 +38,21 @@ test("events are cut wherever their pieces end", () => {
       { kind: "message", data: "x" },
     ]);
   }
+});
+
+test("why a node does not show its mesh it says itself: it may stop, or be followed by too many", async (context) => {
+  Object.assign(globalThis, { window: globalThis, document: { baseURI: "http://node/" } });
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const refusal = (error: string): Response => Response.json({ error }, { status: 503 });
+  context.mock.method(globalThis, "fetch", (url: URL) =>
+    Promise.resolve(url.pathname.endsWith("/events") ? refusal("the node stops") : Response.json({ node: "p", streams: [] })),
+  );
+  const opened = await new Promise<unknown[]>((resolve) => {
+    const ignore = (): void => undefined;
+    const open = (...seen: unknown[]): void => resolve(seen);
+    follow({ streams: ignore, mesh: ignore, neighbours: ignore, entry: ignore, broken: ignore, open });
+  });
+  assert.deepEqual(opened, ["busy", "the node stops"]);
 });
 
 test("an event without an end is given up", () => {
@@ -92,6 +108,31 @@ test("what links between others lose and carry is told by their ends, by the sen
   const [pair] = pairs({ ...mesh, links }, [], [], 0);
   assert.equal(pair && linkLabel(pair), "4.0 ms · 3.0 Mbit/s · 3.0 % lost");
   assert.equal(measured(new Map([["o", parseNeighbours({ neighbours: [{ name: "r", up: false, loss: 1 }] })]])).size, 0);
+});
+
+test("each PoP is asked for its viewers, since the list tells those of the asked node only", async (context) => {
+  const entry = (name: string, more: object = {}) => ({ name, http: `http://${name}`, load: 0, reachable: true, ...more });
+  const listed = parsePops({ pops: [entry("here", { viewers: 3, viewers_max: 9 }), entry("there"), entry("mute"), entry("gone", { reachable: false })] }).pops;
+  const asked: string[] = [];
+  context.mock.method(globalThis, "fetch", (url: URL) => {
+    asked.push(url.href);
+    if (url.host !== "there") return Promise.reject(new TypeError("Failed to fetch"));
+    return Promise.resolve(Response.json({ pops: [entry("here"), entry("there", { viewers: 212, viewers_max: 500 })] }));
+  });
+  const known = await askAudiences(listed);
+  assert.deepEqual(asked, ["http://there/api/v1/pops", "http://mute/api/v1/pops"]);
+  const pops = counted(listed, known);
+  assert.deepEqual(
+    pops.map(({ viewers, viewersMax }) => [viewers, viewersMax]),
+    [
+      [3, 9],
+      [212, 500],
+      [undefined, undefined],
+      [undefined, undefined],
+    ],
+  );
+  const shown = mapNodes({ ...mesh, nodes: mesh.nodes.map((one, at) => ({ ...one, name: ["there", "mute", "gone"][at] ?? "" })) }, undefined, [], new Map(), pops, new Set());
+  assert.deepEqual(shown.map(({ viewers }) => viewers), [212, 0, 0]);
 });
 
 test("links of a dead node stay, as cut; those of living nodes for a moment", () => {

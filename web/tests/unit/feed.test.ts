@@ -287,3 +287,14 @@ test("pauses double up to a bound, with jitter", () => {
   backoff.reset();
   assert.equal(backoff.next(), 100);
 });
+
+test("a PoP that gets its name while it plays is the same one", (context) => {
+  const world = new World(context, ["a"]);
+  const line = world.last;
+  line.init(false);
+  line.frames(1, 0, 1);
+  assert.deepEqual(world.take(), ["from a", "init 3 false", "1.0", "1.1"]);
+  (line.pop as { name: string }).name = "near";
+  line.frames(1, 2, 2);
+  assert.deepEqual(world.take(), ["1.2"], "no move");
+});

@@ -63,3 +63,75 @@ test("without a list the page's own node is what there is", async (context) => {
   assert.deepEqual(choice.best([]), { name: "", base: HOME, offer: undefined });
   assert.equal(choice.best([""]), undefined);
 });
+
+/** A list that comes when the test says so. */
+function slowly(): [() => Promise<PopListing>, () => Promise<void>] {
+  let tell: (listing: PopListing) => void = () => undefined;
+  const list = (): Promise<PopListing> => new Promise((resolve) => (tell = resolve));
+  const come = async (): Promise<void> => {
+    tell(parsePops(LISTING));
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the PoPs are measured
+  };
+  return [list, come];
+}
+
+test("a page that began without a list knows its PoP by its name as soon as it is told", async (context) => {
+  const [list, come] = slowly();
+  const choice = guide(context, list);
+  await choice.start();
+  const pop = choice.best([]);
+  assert.deepEqual([pop?.name, pop?.base], ["", HOME]);
+  assert.ok(pop);
+  choice.moved(pop);
+  await come();
+  assert.equal(pop.name, "near");
+  assert.equal(choice.best([pop.name])?.name, "far", "never the same node as the second connection");
+});
+
+test("a PoP that was chosen by hand is not taken for another one before the list is there", async (context) => {
+  const [list, come] = slowly();
+  const choice = guide(context, list);
+  assert.equal(choice.choose("far"), undefined);
+  await choice.start();
+  const pop = choice.best([]);
+  assert.deepEqual([pop?.name, pop?.base], ["", HOME]);
+  assert.equal(choice.better(""), undefined);
+  await come();
+  assert.equal(choice.better("near")?.base, "http://10.0.0.2:8080/", "now it is known");
+});
+
+test("a PoP that was chosen by hand and has left the list is waited for", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const asked = async (): Promise<void> => {
+    context.mock.timers.tick(10_000);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  let pops = LISTING.pops;
+  const choice = guide(context, () => Promise.resolve(parsePops({ ...LISTING, pops })));
+  await choice.start();
+  assert.equal(choice.choose("far")?.name, "far");
+  pops = pops.filter(({ name }) => name !== "far");
+  await asked();
+  assert.equal(choice.better("near"), undefined, "the page's own node is not the one that was chosen");
+  assert.equal(choice.best([])?.name, "near");
+  pops = LISTING.pops;
+  await asked();
+  assert.equal(choice.better("near")?.name, "far");
+});
+
+test("among many PoPs the one in use stays measured, and so does the one that was chosen", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const pops = Array.from({ length: 40 }, (_, at) => ({ name: `p${at}`, http: `http://p${at}/`, stream_metric_us: 0, load: 0, reachable: true }));
+  const meter = new Meter((base) => Promise.resolve({ rttMs: Number(/\d+/.exec(base)?.[0] ?? 0) }));
+  const choice = new PopGuide("cam", HOME, () => Promise.resolve(parsePops({ node: "home", pops })), meter);
+  context.after(() => choice.close());
+  await choice.start();
+  choice.choose("p38");
+  choice.moved({ name: "p39", base: "http://p39/" });
+  for (let round = 0; round < 20; round++) {
+    context.mock.timers.tick(10_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    const measured = choice.views().filter(({ rttMs }) => rttMs !== undefined);
+    for (const name of ["p38", "p39"]) assert.ok(measured.some((pop) => pop.name === name), `${name} is measured`);
+  }
+});

@@ -22,6 +22,22 @@ test("whoever does not answer is known not to, and delays nobody", async (contex
   assert.deepEqual(meter.measured("http://a/"), { rttMs: 7, loss: 0, offer: undefined });
 });
 
+test("what somebody plays from is measured however many others there are", async (context) => {
+  const all = Array.from({ length: 40 }, (_, at) => `http://p${at}/`);
+  const meter = new Meter((base) => Promise.resolve({ rttMs: Number(/\d+/.exec(base)?.[0]) }));
+  context.after(() => meter.close());
+  const [one, other] = [{}, {}];
+  meter.keep(one, ["http://p39/"]);
+  meter.keep(other, ["http://p38/", "http://p39/"]);
+  for (let round = 0; round < 20; round++) {
+    meter.watch(all);
+    await meter.settled();
+    assert.equal(all.filter((base) => meter.measured(base)).length, MEASURED_MAX + 2);
+    assert.equal(meter.measured("http://p39/")?.rttMs, 39);
+    assert.equal(meter.measured("http://p38/")?.rttMs, 38);
+  }
+});
+
 test("of many the nearest are kept and the others take turns", async (context) => {
   const all = Array.from({ length: 40 }, (_, at) => `http://p${at}/`);
   const meter = new Meter((base) => Promise.resolve({ rttMs: Number(/\d+/.exec(base)?.[0]) }));

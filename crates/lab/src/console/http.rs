@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Desk, FOLLOWERS_MAX, Refusal};
 
-const PAGE: &str = include_str!("../../../../web/dist/lab.html");
+const PAGE: &str = include_str!("../../../../web/src/lab/lab.html");
 const SCRIPT: &str = include_str!("../../../../web/dist/lab.js");
 const STYLE: &str = include_str!("../../../../web/dist/lab.css");
 /// Nothing from elsewhere, nothing inline.

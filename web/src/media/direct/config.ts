@@ -51,6 +51,28 @@ export function isPicture({ codec }: DecoderFacts): boolean {
   return /^(avc|hvc|hev)/.test(codec);
 }
 
+/** What the browser's decoder of this track is asked for. */
+export function pictureConfig({ codec, description }: DecoderFacts): VideoDecoderConfig {
+  return { codec, description, optimizeForLatency: true };
+}
+
+export function soundConfig({ codec, description, channels: numberOfChannels, sampleRate }: DecoderFacts): AudioDecoderConfig {
+  return { codec, description, numberOfChannels, sampleRate };
+}
+
+/** Codecs of those tracks that the browser has no decoder for. */
+export async function undecodable(facts: readonly DecoderFacts[]): Promise<string[]> {
+  const supported = await Promise.all(facts.map((one) => isSupported(one).catch(() => false)));
+  return facts.filter((_, at) => !supported[at]).map(({ codec }) => codec);
+}
+
+async function isSupported(facts: DecoderFacts): Promise<boolean> {
+  const answer = isPicture(facts)
+    ? await VideoDecoder.isConfigSupported(pictureConfig(facts))
+    : await AudioDecoder.isConfigSupported(soundConfig(facts));
+  return answer.supported === true;
+}
+
 /** Walks into nested descriptors up to the one that decoders want; empty if there is none. */
 function specificOf(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   let at = 0;

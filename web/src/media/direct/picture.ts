@@ -2,7 +2,7 @@
 
 import type { Fragment } from "../fmp4";
 import type { Clock } from "./clock";
-import type { DecoderFacts } from "./config";
+import { type DecoderFacts, pictureConfig } from "./config";
 
 /** Decoded pictures that may wait; browsers have few buffers for them. */
 const WAITING_MAX = 8;
@@ -27,7 +27,7 @@ export class Picture {
     this.#context = canvas.getContext("2d", { alpha: false, desynchronized: true });
     this.#clock = clock;
     this.#decoder = new VideoDecoder({ output: (frame) => this.#decoded(frame), error: (error) => failed(error.message) });
-    this.#decoder.configure({ codec: facts.codec, description: facts.description, optimizeForLatency: true });
+    this.#decoder.configure(pictureConfig(facts));
     this.#request = requestAnimationFrame(() => this.#draw());
   }
 

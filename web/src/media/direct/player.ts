@@ -3,19 +3,23 @@
  * `<video>`. What it wins, some tens of milliseconds instead of some hundreds, it has not to spare when something fails.
  */
 
-import { dialer } from "../dial";
-import { Feed, type Pop } from "../feed";
+import { Backoff } from "../../backoff";
+import { codecWords } from "../../format";
 import { readFragments, readInit, type Tracks } from "../fmp4";
-import { PopGuide, type PopView } from "../guide";
 import type { Playing, PlayerStats, PlayerView } from "../playing";
+import { Supply } from "../supply";
 import { Clock } from "./clock";
-import { isPicture, readFacts } from "./config";
+import { type DecoderFacts, isPicture, readFacts, undecodable } from "./config";
 import { Picture } from "./picture";
 import { Sound } from "./sound";
 
-/** No picture for this long is a stall, in seconds. */
+/** Nothing new for this long is a stall, in seconds. */
 const STALL = 0.4;
 const TICK_MS = 100;
+/** Pauses before decoders are started again. Those that went well for so many seconds fail for another reason next time. */
+const RETRY_MS_FIRST = 100;
+const RETRY_MS_MAX = 8000;
+const GOOD = 10;
 
 /** Whether this browser has what it takes. */
 export function canPlayDirectly(): boolean {
@@ -23,28 +27,28 @@ export function canPlayDirectly(): boolean {
 }
 
 export class DirectPlayer implements Playing {
+  readonly source: Supply;
   readonly #canvas: HTMLCanvasElement;
   /** Holds the volume that people set; it shows nothing. */
   readonly #video: HTMLVideoElement;
   readonly #changed: (view: PlayerView) => void;
-  readonly #guide: PopGuide;
   readonly #clock = new Clock();
   readonly #listeners = new AbortController();
   readonly #ticker: number;
-  #feed: Feed | undefined;
   #tracks: Tracks | undefined;
+  #facts: readonly DecoderFacts[] = [];
   #picture: Picture | undefined;
   #sound: Sound | undefined;
   #phase: PlayerView["phase"] = "connecting";
   #notice = "Connecting";
   #mime = "";
-  #pop: Pop | undefined;
-  #pops = 0;
   #edge = 0;
-  #seen = { drawn: 0, at: 0 };
+  #seen = { count: 0, at: 0 };
+  readonly #retries = new Backoff(RETRY_MS_FIRST, RETRY_MS_MAX);
+  #failedAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #stalls = 0;
   #stalledSeconds = 0;
-  #reconnects = 0;
   #rebuilds = 0;
 
   constructor(
@@ -57,19 +61,22 @@ export class DirectPlayer implements Playing {
     this.#video = video;
     this.#canvas = canvas;
     this.#changed = changed;
-    this.#guide = new PopGuide(stream, home);
-    const signal = this.#listeners.signal;
-    video.addEventListener("volumechange", () => this.#follow(), { signal });
+    video.addEventListener("volumechange", () => this.#follow(), { signal: this.#listeners.signal });
     this.#ticker = window.setInterval(() => this.#tick(), TICK_MS);
-    void this.#guide.start().then(() => {
-      if (!signal.aborted) this.#feed = this.#open(stream);
+    this.source = new Supply(stream, home, {
+      init: (mime, bytes, known) => this.#begin(mime, bytes, known),
+      media: (bytes) => this.#media(bytes),
+      waiting: () => this.#say(this.#phase, "No node has a path to this stream right now. Waiting."),
+      error: (message) => this.#say(this.#phase, message),
+      lost: () => this.#say(this.#phase, "Connection lost. Reconnecting."),
     });
   }
 
   stats(): PlayerStats {
-    const shown = this.#picture?.shown;
+    const shown = this.#position();
     const buffer = shown === undefined ? null : Math.max(0, this.#edge - shown);
     return {
+      ...this.source.stats(),
       phase: this.#phase,
       mime: this.#mime,
       position: shown ?? 0,
@@ -80,30 +87,18 @@ export class DirectPlayer implements Playing {
       stalls: this.#stalls,
       stalledSeconds: this.#stalledSeconds,
       jumps: 0,
-      reconnects: this.#reconnects,
-      pop: this.#pop?.name ?? "",
-      popBase: this.#pop?.base ?? "",
-      carrier: this.#feed?.carrier ?? "",
-      moves: Math.max(0, this.#pops - 1),
       rebuilds: this.#rebuilds,
-      width: this.#canvas.width,
-      height: this.#canvas.height,
+      width: this.#picture ? this.#canvas.width : 0,
+      height: this.#picture ? this.#canvas.height : 0,
       framesDecoded: this.#picture?.drawn ?? 0,
       framesDropped: this.#picture?.dropped ?? 0,
     };
   }
 
-  pops(): PopView[] {
-    return this.#guide.views();
-  }
-
-  get chosen(): string | undefined {
-    return this.#guide.chosen;
-  }
-
-  choose(name: string | undefined): void {
-    const pop = this.#guide.choose(name);
-    if (pop) this.#feed?.moveTo(pop);
+  /** Of the picture that is shown; where there are none, of the sound that is due. */
+  #position(): number | undefined {
+    if (this.#picture) return this.#picture.shown;
+    return this.#sound && this.#clock.time(performance.now() / 1000);
   }
 
   resume(): void {
@@ -116,43 +111,23 @@ export class DirectPlayer implements Playing {
     this.#follow();
   }
 
-  retryNow(): void {
-    this.#feed?.retryNow();
-  }
-
   close(): void {
     window.clearInterval(this.#ticker);
+    clearTimeout(this.#timer);
     this.#listeners.abort();
-    this.#guide.close();
-    this.#feed?.close();
+    this.source.close();
     this.#end();
   }
 
-  #open(stream: string): Feed {
-    const events = {
-      init: (mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean) => this.#begin(mime, bytes, known),
-      media: (bytes: Uint8Array<ArrayBuffer>) => this.#media(bytes),
-      waiting: () => this.#say(this.#phase, "No node has a path to this stream right now. Waiting."),
-      error: (message: string) => this.#say(this.#phase, message),
-      lost: () => {
-        this.#reconnects += 1;
-        this.#say(this.#phase, "Connection lost. Reconnecting.");
-      },
-      moved: (pop: Pop) => {
-        this.#pop = pop;
-        this.#pops += 1;
-      },
-    };
-    return new Feed(this.#guide, events, dialer.to(stream));
-  }
-
   #begin(mime: string, bytes: Uint8Array<ArrayBuffer>, known: boolean): void {
+    clearTimeout(this.#timer);
     this.#end();
     if (!known) this.#clock.reset();
     this.#mime = mime;
     try {
       this.#tracks = readInit(bytes);
-      for (const facts of readFacts(bytes, mime, this.#tracks)) {
+      this.#facts = readFacts(bytes, mime, this.#tracks);
+      for (const facts of this.#facts) {
         if (isPicture(facts)) this.#picture = new Picture(this.#canvas, facts, this.#clock, (why) => this.#failed(why));
         else this.#sound = new Sound(facts, this.#clock, (why) => this.#failed(why));
       }
@@ -180,14 +155,32 @@ export class DirectPlayer implements Playing {
     }
   }
 
-  /** A decoder gave up: everything begins anew, with the newest group. */
+  /** A decoder gave up: everything begins anew, with the newest group, unless the browser has no decoder for it. */
   #failed(reason: string): void {
-    console.warn(`levada: starting the decoders again: ${reason}`);
-    this.#rebuilds += 1;
     this.#end();
     this.#tracks = undefined;
-    // Not from within a decoder's or the feed's own call.
-    setTimeout(() => this.#feed?.restart());
+    const facts = this.#facts;
+    void undecodable(facts).then((missing) => {
+      // Whatever came since is another matter, and so is the other decoder of a stream that is being started again.
+      if (this.#listeners.signal.aborted || facts !== this.#facts) return;
+      this.#facts = [];
+      if (missing.length > 0) this.#unsupported(`This browser cannot decode ${missing.map(codecWords).join(" and ")} without delay.`);
+      else this.#restart(reason);
+    });
+  }
+
+  #restart(reason: string): void {
+    console.warn(`levada: starting the decoders again: ${reason}`);
+    this.#rebuilds += 1;
+    const now = performance.now() / 1000;
+    if (now - this.#failedAt > GOOD) this.#retries.reset();
+    this.#failedAt = now;
+    this.#timer = setTimeout(() => this.source.restart(), this.#retries.next());
+  }
+
+  #unsupported(notice: string): void {
+    this.source.close();
+    this.#say("unsupported", notice);
   }
 
   #end(): void {
@@ -199,9 +192,9 @@ export class DirectPlayer implements Playing {
 
   #tick(): void {
     const now = performance.now() / 1000;
-    const drawn = this.#picture?.drawn ?? 0;
-    if (drawn !== this.#seen.drawn) {
-      this.#seen = { drawn, at: now };
+    const count = this.#picture?.drawn ?? this.#sound?.decoded ?? 0;
+    if (count !== 0 && count !== this.#seen.count) {
+      this.#seen = { count, at: now };
       if (this.#phase !== "playing") this.#say("playing", "");
     } else if (this.#phase === "playing" && now - this.#seen.at > STALL && !document.hidden) {
       this.#stalls += 1;

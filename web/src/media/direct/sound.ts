@@ -2,7 +2,7 @@
 
 import type { Fragment } from "../fmp4";
 import type { Clock } from "./clock";
-import type { DecoderFacts } from "./config";
+import { type DecoderFacts, soundConfig } from "./config";
 
 /** Pieces follow each other without a seam as long as they are this close to where the clock wants them, in seconds. */
 const DRIFT_MAX = 0.06;
@@ -14,6 +14,8 @@ export class Sound {
   readonly #decoder: AudioDecoder;
   /** Where the last piece ends, on the context's clock. */
   #end = 0;
+  /** Pieces that were decoded, whether the browser lets them be heard or not. */
+  decoded = 0;
 
   constructor(facts: DecoderFacts, clock: Clock, failed: (reason: string) => void) {
     this.#clock = clock;
@@ -21,8 +23,7 @@ export class Sound {
     this.#gain = this.#context.createGain();
     this.#gain.connect(this.#context.destination);
     this.#decoder = new AudioDecoder({ output: (data) => this.#play(data), error: (error) => failed(error.message) });
-    const { codec, description, channels: numberOfChannels, sampleRate } = facts;
-    this.#decoder.configure({ codec, description, numberOfChannels, sampleRate });
+    this.#decoder.configure(soundConfig(facts));
   }
 
   /** The browser allows sound only after a tap. */
@@ -50,6 +51,7 @@ export class Sound {
   }
 
   #play(data: AudioData): void {
+    this.decoded += 1;
     // Of sound, that it is decoded counts, and it may come later than the pictures of its time: a late picture is shown late,
     // late sound is a hole.
     const time = data.timestamp / 1e6;

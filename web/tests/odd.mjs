@@ -1,0 +1,62 @@
+// Plays streams of odd kinds with every delay: one of sound alone plays, of one without a decoder the page says so and rests.
+//
+//     node tests/odd.mjs
+
+import { openPage, pause, until } from "./browser.mjs";
+import { startFake } from "./fake.mjs";
+
+const SOUND = "sound";
+const HEVC = "hevc";
+/** Connections that a player may open while the page rests. */
+const OPENED_MAX = 2;
+
+const failures = [];
+const expect = (holds, message) => {
+  if (!holds) failures.push(message);
+};
+const fake = await startFake([SOUND, HEVC]);
+const { browser, page, complaints } = await openPage({ height: 900 });
+let opened = 0;
+page.on("websocket", () => (opened += 1));
+const card = (name) => page.getByRole("article", { name: `Player of ${name}` });
+const stats = (name) => page.evaluate((wanted) => window.levada.players[wanted].stats(), name);
+try {
+  await page.goto(`${fake.base}#play=${SOUND},${HEVC}`);
+  for (const name of [SOUND, HEVC]) await card(name).getByRole("button", { name: "How it fares" }).click();
+  for (const delay of ["steady", "shortest"]) {
+    for (const name of [SOUND, HEVC]) await card(name).getByRole("combobox", { name: "Delay" }).selectOption(delay);
+    await soundPlays(delay);
+    await hevcIsRefused(delay);
+  }
+} catch (error) {
+  failures.push(`the page could not be tested: ${error.message}`);
+} finally {
+  await browser.close();
+  fake.stop();
+}
+expect(complaints.length === 0, `expected no console errors, saw: ${complaints.join(" | ")}`);
+for (const failure of failures) console.error(`FAILED ${failure}`);
+console.log(failures.length === 0 ? "all as it is to be" : `${failures.length} failures`);
+process.exitCode = failures.length === 0 ? 0 : 1;
+
+async function soundPlays(delay) {
+  const plays = await until(15, async () => (await stats(SOUND)).phase === "playing");
+  expect(plays, `${delay}: expected sound to play, saw phase "${(await stats(SOUND)).phase}"`);
+  const before = await stats(SOUND);
+  await pause(2);
+  const after = await stats(SOUND);
+  console.log(`${delay}: ${JSON.stringify(after)}`);
+  const moved = after.position - before.position;
+  expect(moved > 1.5 && moved < 2.5, `${delay}: expected sound to go on, saw ${moved.toFixed(2)} s in 2 s`);
+  expect(after.latency !== null && after.latency < 2, `${delay}: expected sound near to live, saw ${after.latency}`);
+}
+
+/** Chromium as Debian has it has no decoder of HEVC. */
+async function hevcIsRefused(delay) {
+  const refused = await until(15, async () => (await stats(HEVC)).phase === "unsupported");
+  const notice = await card(HEVC).locator(".notice").textContent();
+  expect(refused && /cannot decode HEVC/.test(notice), `${delay}: expected to be told that HEVC cannot be decoded, saw: ${notice}`);
+  const before = opened;
+  await pause(2);
+  expect(opened - before <= OPENED_MAX, `${delay}: expected the player to rest, saw ${opened - before} connections`);
+}
