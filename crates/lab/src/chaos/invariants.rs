@@ -9,8 +9,11 @@ use levada_overlay::StreamName;
 use crate::file::Lab;
 use crate::state::{NodeState, Snapshot};
 
-/// What is seen for so long and in so many looks in a row was so. A change of parents is over before.
+/// What is seen for so long and in so many looks in a row was so.
 const CONFIRMED: Duration = Duration::from_secs(1);
+/// A suspected parent and the one that was asked in its stead both feed until the verdict: a second if the first says that it repairs its
+/// own supply, and three patiences of 200 ms.
+const VERDICT: Duration = Duration::from_secs(3);
 const LOOKS: u32 = 4;
 /// Two feeds are open while a parent is suspected, and once more when the next one fails: so long at most. Tuned: failures come
 /// every few seconds.
@@ -34,10 +37,11 @@ struct Suspicion {
 impl Invariants {
     /// What has been wrong for long enough by now, each once for as long as it lasts.
     pub(super) fn look(&mut self, lab: &Lab, snapshot: &Snapshot) -> Vec<String> {
-        let mut seen = ways(lab, snapshot);
-        seen.extend(tables(lab, snapshot));
-        let mut seen: BTreeMap<String, Duration> = seen.into_iter().map(|what| (what, CONFIRMED)).collect();
-        seen.extend(self.copies(lab, snapshot).into_iter().map(|what| (what, COPIES)));
+        let lasting = |found: BTreeSet<String>, lasts: Duration| found.into_iter().map(move |what| (what, lasts));
+        let mut seen: BTreeMap<String, Duration> = lasting(rings(lab, snapshot), CONFIRMED).collect();
+        seen.extend(lasting(tables(lab, snapshot), CONFIRMED));
+        seen.extend(lasting(fed_twice(lab, snapshot), VERDICT));
+        seen.extend(lasting(self.copies(lab, snapshot), COPIES));
         self.suspected.retain(|what, _| seen.contains_key(what));
         let mut told = Vec::new();
         for (what, lasts) in seen {
@@ -54,7 +58,7 @@ impl Invariants {
     }
 
     /// Nodes to which objects came that they held already, about as often as one stream more would bring them.
-    fn copies(&mut self, lab: &Lab, snapshot: &Snapshot) -> Vec<String> {
+    fn copies(&mut self, lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
         let count = |state: &NodeState| (state.status.objects_in, state.status.objects_duplicated);
         let now: BTreeMap<String, (u64, u64)> =
             snapshot.nodes.iter().map(|(name, state)| (name.clone(), count(state))).collect();
@@ -70,14 +74,16 @@ impl Invariants {
     }
 }
 
-/// Streams that go round, and nodes that are fed by two.
-fn ways(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
+/// Streams that go round.
+fn rings(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
+    let ring = |stream: &StreamName| Some(format!("{stream} goes round: {}", snapshot.ring(stream)?.join(" > ")));
+    lab.streams.iter().filter_map(|stream| ring(&stream.name)).collect()
+}
+
+/// Nodes that are fed a stream by two.
+fn fed_twice(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
-    let streams: Vec<&StreamName> = lab.streams.iter().map(|stream| &stream.name).collect();
-    for stream in streams {
-        if let Some(ring) = snapshot.ring(stream) {
-            seen.insert(format!("{stream} goes round: {}", ring.join(" > ")));
-        }
+    for stream in lab.streams.iter().map(|stream| &stream.name) {
         for node in snapshot.nodes.keys() {
             let feeders = snapshot.feeders(node, stream);
             if feeders.len() > 1 {
@@ -151,6 +157,14 @@ mod tests {
             })
             .is_empty()
         );
+    }
+
+    #[test]
+    fn a_node_that_is_fed_by_two_is_told_of_after_the_time_for_a_verdict() {
+        let feed = |world: &mut Snapshot| node(world, "s").map.streams[0].children.push("b".to_owned());
+        let lasting = told(20, |_, world| feed(world));
+        assert!(lasting.len() == 1 && lasting[0].contains("b is fed cam by a and s at once"), "{lasting:?}");
+        assert!(told(8, |_, world| feed(world)).is_empty());
     }
 
     #[test]
