@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde_json::Value;
 
@@ -16,6 +16,19 @@ const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/lab"
 const SLACK: &str = "5";
 /// Labs that run side by side: a mesh of debug builds takes about a core.
 const SIDE_BY_SIDE: usize = 2;
+
+/// Taken by whatever runs labs, so that no more do.
+static CORES: RwLock<()> = RwLock::new(());
+
+/// A test of one lab, beside others of one.
+fn one_lab() -> RwLockReadGuard<'static, ()> {
+    CORES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A test that takes all the cores itself.
+fn all_cores() -> RwLockWriteGuard<'static, ()> {
+    CORES.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn lab(args: &[&str]) -> Output {
     Command::new(LEVADA).args(["-q", "lab"]).args(args).stdin(Stdio::null()).output().unwrap()
@@ -33,6 +46,7 @@ fn written(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
 
 #[test]
 fn every_scenario_holds() {
+    let _alone = all_cores();
     let mut files: Vec<PathBuf> = std::fs::read_dir(EXAMPLES).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     files.sort();
@@ -56,7 +70,8 @@ fn every_scenario_holds() {
     assert!(failed.is_empty(), "{} scenarios failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Everything that can be expected is expected in vain here, so that no check passes whatever is seen.
+/// Everything that can be expected is expected in vain here, so that no check passes whatever is seen; but for `sealed`, which
+/// must have heard enough, and that is a matter of time.
 const IN_VAIN: &str = r#"
 about = "nothing of this is so"
 links = ["s1-n1", "n1-n2", "n1-n3"]
@@ -94,12 +109,12 @@ expect = [
   "switches n2 > 9",
   "missed > 9",
   "latency > 1h",
-  "sealed n1-n3",
 ]
 "#;
 
 #[test]
 fn what_is_not_so_is_told_with_what_is_seen() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| written(&dir, name, text);
     let report = dir.path().join("report.html");
@@ -108,7 +123,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 25);
+    assert_eq!(verdicts.len(), 24);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -183,6 +198,7 @@ expect = ["flows k1 cam", "flows k1 Film_1"]
 
 #[test]
 fn leaves_stop_start_and_restart() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let output = lab(&["run", &written(&dir, "leaves.toml", LEAVES), "--slack", SLACK]);
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
@@ -214,6 +230,7 @@ expect = "flows"
 #[cfg(target_os = "linux")]
 #[test]
 fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(LEVADA);
     command.args(["lab", "run", &written(&dir, "ended.toml", ENDED)]).env("TMPDIR", dir.path());
@@ -261,6 +278,7 @@ expect = ["flows", "lost = 0"]
 
 #[test]
 fn frames_are_counted_by_the_cadence_of_their_video() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     for rate in ["15", "50"] {
         let pictures = format!("testsrc2=size=320x180:rate={rate}:duration=4");
@@ -299,6 +317,7 @@ expect = ["flows", "lost n1 > 50", "doubled = 0"]
 
 #[test]
 fn what_comes_while_a_player_is_away_is_lost() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
     let table = String::from_utf8_lossy(&output.stdout);
@@ -328,6 +347,7 @@ expect = ["gap n1 < 3s", "lost n1 = 0", "recovery n1 < 3s", "{gap,recovery} n2 <
 
 #[test]
 fn bounds_are_not_kept_for_want_of_pictures() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let output = lab(&["run", &written(&dir, "unserved.toml", UNSERVED), "--json"]);
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -360,6 +380,7 @@ expect = "flows"
 
 #[test]
 fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
+    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.html");
     let output = lab(&["run", &written(&dir, "undone.toml", UNDONE), "--json", "--report", report.to_str().unwrap()]);
@@ -389,6 +410,7 @@ at = "s1"
 
 #[test]
 fn what_must_hold_holds_while_things_fail() {
+    let _alone = all_cores();
     let dir = tempfile::tempdir().unwrap();
     let file = written(&dir, "chaos.toml", CHAOS);
     let output = lab(&["chaos", &file, "--seed", "4", "--for", "20s", "--json"]);
