@@ -51,8 +51,6 @@ const { browser, page, complaints } = await openPage({
   height: Number(options.height),
   theme: options.theme,
 });
-// How smoothly a browser plays HLS by itself, on a busy machine, is not the page's doing.
-const leniency = options["no-mse"] ? 0.5 : 0;
 const carriers = options["no-mse"] ? ["HLS"] : ["WebTransport", "WebSocket"];
 const report = { ok: false, url, seconds, streams: {}, failures, screenshot: null };
 
@@ -100,11 +98,11 @@ async function judge(name, started, before, after) {
   const picture = await brightness(page, name);
 
   expect(
-    pace >= PACE_MIN - leniency && pace <= PACE_MAX,
-    `${name}: expected a pace of ${PACE_MIN - leniency} to ${PACE_MAX}, saw ${pace.toFixed(3)}`,
+    pace >= PACE_MIN && pace <= PACE_MAX,
+    `${name}: expected a pace of ${PACE_MIN} to ${PACE_MAX}, saw ${pace.toFixed(3)}`,
   );
   expect(carriers.includes(after.stats.carrier), `${name}: expected ${carriers.join(" or ")}, saw ${after.stats.carrier}`);
-  expect(stalls === 0 || leniency > 0, `${name}: expected no stalls after the start, saw ${stalls}`);
+  expect(stalls === 0, `${name}: expected no stalls after the start, saw ${stalls}`);
   expect(frames > 0, `${name}: expected decoded video frames to grow, saw ${frames} more`);
   if (!options["no-audio"]) {
     expect(audioBytes > 0, `${name}: expected decoded audio bytes to grow, saw ${audioBytes} more`);

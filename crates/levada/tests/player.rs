@@ -6,7 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Mesh, tool};
+use common::{Mesh, tool, until};
 use tokio::sync::Mutex;
 
 /// Frames of the clip: more than the test lasts.
@@ -47,7 +47,6 @@ async fn no_frame_is_skipped_or_doubled_without_udp() {
 
 /// The buffer outlasts a death that only silence tells of.
 #[tokio::test]
-#[ignore = "needs a machine that has nothing else to do: half a second must do for everything"]
 async fn no_frame_is_skipped_or_doubled_when_the_pop_falls_silent() {
     moves("SIGSTOP", "WebTransport").await;
 }
@@ -76,27 +75,32 @@ async fn moves(signal: &'static str, carrier: &'static str) {
 
 #[tokio::test]
 async fn pictures_and_sound_are_played_as_they_come() {
-    let _alone = ALONE.lock().await;
-    let mut mesh = Mesh::new(&["pop"], &[]);
-    let clip = numbered_clip(mesh.dir.path());
-    mesh.start("pop", &["--publish", &format!("cam={}", clip.display())]);
-    mesh.knows("pop", 1).await;
-    let (url, script) = (mesh.node("pop").url(), format!("{TESTS}/direct.mjs"));
-    let playing = tokio::task::spawn_blocking(move || tool("node", &[&script, &url, "--stream", "cam", "--out", OUT]));
-    println!("{}", playing.await.unwrap().0);
+    played("direct.mjs", &["--stream", "cam"]).await;
 }
 
 /// Chromium has HLS of its own, as browsers have that have no Media Source Extensions.
 #[tokio::test]
 async fn the_browser_plays_hls_itself_without_media_source_extensions() {
+    played("play.mjs", &["--streams", "cam", "--no-mse"]).await;
+}
+
+/// A script, which fails where something is not as it is to be, over one PoP that publishes `cam`.
+async fn played(script: &'static str, args: &'static [&str]) {
     let _alone = ALONE.lock().await;
     let mut mesh = Mesh::new(&["pop"], &[]);
     let clip = numbered_clip(mesh.dir.path());
     mesh.start("pop", &["--publish", &format!("cam={}", clip.display())]);
     mesh.knows("pop", 1).await;
-    let (url, script) = (mesh.node("pop").url(), format!("{TESTS}/play.mjs"));
-    let args = ["--streams", "cam", "--no-mse", "--json", "--out", OUT];
-    let playing = tokio::task::spawn_blocking(move || tool("node", &[&[&script[..], &url][..], &args].concat()));
-    let (result, _) = playing.await.unwrap();
-    assert!(result.contains("\"ok\":true"), "{result}");
+    let (url, script) = (mesh.node("pop").url(), format!("{TESTS}/{script}"));
+    // A stream that has just begun has no whole segment yet, and a player of HLS nothing in front of it.
+    until("there are segments", async || segments(&url, "cam").await >= 3).await;
+    let playing =
+        tokio::task::spawn_blocking(move || tool("node", &[&[&script[..], &url][..], args, &["--out", OUT]].concat()));
+    println!("{}", playing.await.unwrap().0);
+}
+
+/// How many segments a PoP lists.
+async fn segments(url: &str, stream: &str) -> usize {
+    let Ok(answer) = reqwest::get(format!("{url}/hls/{stream}/media.m3u8")).await else { return 0 };
+    answer.text().await.unwrap_or_default().matches("#EXTINF").count()
 }
