@@ -70,11 +70,12 @@ fn every_scenario_holds() {
     assert!(failed.is_empty(), "{} scenarios failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Everything that can be expected is expected in vain here, so that no check passes whatever is seen; but for `sealed`, which
-/// must have heard enough, and that is a matter of time.
+/// Everything that can be expected is expected in vain here, so that no check passes whatever is seen. Nobody speaks to n4, which is
+/// not there, so of its link too little is heard to call it sealed.
 const IN_VAIN: &str = r#"
 about = "nothing of this is so"
-links = ["s1-n1", "n1-n2", "n1-n3"]
+links = ["s1-n1", "n1-n2", "n1-n3", "n3-n4"]
+late = "n4"
 viewers = "n2 cam"
 always = ["switches n2 > 9"]
 
@@ -109,6 +110,7 @@ expect = [
   "switches n2 > 9",
   "missed > 9",
   "latency > 1h",
+  "sealed n3-n4",
 ]
 "#;
 
@@ -123,7 +125,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 24);
+    assert_eq!(verdicts.len(), 25);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -135,7 +137,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
 
     let output = lab(&["run", &write("typo.toml", &IN_VAIN.replace("idle n1\"", "idel n1\""))]);
     let told = said(&output);
-    assert!(!output.status.success() && told.contains("idel") && told.contains("line 18"), "{told}");
+    assert!(!output.status.success() && told.contains("idel") && told.contains("line 19"), "{told}");
     let output = lab(&["run", &write("nobody.toml", &IN_VAIN.replace("idle n1\"", "idle n7\""))]);
     assert!(said(&output).contains("there is no node n7"), "{}", said(&output));
 }
