@@ -10,6 +10,8 @@ use std::process::Stdio;
 
 use common::{Light, Mesh, Recorder, clip, clip_of, said, until};
 use feed::Feed;
+use levada_node::http::ACTION_HEADER;
+use serde_json::{Value, json};
 
 const DIAMOND: [(&str, &str); 4] = [("origin", "r1"), ("origin", "r2"), ("r1", "pop"), ("r2", "pop")];
 /// Seconds of a clip that is played once: longer than a test with every wait at its deadline.
@@ -155,13 +157,9 @@ async fn the_only_path_is_drained_and_comes_back() {
 async fn a_node_is_drained_twice_and_once_more_when_it_is_gone() {
     let mut mesh = Mesh::new(&["origin", "r1", "r2", "pop"], &DIAMOND);
     let (viewer, parent, other) = diamond(&mut mesh).await;
-    let (first, second) = tokio::join!(drain(&mesh, &parent), drain(&mesh, &parent));
-    assert!(first.0 || second.0, "{first:?} {second:?}");
-    for (success, said) in [first, second] {
-        // On a busy machine one of them may come when the other is done.
-        let told = if success { "its children have other parents" } else { "stopped already" };
-        assert!(said.contains(told), "{said}");
-    }
+    // Processes may take a second to start on a busy machine, and the node does not wait for the later one.
+    let (first, second) = tokio::join!(ask_to_drain(&mesh, &parent), ask_to_drain(&mesh, &parent));
+    assert_eq!([&first["left"], &second["left"]], [&json!([]), &json!([])], "its children have other parents");
     ended(&mut mesh, &parent).await;
     let (success, said) = drain(&mesh, &parent).await;
     assert!(!success && said.contains("cannot be reached") && said.contains("stopped already"), "{said}");
@@ -186,6 +184,12 @@ async fn drain(mesh: &Mesh, node: &str) -> (bool, String) {
     let output = command.kill_on_drop(true);
     let output = output.output().await.unwrap();
     (output.status.success(), said(&output))
+}
+
+/// What a node says that is told to drain.
+async fn ask_to_drain(mesh: &Mesh, node: &str) -> Value {
+    let request = reqwest::Client::new().post(format!("{}/api/v1/drain", mesh.node(node).url()));
+    request.header(ACTION_HEADER, "drain").send().await.unwrap().json().await.unwrap()
 }
 
 async fn ended(mesh: &mut Mesh, node: &str) {
