@@ -16,7 +16,7 @@ use levada_node::http::{StreamEntry, Streams};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip_of, is_error, until};
+use crate::common::{DEADLINE, LEVADA, Light, Mesh, clip_of, is_error, said, until};
 use crate::feed::Feed;
 
 const STREAM: &str = "cam";
@@ -421,8 +421,9 @@ impl Stage {
                 let url = self.mesh.node(victim).url();
                 let mut drain = tokio::process::Command::new(LEVADA);
                 let output = drain.args(["drain", "--node", &url]).kill_on_drop(true).output().await.unwrap();
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                assert!(output.status.success(), "levada drain --node {url}: {said}");
+                let told = said(&output);
+                let moved = told.contains("its children have other parents");
+                assert!(output.status.success() && moved, "levada drain --node {url}: {told}");
                 let deadline = Instant::now() + DEADLINE;
                 while !self.mesh.has_ended(victim) {
                     assert!(Instant::now() < deadline, "{victim} is drained and does not end");
