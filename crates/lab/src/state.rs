@@ -80,6 +80,8 @@ pub(crate) struct Stream {
     pub(crate) children: Vec<String>,
     pub(crate) waiting: bool,
     pub(crate) switches: u64,
+    /// Two may feed it.
+    pub(crate) changing: bool,
 }
 
 /// The part of `/api/v1/why/STREAM` that a lab shows.
@@ -219,7 +221,7 @@ pub(crate) mod tests {
             let children: Vec<&str> = parents.iter().filter(fed_by).map(|other| other.0).collect();
             let stream = serde_json::json!({
                 "name": "cam", "origins": ["s"], "state": if parent.is_some() { "passed" } else { "published" },
-                "parent": parent, "backup": null, "children": children, "waiting": false, "switches": 0,
+                "parent": parent, "backup": null, "children": children, "waiting": false, "switches": 0, "changing": false,
             });
             let map = serde_json::json!({ "nodes": [], "links": [], "neighbours": [], "streams": [stream] });
             let mut status = serde_json::json!({ "node": name, "id": "", "version": "", "forward_us_p50": null, "forward_us_p99": null });

@@ -11,8 +11,8 @@ use crate::state::{NodeState, Snapshot};
 
 /// What is seen for so long and in so many looks in a row was so.
 const CONFIRMED: Duration = Duration::from_secs(1);
-/// A suspected parent and the one that was asked in its stead both feed until the verdict: a second if the first says that it repairs its
-/// own supply, and three patiences of 200 ms.
+/// A node that says that it changes parents may be fed by both until the verdict: two seconds for the new one to bring something, a second
+/// if the old one says that it repairs its own supply, and three patiences of 200 ms.
 const VERDICT: Duration = Duration::from_secs(3);
 const LOOKS: u32 = 4;
 /// Two feeds are open while a parent is suspected, and once more when the next one fails: so long at most. Tuned: failures come
@@ -40,7 +40,9 @@ impl Invariants {
         let lasting = |found: BTreeSet<String>, lasts: Duration| found.into_iter().map(move |what| (what, lasts));
         let mut seen: BTreeMap<String, Duration> = lasting(rings(lab, snapshot), CONFIRMED).collect();
         seen.extend(lasting(tables(lab, snapshot), CONFIRMED));
-        seen.extend(lasting(fed_twice(lab, snapshot), VERDICT));
+        let (changing, fed_twice) = fed_twice(lab, snapshot);
+        seen.extend(lasting(fed_twice, CONFIRMED));
+        seen.extend(lasting(changing, VERDICT));
         seen.extend(lasting(self.copies(lab, snapshot), COPIES));
         self.suspected.retain(|what, _| seen.contains_key(what));
         let mut told = Vec::new();
@@ -80,18 +82,22 @@ fn rings(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
     lab.streams.iter().filter_map(|stream| ring(&stream.name)).collect()
 }
 
-/// Nodes that are fed a stream by two.
-fn fed_twice(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
+/// Nodes that are fed a stream by two: those that say that they change parents, and others.
+fn fed_twice(lab: &Lab, snapshot: &Snapshot) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut changing, mut others) = (BTreeSet::new(), BTreeSet::new());
     for stream in lab.streams.iter().map(|stream| &stream.name) {
         for node in snapshot.nodes.keys() {
             let feeders = snapshot.feeders(node, stream);
             if feeders.len() > 1 {
-                seen.insert(format!("{node} is fed {stream} by {} at once", feeders.join(" and ")));
+                let what = format!("{node} is fed {stream} by {} at once", feeders.join(" and "));
+                match snapshot.stream(node, stream).is_some_and(|stream| stream.changing) {
+                    true => changing.insert(format!("{what}, and changes parents all the while")),
+                    false => others.insert(what),
+                };
             }
         }
     }
-    seen
+    (changing, others)
 }
 
 /// Tables that hold more than there is in the lab.
@@ -160,11 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_fed_by_two_is_told_of_after_the_time_for_a_verdict() {
-        let feed = |world: &mut Snapshot| node(world, "s").map.streams[0].children.push("b".to_owned());
-        let lasting = told(20, |_, world| feed(world));
-        assert!(lasting.len() == 1 && lasting[0].contains("b is fed cam by a and s at once"), "{lasting:?}");
-        assert!(told(8, |_, world| feed(world)).is_empty());
+    fn a_node_that_is_fed_by_two_is_told_of_and_has_the_time_for_a_verdict_if_it_changes_parents() {
+        let fed_twice = |looks: u64, changing: bool| {
+            told(looks, |_, world| {
+                node(world, "s").map.streams[0].children.push("b".to_owned());
+                node(world, "b").map.streams[0].changing = changing;
+            })
+        };
+        assert!(fed_twice(3, false).is_empty(), "a moment");
+        let lasting = fed_twice(5, false);
+        assert!(lasting.len() == 1 && lasting[0].contains("b is fed cam by a and s at once ("), "{lasting:?}");
+        assert!(fed_twice(8, true).is_empty(), "two seconds");
+        let lasting = fed_twice(20, true);
+        assert!(lasting.len() == 1 && lasting[0].contains("changes parents all the while"), "{lasting:?}");
     }
 
     #[test]

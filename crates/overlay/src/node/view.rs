@@ -199,6 +199,8 @@ pub struct StreamView {
     pub waiting: bool,
     /// How many times it got another parent.
     pub switches: u64,
+    /// Another parent has been asked, or the verdict on the one before is out: both may feed it until then.
+    pub changing: bool,
 }
 
 /// What a node does with a stream.
@@ -405,6 +407,7 @@ impl Node {
             readers: stream.map_or(0, |stream| stream.readers),
             waiting: stream.is_some_and(|stream| stream.supply() == Supply::Waiting),
             switches: stream.map_or(0, |stream| stream.switches),
+            changing: stream.is_some_and(|stream| stream.candidate.is_some() || stream.former.is_some()),
         }
     }
 }
