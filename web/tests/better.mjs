@@ -3,8 +3,9 @@
 //
 //     node tests/better.mjs
 
-import { observe, openPage, pause, until } from "./browser.mjs";
+import { observe, pause, until } from "./browser.mjs";
 import { startFake } from "./fake.mjs";
+import { openTrial, tell } from "./trial.mjs";
 
 const NAME = "cam1";
 /** What the rule waits for (src/media/pops.ts), and by when the median of the round trips must have come over, and the rule. */
@@ -13,31 +14,20 @@ const WITHIN_SECONDS = 100;
 /** Longer than the buffer, and than a connection that brings nothing is kept. */
 const GONE_SECONDS = 10;
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
 const fake = await startFake([NAME], 2);
-const { browser, page, complaints } = await openPage();
+const { page, failures, expect, run } = await openTrial();
 const look = async () => (await observe(page, [NAME]))[NAME];
 const phaseIs = (phase) => async () => (await look())?.stats.phase === phase;
 const ranges = () => page.$eval("video", ({ buffered }) => Array.from({ length: buffered.length }, (_, at) => [buffered.start(at), buffered.end(at)]));
-try {
+await run(async () => {
   await page.goto(`${fake.base}#play=${NAME}`);
   if (!(await until(20, phaseIs("playing")))) throw new Error("the stream did not start");
   await pause(8); // a page has just moved when it begins
   await movesForTheBetter();
   await waitsAndGoesOn();
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-  fake.stop();
-}
-expect(complaints.length === 0, `expected no console errors, saw: ${complaints.join(" | ")}`);
-for (const failure of failures) console.error(`FAILED ${failure}`);
-console.log(failures.length === 0 ? "moved, waited and went on" : `${failures.length} failures`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+});
+fake.stop();
+tell(failures, "moved, waited and went on");
 
 /** A PoP that seems silent is left at once: a machine that is busy with other tests gets another try. */
 async function movesForTheBetter() {

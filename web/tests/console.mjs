@@ -13,7 +13,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { brightness, observe, openPage, pause, until } from "./browser.mjs";
+import { brightness, observe, pause, until } from "./browser.mjs";
+import { openTrial, print } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -44,12 +45,14 @@ const DEATH_SECONDS = 1;
 const VARIANCE_MIN = 20;
 const PUBLISHED = "harbour";
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
+/**
+ * The browser itself tells of what was refused, of the dead relay that does not answer, and of PoPs that are asked for the
+ * stream that was stopped, all on purpose.
+ */
+const EXCUSED = /status of (401|502)|response code: 404|^Failed to establish a connection to https:|ERR_(CONNECTION|EMPTY|SOCKET|INCOMPLETE_CHUNKED)/;
+
+const { page, failures, expect, run } = await openTrial({ width: 1440, height: 900, excused: EXCUSED });
 const report = { ok: false, url, seen: {}, failures, screenshots: [] };
-const { browser, page, complaints } = await openPage({ width: 1440, height: 900, theme: "dark" });
 const shoot = async (name) => {
   const path = join(options.out, `console-${name}.png`);
   await page.screenshot({ path, fullPage: true });
@@ -61,26 +64,18 @@ const row = (name) => page.locator(`[data-name="${name}"]`);
 /** Who feeds whom, as the map draws it: "r1>pop". */
 const tree = () => page.$$eval('[data-flow][data-kind="feed"]', (edges) => edges.map((edge) => edge.dataset.flow).sort());
 
-try {
+await run(async () => {
   await mkdir(options.out, { recursive: true });
-  await page.goto(url, { waitUntil: "load", timeout: 15_000 });
-  if (options.closed) await closed();
-  else await open();
-} catch (error) {
-  failures.push(`the console could not be tested: ${error.message}`);
-  await shoot("failed").catch(() => {});
-} finally {
-  await browser.close();
-}
-// The browser itself tells of what was refused, of the dead relay that does not answer, and of PoPs that are asked for the
-// stream that was stopped, all on purpose.
-const unexpected = complaints.filter(
-  (complaint) => !/status of (401|502)|response code: 404|^Failed to establish a connection to https:|ERR_(CONNECTION|EMPTY|SOCKET|INCOMPLETE_CHUNKED)/.test(complaint),
-);
-expect(unexpected.length === 0, `expected no console errors, saw: ${unexpected.join(" | ")}`);
-report.ok = failures.length === 0;
-console.log(JSON.stringify(report, null, options.json ? 0 : 2));
-process.exitCode = report.ok ? 0 : 1;
+  try {
+    await page.goto(url, { waitUntil: "load", timeout: 15_000 });
+    if (options.closed) await closed();
+    else await open();
+  } catch (error) {
+    await shoot("failed").catch(() => {});
+    throw error;
+  }
+});
+print(report, options);
 
 async function open() {
   await here.waitFor({ timeout: seconds * 1000 });

@@ -5,7 +5,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openPage, pause, until } from "./browser.mjs";
+import { pause, until } from "./browser.mjs";
+import { openTrial, tell } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -17,9 +18,8 @@ const { values: options, positionals } = parseArgs({
   },
 });
 const name = options.stream;
-const failures = [];
-const { browser, page, complaints } = await openPage({ height: 900 });
-try {
+const { page, failures, expect, run } = await openTrial({ height: 900 });
+await run(async () => {
   // How long the pieces of sound are that are played.
   await page.addInitScript(() => {
     window.heard = 0;
@@ -34,7 +34,7 @@ try {
   await page.getByRole("combobox", { name: "Delay" }).selectOption("shortest");
   const look = () =>
     page.evaluate((wanted) => ({ heard: window.heard, ...window.levada.players[wanted].stats() }), name);
-  if (!(await until(15, async () => (await look()).phase === "playing"))) failures.push("it did not start");
+  expect(await until(15, async () => (await look()).phase === "playing"), "it did not start");
   await pause(2);
   const before = await look();
   await pause(Number(options.seconds));
@@ -44,16 +44,10 @@ try {
   console.log(JSON.stringify({ ...shares, after }));
   for (const [what, seen] of Object.entries(shares)) {
     // A machine that is busy with other tests is late with some of it.
-    if (seen < 0.6 || seen > 1.2) failures.push(`expected the ${what} at their pace, saw a share of ${seen.toFixed(2)}`);
+    expect(seen >= 0.6 && seen <= 1.2, `expected the ${what} at their pace, saw a share of ${seen.toFixed(2)}`);
   }
-  if (after.rebuilds > 0) failures.push(`decoders were started again ${after.rebuilds} times`);
+  expect(after.rebuilds === 0, `decoders were started again ${after.rebuilds} times`);
   await mkdir(options.out, { recursive: true });
   await page.screenshot({ path: join(options.out, "direct.png") });
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-}
-if (complaints.length > 0) failures.push(`console errors: ${complaints.join(" | ")}`);
-for (const failure of failures) console.error(`FAILED ${failure}`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+});
+tell(failures, "pictures and sound come at their pace");

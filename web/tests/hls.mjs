@@ -13,7 +13,8 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openPage, pause, until } from "./browser.mjs";
+import { pause, until } from "./browser.mjs";
+import { openTrial, print } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -70,12 +71,10 @@ const server = createServer((request, response) => {
 });
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
+/** A PoP that is gone makes the browser itself complain. */
+const excused = options.kill === undefined ? undefined : /ERR_(CONNECTION|EMPTY|SOCKET)/;
+const { page, failures, expect, run } = await openTrial({ width: 960, height: 540, excused });
 const report = { ok: false, url: positionals[0], failures };
-const { browser, page, complaints } = await openPage({ width: 960, height: 540 });
 // A page that hangs is told, and not waited for.
 const look = () =>
   Promise.race([
@@ -83,7 +82,7 @@ const look = () =>
     pause(5).then(() => Promise.reject(new Error("the page does not answer"))),
   ]);
 
-try {
+await run(async () => {
   const opened = Date.now();
   const address = `http://127.0.0.1:${server.address().port}/`;
   await page.goto(`${address}?url=${encodeURIComponent(positionals[0])}`, { waitUntil: "load", timeout: 15_000 });
@@ -98,19 +97,10 @@ try {
   report.screenshot = join(options.out, options.kill === undefined ? "hls.png" : "hls-kill.png");
   await page.screenshot({ path: report.screenshot });
   report.errors = await page.evaluate(() => window.seen.errors);
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-  server.close();
-}
-// A PoP that is gone makes the browser itself complain.
-const ours = complaints.filter((text) => options.kill === undefined || !/ERR_(CONNECTION|EMPTY|SOCKET)/.test(text));
-expect(ours.length === 0, `expected no console errors, saw: ${ours.join(" | ")}`);
-expect(!report.errors?.some((error) => error.fatal), "expected no fatal error of hls.js");
-report.ok = failures.length === 0;
-console.log(JSON.stringify(report, null, options.json ? 0 : 2));
-process.exitCode = report.ok ? 0 : 1;
+  expect(!report.errors.some((error) => error.fatal), "expected no fatal error of hls.js");
+});
+server.close();
+print(report, options);
 
 /** Playback at its pace, without a stall, near to live. */
 async function watch() {

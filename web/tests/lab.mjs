@@ -10,7 +10,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { openPage, until } from "./browser.mjs";
+import { until } from "./browser.mjs";
+import { openTrial, print } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -27,12 +28,11 @@ if (positionals.length !== 1 || !(Number(options.seconds) > 0)) {
 const [url] = positionals;
 const seconds = Number(options.seconds);
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
+/** The browser itself tells of the line that was refused and of the connections that were broken, both on purpose. */
+const EXCUSED = /status of 400|ERR_FAILED/;
+
+const { page, failures, expect, run } = await openTrial({ width: 1440, height: 900, excused: EXCUSED });
 const report = { ok: false, url, seen: {}, failures, screenshots: [] };
-const { browser, page, complaints } = await openPage({ width: 1440, height: 900, theme: "dark" });
 
 /** The edges of the tree as the map draws them, as "s1>n1". */
 const tree = () =>
@@ -48,7 +48,7 @@ const shoot = async (name) => {
   report.screenshots.push(path);
 };
 
-try {
+await run(async () => {
   await mkdir(options.out, { recursive: true });
   // The first connections break, as when a laptop sleeps: the page says so, and tries again.
   let broken = 0;
@@ -128,17 +128,8 @@ try {
   const path = join(options.out, "lab-dark-390.png");
   await page.screenshot({ path, fullPage: true });
   report.screenshots.push(path);
-} catch (error) {
-  failures.push(`the console could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-}
-// The browser itself tells of the line that was refused and of the connections that were broken, both on purpose.
-const unexpected = complaints.filter((complaint) => !/status of 400|ERR_FAILED/.test(complaint));
-expect(unexpected.length === 0, `expected no console errors, saw: ${unexpected.join(" | ")}`);
-report.ok = failures.length === 0;
-console.log(JSON.stringify(report, null, options.json ? 0 : 2));
-process.exitCode = report.ok ? 0 : 1;
+});
+print(report, options);
 
 /** Makes the link below an edge of the tree bad with the slider, cuts it one way, and heals it. */
 async function linkTest(edge) {

@@ -14,7 +14,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { framesAt, noteFrames, notedFrames } from "./barcode.mjs";
-import { observe, openPage, pause, until } from "./browser.mjs";
+import { observe, pause, until } from "./browser.mjs";
+import { openTrial, print } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -44,18 +45,16 @@ const LOOK_BACK = { before: 15, frames: 60 };
 const BEFORE = 4;
 const AFTER = 6;
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
+/** The browser complains of the PoP that died by itself. */
+const EXCUSED = /WebSocket connection|^Failed to establish a connection to https:|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/;
 
 /** Takes whatever comes and answers nothing. */
 const hole = createSocket("udp4").bind(0, "127.0.0.1");
 await once(hole, "listening");
 
+const { page, failures, expect, run } = await openTrial({ height: 900, excused: EXCUSED });
 const report = { ok: false, streams: {}, failures, screenshots: [] };
-const { browser, page, complaints } = await openPage({ height: 900 });
-try {
+await run(async () => {
   if (options.carrier === "WebSocket") await page.route("**/api/v1/ping", loseUdp);
   await page.goto(new URL(`#play=${names.join(",")}`, positionals[0]).href, { waitUntil: "load", timeout: 15_000 });
   const plays = (seen) => names.every((name) => seen[name]?.stats.phase === "playing");
@@ -77,18 +76,9 @@ try {
     const buffered = await lookBack(name, noted, killedAt);
     report.streams[name] = judge(name, killedAt, noted, buffered, before[name].stats, after[name].stats);
   }
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-  hole.close();
-}
-// The browser complains of the PoP that died by itself; anything else is ours.
-const ours = complaints.filter((text) => !/WebSocket connection|^Failed to establish a connection to https:|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/.test(text));
-expect(ours.length === 0, `expected no console errors, saw: ${ours.join(" | ")}`);
-report.ok = failures.length === 0;
-console.log(JSON.stringify(report, null, options.json ? 0 : 2));
-process.exitCode = report.ok ? 0 : 1;
+});
+hole.close();
+print(report, options);
 
 /** Leads the page to a port that swallows everything, where the node offers its own. */
 async function loseUdp(route) {

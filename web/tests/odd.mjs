@@ -2,25 +2,22 @@
 //
 //     node tests/odd.mjs
 
-import { openPage, pause, until } from "./browser.mjs";
+import { pause, until } from "./browser.mjs";
 import { startFake } from "./fake.mjs";
+import { openTrial, tell } from "./trial.mjs";
 
 const SOUND = "sound";
 const HEVC = "hevc";
 /** Connections that a player may open while the page rests. */
 const OPENED_MAX = 2;
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
 const fake = await startFake([SOUND, HEVC]);
-const { browser, page, complaints } = await openPage({ height: 900 });
+const { page, failures, expect, run } = await openTrial({ height: 900 });
 let opened = 0;
 page.on("websocket", () => (opened += 1));
 const card = (name) => page.getByRole("article", { name: `Player of ${name}` });
 const stats = (name) => page.evaluate((wanted) => window.levada.players[wanted].stats(), name);
-try {
+await run(async () => {
   await page.goto(`${fake.base}#play=${SOUND},${HEVC}`);
   for (const name of [SOUND, HEVC]) await card(name).getByRole("button", { name: "How it fares" }).click();
   for (const delay of ["steady", "shortest"]) {
@@ -28,16 +25,9 @@ try {
     await soundPlays(delay);
     await hevcIsRefused(delay);
   }
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-  fake.stop();
-}
-expect(complaints.length === 0, `expected no console errors, saw: ${complaints.join(" | ")}`);
-for (const failure of failures) console.error(`FAILED ${failure}`);
-console.log(failures.length === 0 ? "all as it is to be" : `${failures.length} failures`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+});
+fake.stop();
+tell(failures, "all as it is to be");
 
 async function soundPlays(delay) {
   const plays = await until(15, async () => (await stats(SOUND)).phase === "playing");

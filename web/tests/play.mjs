@@ -11,7 +11,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { brightness, observe, openPage, pause, until } from "./browser.mjs";
+import { brightness, observe, pause, until } from "./browser.mjs";
+import { openTrial, print } from "./trial.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -40,13 +41,9 @@ const PACE_MAX = 1.15;
 /** A picture with less variance than this is one flat colour. */
 const VARIANCE_MIN = 20;
 
-const failures = [];
-const expect = (holds, message) => {
-  if (!holds) failures.push(message);
-};
 
 const url = new URL(`#play=${names.map(encodeURIComponent).join(",")}`, positionals[0]).href;
-const { browser, page, complaints } = await openPage({
+const { page, failures, expect, run } = await openTrial({
   width: Number(options.width),
   height: Number(options.height),
   theme: options.theme,
@@ -54,7 +51,7 @@ const { browser, page, complaints } = await openPage({
 const carriers = options["no-mse"] ? ["HLS"] : ["WebTransport", "WebSocket"];
 const report = { ok: false, url, seconds, streams: {}, failures, screenshot: null };
 
-try {
+await run(async () => {
   if (options["no-mse"]) await page.addInitScript(() => ["MediaSource", "ManagedMediaSource"].forEach((name) => delete window[name]));
   const opened = Date.now();
   await page.goto(url, { waitUntil: "load", timeout: 15_000 });
@@ -78,15 +75,8 @@ try {
   await mkdir(options.out, { recursive: true });
   report.screenshot = join(options.out, `play-${options.theme}-${options.width}${options["no-mse"] ? "-hls" : ""}.png`);
   await page.screenshot({ path: report.screenshot });
-} catch (error) {
-  failures.push(`the page could not be tested: ${error.message}`);
-} finally {
-  await browser.close();
-}
-expect(complaints.length === 0, `expected no console errors, saw: ${complaints.join(" | ")}`);
-report.ok = failures.length === 0;
-console.log(JSON.stringify(report, null, options.json ? 0 : 2));
-process.exitCode = report.ok ? 0 : 1;
+});
+print(report, options);
 
 async function judge(name, started, before, after) {
   expect(started !== undefined, `${name}: expected to play within ${options["start-seconds"]} s, saw ${phaseOf(after)}`);

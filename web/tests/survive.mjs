@@ -3,8 +3,9 @@
 //     node tests/survive.mjs [--only jump,kick]
 
 import { parseArgs } from "node:util";
-import { observe, openPage, pause, until } from "./browser.mjs";
+import { observe, pause, until } from "./browser.mjs";
 import { startFake } from "./fake.mjs";
+import { openTrial, tell } from "./trial.mjs";
 
 const { values: options } = parseArgs({
   options: { only: { type: "string" } },
@@ -24,27 +25,19 @@ const FAULTS = {
 };
 const NAMES = ["cam1", "bframes"];
 
-const { base, stop, fault: cause } = await startFake(NAMES);
+/** A node that is down makes the browser itself complain. */
+const EXCUSED = /WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/;
 
-const failures = [];
-const { browser, page, complaints } = await openPage();
-try {
+const { base, stop, fault: cause } = await startFake(NAMES);
+const { page, failures, expect, run } = await openTrial({ excused: EXCUSED });
+await run(async () => {
   await page.goto(`${base}#play=${NAMES.join(",")}`);
   if (!(await until(15, () => running()))) throw new Error("the streams did not start");
   for (const fault of options.only?.split(",") ?? Object.keys(FAULTS)) await survive(fault, FAULTS[fault]);
   await closesWell();
-} catch (error) {
-  failures.push(error.message);
-} finally {
-  await browser.close();
-  stop();
-}
-// A node that is down makes the browser itself complain; anything else is ours.
-const ours = complaints.filter((text) => !/WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/.test(text));
-if (ours.length > 0) failures.push(`console errors: ${ours.join(" | ")}`);
-for (const failure of failures) console.error(`FAILED ${failure}`);
-console.log(failures.length === 0 ? "all survived" : `${failures.length} failures`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+});
+stop();
+tell(failures, "all survived");
 
 async function survive(fault, allowed) {
   await pause(1);
@@ -64,9 +57,9 @@ async function survive(fault, allowed) {
     const grown = (key) => is[key] - was[key];
     const line = `${fault} ${name}: ${took} s, stalls +${grown("stalls")} (${grown("stalledSeconds").toFixed(1)} s), jumps +${grown("jumps")}, reconnects +${grown("reconnects")}, rebuilds +${grown("rebuilds")}, latency ${is.latency?.toFixed(2)}, ${is.width}x${is.height}`;
     console.log(line);
-    if (!mended) failures.push(`${line}: expected to play again within ${allowed.within} s, saw phase "${is.phase}"`);
-    if (grown("stalls") > allowed.stalls) failures.push(`${line}: expected at most ${allowed.stalls} stalls`);
-    if (grown("rebuilds") > allowed.rebuilds) failures.push(`${line}: expected at most ${allowed.rebuilds} rebuilds`);
+    expect(mended, `${line}: expected to play again within ${allowed.within} s, saw phase "${is.phase}"`);
+    expect(grown("stalls") <= allowed.stalls, `${line}: expected at most ${allowed.stalls} stalls`);
+    expect(grown("rebuilds") <= allowed.rebuilds, `${line}: expected at most ${allowed.rebuilds} rebuilds`);
   }
 }
 
@@ -93,7 +86,7 @@ async function closesWell() {
     const seen = (await observe(page, [name]))[name];
     return seen === null && streams.find((stream) => stream.name === name).viewers === 0;
   });
-  if (!gone) failures.push("close: expected no player and no viewer left");
+  expect(gone, "close: expected no player and no viewer left");
   const hash = new URL(page.url()).hash;
-  if (hash !== `#play=${NAMES.slice(1).join(",")}`) failures.push(`close: unexpected address ${hash}`);
+  expect(hash === `#play=${NAMES.slice(1).join(",")}`, `close: unexpected address ${hash}`);
 }

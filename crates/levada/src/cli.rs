@@ -240,7 +240,8 @@ pub(crate) struct WatchArgs {
     /// Stop after this long, for example 30s
     #[arg(long = "for", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Base URL of the PoP to watch from; without it and with --bootstrap, --dir or --config, this is a leaf of the mesh itself
+    /// Base URL of the PoP to watch from; when that is lost, the best of the others that it knew is next. Without it and with
+    /// --bootstrap, --dir or --config, this is a leaf of the mesh itself, which misses nothing when a PoP is lost
     /// [default: $LEVADA_NODE, or http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     pub(crate) node: Option<String>,

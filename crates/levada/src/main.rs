@@ -13,6 +13,7 @@ mod replay;
 mod serve;
 mod sim;
 mod top;
+mod viewer;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::cli::{Player, WatchArgs};
 use crate::config::Member;
 use crate::serve::{Joining, end_of, join};
+use crate::viewer::Viewer;
 
 /// The PoP that is asked unless told otherwise.
 const NODE: &str = "http://127.0.0.1:8080";
@@ -27,8 +28,6 @@ const NODE_VARIABLE: &str = "LEVADA_NODE";
 const NAME: &str = "{}";
 /// Bytes of a datagram: seven transport packets, which fit every path.
 const DATAGRAM: usize = 7 * 188;
-/// Pause before a lost PoP is tried again.
-const RETRY: Duration = Duration::from_millis(500);
 
 type Pieces = BoxStream<'static, Bytes>;
 
@@ -61,7 +60,7 @@ pub(crate) async fn watch(args: WatchArgs) -> anyhow::Result<()> {
         async move {
             let pieces = match playouts {
                 Some(playouts) => from_mesh(playouts, stream).await?,
-                None => from_pop(url, &stream).await?,
+                None => from_pop(url, stream).await?,
             };
             deliver(pieces, args.with, to).await
         }
@@ -91,35 +90,11 @@ async fn from_mesh(playouts: &Playouts, stream: StreamName) -> anyhow::Result<Pi
     Ok(futures_util::stream::unfold((reader, playout), next).boxed())
 }
 
-/// Over HTTP from a PoP, which is tried again when it is lost.
-async fn from_pop(node: String, stream: &StreamName) -> anyhow::Result<Pieces> {
-    let url = format!("{}/live/{stream}.ts", node.trim_end_matches('/'));
-    let first = get(&url).await?;
-    let next = move |(url, response): (String, Option<reqwest::Response>)| async move {
-        let mut response = response;
-        loop {
-            match response.as_mut() {
-                Some(open) => match open.chunk().await {
-                    Ok(Some(bytes)) => return Some((bytes, (url, response))),
-                    Ok(None) | Err(_) => {
-                        tracing::warn!(url, "the PoP was lost; trying again");
-                        response = None;
-                    }
-                },
-                None => {
-                    tokio::time::sleep(RETRY).await;
-                    response = get(&format!("{url}?wait=1")).await.ok();
-                }
-            }
-        }
-    };
-    Ok(futures_util::stream::unfold((url, Some(first)), next).boxed())
-}
-
-async fn get(url: &str) -> anyhow::Result<reqwest::Response> {
-    let response =
-        reqwest::get(url).await.with_context(|| format!("{url} cannot be reached; choose a PoP with --node"))?;
-    crate::client::checked(response).await
+/// Over HTTP from a PoP.
+async fn from_pop(node: String, stream: StreamName) -> anyhow::Result<Pieces> {
+    let viewer = Viewer::open(&node, stream).await?;
+    let next = |mut viewer: Viewer| async move { Some((viewer.next().await, viewer)) };
+    Ok(futures_util::stream::unfold(viewer, next).boxed())
 }
 
 async fn deliver(mut pieces: Pieces, with: Option<Player>, to: Option<String>) -> anyhow::Result<()> {

@@ -20,9 +20,9 @@ const PINGED_AT_ONCE: usize = 16;
 
 /// A PoP, and how far away it is.
 #[derive(Clone, Debug, Serialize)]
-struct Measured {
+pub(crate) struct Measured {
     #[serde(flatten)]
-    pop: Pop,
+    pub(crate) pop: Pop,
     /// Median round-trip time of a request, microseconds.
     rtt_us: Option<u64>,
     /// Share of pings that were lost.
@@ -33,6 +33,10 @@ struct Measured {
 }
 
 impl Measured {
+    pub(crate) fn answered(&self) -> bool {
+        self.rtt_us.is_some()
+    }
+
     /// By what viewers choose: to the PoP and back, with what is lost on the way, the stream's way to it, and its load. Those that do
     /// not answer come last.
     fn rank(&self) -> (bool, u64, String) {
@@ -51,9 +55,7 @@ pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
         None => "/api/v1/pops".to_owned(),
     };
     let Pops { node, pops } = client.get(&path).await?;
-    let measured = futures_util::stream::iter(pops).map(|pop| measure(pop, args.pings));
-    let mut measured: Vec<Measured> = measured.buffer_unordered(PINGED_AT_ONCE).collect().await;
-    measured.sort_by_key(Measured::rank);
+    let measured = ranked(pops, args.pings).await;
     if args.query.json {
         say(&serde_json::to_string_pretty(&serde_json::json!({"node": node, "pops": measured}))?);
         return Ok(());
@@ -79,18 +81,36 @@ pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Measures all of them, and puts the best first.
+pub(crate) async fn ranked(pops: Vec<Pop>, pings: u32) -> Vec<Measured> {
+    let measured = futures_util::stream::iter(pops).map(|pop| measure(pop, pings));
+    let mut measured: Vec<Measured> = measured.buffer_unordered(PINGED_AT_ONCE).collect().await;
+    measured.sort_by_key(Measured::rank);
+    measured
+}
+
+/// Whether the PoP of this base URL lives.
+pub(crate) async fn answers(base: &str) -> bool {
+    let http = reqwest::Client::builder().timeout(PING_DEADLINE).build();
+    match http {
+        Ok(http) => ping(&http, base).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+async fn ping(http: &reqwest::Client, base: &str) -> Result<Duration, reqwest::Error> {
+    let asked = Instant::now();
+    let answer = http.get(format!("{}/api/v1/ping", base.trim_end_matches('/'))).send().await?.error_for_status()?;
+    // The connection is used again only once the answer is read.
+    answer.bytes().await?;
+    Ok(asked.elapsed())
+}
+
 async fn measure(pop: Pop, pings: u32) -> Measured {
     let http = reqwest::Client::builder().timeout(PING_DEADLINE).build();
     let (mut took, mut failure) = (Vec::new(), None);
     if let Ok(http) = http {
-        let url = format!("{}/api/v1/ping", pop.http.trim_end_matches('/'));
-        let ping = async || {
-            let asked = Instant::now();
-            let answer = http.get(&url).send().await?.error_for_status()?;
-            // The connection is used again only once the answer is read.
-            answer.bytes().await?;
-            Ok::<Duration, reqwest::Error>(asked.elapsed())
-        };
+        let ping = async || ping(&http, &pop.http).await;
         // The first one opens the connection.
         if let Err(error) = ping().await {
             failure = Some(if error.is_timeout() { "no answer in 1 s" } else { "not reached" }.to_owned());

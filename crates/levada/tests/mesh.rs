@@ -234,6 +234,31 @@ async fn publishing_from_a_pipe_and_watching_as_a_leaf() {
     feeding.abort();
 }
 
+/// A viewer over HTTP that was told of one PoP only: it learns of the other one from it.
+#[tokio::test]
+async fn a_viewer_over_http_goes_on_from_another_pop() {
+    let mut mesh = Mesh::new(&["origin", "pop1", "pop2"], &[("origin", "pop1"), ("origin", "pop2")]);
+    mesh.start("origin", &["--publish", &format!("card={}", clip(mesh.dir.path(), "card.mp4").display())]);
+    ["pop1", "pop2"].iter().for_each(|name| mesh.start(name, &[]));
+    mesh.knows("pop1", 1).await;
+    mesh.knows("pop2", 1).await;
+    until("the PoP in use knows the other one", async || {
+        let known: Option<levada_node::http::Pops> = mesh.get("pop1", "/api/v1/pops").await;
+        known.is_some_and(|known| known.pops.iter().any(|pop| pop.name == "pop2" && pop.reachable))
+    })
+    .await;
+    let (out, log) = (mesh.path("watched.ts"), mesh.path("viewer.log"));
+    let mut viewer = tokio::process::Command::new(common::LEVADA);
+    viewer.args(["watch", "card", "--node", &mesh.node("pop1").url(), "--to", out.to_str().unwrap()]);
+    viewer.stderr(std::fs::File::create(&log).unwrap()).kill_on_drop(true);
+    let _running = viewer.spawn().unwrap();
+    grow(std::slice::from_ref(&out), 300_000).await;
+    mesh.kill("pop1");
+    grow(&[out], 300_000).await;
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(told.contains("the PoP is lost") && told.contains(&mesh.node("pop2").url()), "{told}");
+}
+
 /// A viewer whom no topology lists: it uses the PoPs, and when the one in use dies its streams go on from another.
 #[tokio::test]
 async fn a_guest_watches_two_streams_and_outlives_its_pop() {
