@@ -129,7 +129,7 @@ export class DirectPlayer implements Playing {
       this.#facts = readFacts(bytes, mime, this.#tracks);
       for (const facts of this.#facts) {
         if (isPicture(facts)) this.#picture = new Picture(this.#canvas, facts, this.#clock, (why) => this.#failed(why));
-        else this.#sound = new Sound(facts, this.#clock, (why) => this.#failed(why));
+        else this.#sound = new Sound(facts, this.#clock, (why) => this.#failed(why), () => this.#follow());
       }
     } catch (error) {
       this.#failed(error instanceof Error ? error.message : String(error));

@@ -12,14 +12,18 @@ export class Sound {
   readonly #gain: GainNode;
   readonly #clock: Clock;
   readonly #decoder: AudioDecoder;
+  readonly #changed: () => void;
   /** Where the last piece ends, on the context's clock. */
   #end = 0;
   /** Pieces that were decoded, whether the browser lets them be heard or not. */
   decoded = 0;
 
-  constructor(facts: DecoderFacts, clock: Clock, failed: (reason: string) => void) {
+  /** `changed`: the browser lets it be heard, or does so no more. */
+  constructor(facts: DecoderFacts, clock: Clock, failed: (reason: string) => void, changed: () => void) {
     this.#clock = clock;
+    this.#changed = changed;
     this.#context = new AudioContext({ latencyHint: "interactive" });
+    this.#context.addEventListener("statechange", changed);
     this.#gain = this.#context.createGain();
     this.#gain.connect(this.#context.destination);
     this.#decoder = new AudioDecoder({ output: (data) => this.#play(data), error: (error) => failed(error.message) });
@@ -35,7 +39,7 @@ export class Sound {
     this.#gain.gain.value = volume;
   }
 
-  /** Called from a tap. */
+  /** Called from a tap; `changed` is called once it has come to something. */
   resume(): void {
     void this.#context.resume();
   }
@@ -47,6 +51,7 @@ export class Sound {
 
   close(): void {
     if (this.#decoder.state !== "closed") this.#decoder.close();
+    this.#context.removeEventListener("statechange", this.#changed);
     void this.#context.close();
   }
 
