@@ -177,16 +177,14 @@ export class PopGuide implements Guide {
   /** Asks whoever feeds the player, then the others: the page's own node may be gone. */
   async #refresh(): Promise<void> {
     for (const base of new Set([this.#current?.base ?? this.#home, this.#home, ...this.#bases()])) {
-      try {
-        const listing = await this.#list(base, this.#stream);
-        if (this.#closed) return;
-        if (base === this.#home) this.#homeName = listing.node;
-        this.#listing = listing;
-        this.#watch();
-        break;
-      } catch {
-        // The next one is asked; without an answer the last list stands.
-      }
+      const listing = await this.#list(base, this.#stream).catch(() => undefined);
+      if (this.#closed) return;
+      // The next one is asked; without an answer the last list stands.
+      if (!listing) continue;
+      if (base === this.#home) this.#homeName = listing.node;
+      this.#listing = listing;
+      this.#watch();
+      break;
     }
     this.#timer = setTimeout(() => void this.#refresh(), LIST_MS * (1 + JITTER * (2 * Math.random() - 1)));
   }

@@ -88,6 +88,23 @@ test("a page that began without a list knows its PoP by its name as soon as it i
   assert.equal(choice.best([pop.name])?.name, "far", "never the same node as the second connection");
 });
 
+test("one that was closed while its list was on the way asks no more", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  let asked = 0;
+  let fail: () => void = () => undefined;
+  const list = (): Promise<PopListing> => {
+    asked += 1;
+    return new Promise((_, reject) => (fail = () => reject(new Error("no answer in time"))));
+  };
+  const choice = guide(context, list);
+  const started = choice.start();
+  choice.close();
+  fail();
+  await started;
+  context.mock.timers.tick(10_000);
+  assert.equal(asked, 1);
+});
+
 test("a PoP that was chosen by hand is not taken for another one before the list is there", async (context) => {
   const [list, come] = slowly();
   const choice = guide(context, list);
