@@ -3,7 +3,7 @@
  * rule makes of both. Whoever looks on may choose one by hand instead.
  */
 
-import { fetchPops, type PopEntry, type PopListing } from "../api";
+import { fetchPops, type Offer, type PopEntry, type PopListing } from "../api";
 import type { Guide, Pop } from "./feed";
 import { type Measured, Meter } from "./meter";
 import { Choice, type Cost } from "./pops";
@@ -35,9 +35,8 @@ const meter = new Meter();
 
 export class PopGuide implements Guide {
   readonly #stream: string;
-  readonly #home: string;
-  /** Empty until it has told. */
-  #homeName = "";
+  /** The page's own node. Its name is empty until it has told it; whoever plays from it learns it here. */
+  readonly #own: { name: string; readonly base: string; offer: Offer | undefined };
   readonly #list: List;
   readonly #meter: Meter;
   readonly #choice = new Choice();
@@ -50,7 +49,7 @@ export class PopGuide implements Guide {
   /** `home` is the base URL of the node that served the page. */
   constructor(stream: string, home: string, list: List = fetchPops, measure: Meter = meter) {
     this.#stream = stream;
-    this.#home = home;
+    this.#own = { name: "", base: home, offer: undefined };
     this.#list = list;
     this.#meter = measure;
   }
@@ -59,7 +58,7 @@ export class PopGuide implements Guide {
   async start(): Promise<void> {
     const patience = new Promise<void>((resolve) => setTimeout(resolve, START_MS));
     const known = this.#refresh().then(() =>
-      this.#listing.pops.length > 1 ? this.#meter.settled() : this.#meter.heard(this.#home),
+      this.#listing.pops.length > 1 ? this.#meter.settled() : this.#meter.heard(this.#own.base),
     );
     await Promise.race([known, patience]);
   }
@@ -125,22 +124,15 @@ export class PopGuide implements Guide {
   #pop(name: string): Pop | undefined {
     const base = this.#base(name);
     if (base === undefined) return undefined;
-    const offer = this.#measured(name)?.offer;
-    if (name !== "") return { name, base, offer };
-    // Whoever plays from a node without a name must know it when it gets one: the list has it under that name only.
-    const nameNow = (): string => this.#homeName;
-    return {
-      get name() {
-        return nameNow();
-      },
-      base,
-      offer,
-    };
+    const offer = this.#meter.measured(base)?.offer;
+    if (name !== this.#own.name) return { name, base, offer };
+    this.#own.offer = offer;
+    return this.#own;
   }
 
   /** The page's own node is reached where the page came from, whatever address it tells others. */
   #base(name: string): string | undefined {
-    return name === this.#homeName ? this.#home : this.#listing.pops.find((pop) => pop.name === name)?.http;
+    return name === this.#own.name ? this.#own.base : this.#listing.pops.find((pop) => pop.name === name)?.http;
   }
 
   #measured(name: string): Measured | undefined {
@@ -155,16 +147,16 @@ export class PopGuide implements Guide {
   }
 
   #bases(): string[] {
-    return this.#listing.pops.map((pop) => (pop.name === this.#homeName ? this.#home : pop.http));
+    return this.#listing.pops.map((pop) => (pop.name === this.#own.name ? this.#own.base : pop.http));
   }
 
   #costs(): Cost[] {
-    const home = this.#homeName;
+    const { name: home, base } = this.#own;
     const listed = this.#listing.pops.some(({ name }) => name === home);
-    const own = { name: home, http: this.#home, metricMs: undefined, load: 0, reachable: listed };
+    const own = { name: home, http: base, metricMs: undefined, load: 0, reachable: listed };
     const pops: readonly Pick<PopEntry, "name" | "http" | "metricMs" | "load" | "reachable">[] = listed ? this.#listing.pops : [own, ...this.#listing.pops];
     // A page that came over TLS may not ask anybody without.
-    const allowed = pops.filter(({ http }) => !this.#home.startsWith("https:") || http.startsWith("https:"));
+    const allowed = pops.filter(({ http }) => !base.startsWith("https:") || http.startsWith("https:"));
     return allowed.map((pop) => {
       const measured = this.#measured(pop.name);
       const rttMs = measured?.rttMs;
@@ -176,12 +168,12 @@ export class PopGuide implements Guide {
 
   /** Asks whoever feeds the player, then the others: the page's own node may be gone. */
   async #refresh(): Promise<void> {
-    for (const base of new Set([this.#current?.base ?? this.#home, this.#home, ...this.#bases()])) {
+    for (const base of new Set([this.#current?.base ?? this.#own.base, this.#own.base, ...this.#bases()])) {
       const listing = await this.#list(base, this.#stream).catch(() => undefined);
       if (this.#closed) return;
       // The next one is asked; without an answer the last list stands.
       if (!listing) continue;
-      if (base === this.#home) this.#homeName = listing.node;
+      if (base === this.#own.base) this.#own.name = listing.node;
       this.#listing = listing;
       this.#watch();
       break;
