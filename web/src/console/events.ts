@@ -12,6 +12,8 @@ const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
 /** The node says something each 15 s. */
 const SILENCE_MS = 25_000;
+/** A question that is not answered in whole by then is asked anew; the figures of ten minutes take the longest. */
+export const ANSWER_MS = 10_000;
 /** How often the streams are asked for where the rest is for operators only. */
 const LISTING_MS = 1000;
 /** Characters of one event; tables of a thousand nodes take less than one million. */
@@ -104,11 +106,16 @@ export function follow(follower: Follower): Following {
   const listen = async (): Promise<void> => {
     abort = new AbortController();
     leaving = false;
-    const quiet = (): number => window.setTimeout(() => abort.abort(), SILENCE_MS);
-    let timer = quiet();
+    let timer: number | undefined;
+    const expect = (withinMs: number): void => {
+      window.clearTimeout(timer);
+      timer = window.setTimeout(() => abort.abort(), withinMs);
+    };
+    expect(SILENCE_MS);
     try {
       const url = nodeUrl(`api/v1/events?after=${newest}`);
       const answer = await fetch(url, { headers: authorization(), cache: "no-store", signal: abort.signal });
+      if (!answer.ok) expect(ANSWER_MS);
       // Whoever came to watch needs the streams only, and those are open to all.
       if (answer.status === 401) return await look("operators");
       if (answer.status === 503) return await look("busy", await problemOf(answer));
@@ -121,8 +128,7 @@ export function follow(follower: Follower): Following {
           backoff.reset();
           follower.open("all");
         }
-        window.clearTimeout(timer);
-        timer = quiet();
+        expect(SILENCE_MS);
         for (const event of cutter.push(words.decode(value, { stream: true }))) hear(event);
       }
     } finally {
@@ -131,8 +137,9 @@ export function follow(follower: Follower): Following {
     }
   };
 
+  /** Part of listening: what ends that ends this. */
   const look = async (sight: Sight, why?: string): Promise<void> => {
-    const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store" });
+    const answer = await fetch(nodeUrl("api/v1/streams"), { cache: "no-store", signal: abort.signal });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     follower.streams(parseListing(await answer.json()));
     follower.open(sight, why);

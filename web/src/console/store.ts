@@ -4,7 +4,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
 import { type Audiences, askAudiences, counted } from "./audience";
-import { type Follower, follow, type Sight } from "./events";
+import { ANSWER_MS, type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { askNeighbours, filled, type Measured, measured } from "./measured";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
@@ -233,7 +233,8 @@ async function askHistory(): Promise<void> {
 }
 
 async function ask(path: string): Promise<unknown> {
-  const answer = await fetch(nodeUrl(path), { headers: authorization(), cache: "no-store" });
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  const answer = await fetch(nodeUrl(path), { headers: authorization(), cache: "no-store", signal });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return answer.json();
 }

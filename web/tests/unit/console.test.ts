@@ -55,6 +55,32 @@ test("why a node does not show its mesh it says itself: it may stop, or be follo
   assert.deepEqual(opened, ["busy", "the node stops"]);
 });
 
+test("a node that hangs is said not to answer, and whoever comes with a token need not wait for that", async (context) => {
+  Object.assign(globalThis, { window: globalThis, document: { baseURI: "http://node/" } });
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const asked: string[] = [];
+  context.mock.method(globalThis, "fetch", (url: URL, { signal }: RequestInit) => {
+    asked.push(url.pathname);
+    if (url.pathname.endsWith("/events")) return Promise.resolve(new Response(null, { status: 401 }));
+    return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  });
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const reasons: string[] = [];
+  const ignore = (): void => undefined;
+  const broken = (reason: string): void => void reasons.push(reason);
+  const { restart } = follow({ streams: ignore, mesh: ignore, neighbours: ignore, entry: ignore, open: ignore, broken });
+  await turn();
+  restart();
+  await turn();
+  context.mock.timers.tick(0);
+  await turn();
+  assert.deepEqual(asked, ["/api/v1/events", "/api/v1/streams", "/api/v1/events", "/api/v1/streams"]);
+  assert.deepEqual(reasons, []);
+  context.mock.timers.tick(10_000);
+  await turn();
+  assert.deepEqual(reasons, ["no answer in time"]);
+});
+
 test("an event without an end is given up", () => {
   const cutter = new EventCutter();
   const piece = "data: ".padEnd(1_000_000, "x");
