@@ -1,6 +1,6 @@
 /** The open players, side by side. They are in the address, so that a reload or a link plays them again. */
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { formatHash, PLAYERS_MAX, parseHash } from "../hash";
 import type { PlayerStats } from "../media/playing";
@@ -15,10 +15,12 @@ declare global {
 }
 
 export const playing = signal<readonly string[]>([]);
+/** As many are open as the page takes. */
+export const full = computed(() => playing.value.length >= PLAYERS_MAX);
 const cards = new Map<string, Card>();
 
 export function play(name: string): void {
-  if (!playing.value.includes(name)) playing.value = [...playing.value, name].slice(0, PLAYERS_MAX);
+  if (!full.value && !playing.value.includes(name)) playing.value = [...playing.value, name];
 }
 
 export function close(name: string): void {

@@ -3,15 +3,17 @@
 import { useState } from "preact/hooks";
 import { type StreamInfo, tsUrl } from "../api";
 import { bitrate, millis, plural, stateWords, trackLine } from "../format";
+import { PLAYERS_MAX } from "../hash";
 import { copyText } from "../ui/dom";
 import { operate } from "./operator";
 import { CardSection, Confirm, Icon, IconButton } from "./parts";
-import { close, play, playing } from "./players";
+import { close, full, play, playing } from "./players";
 import { PublishDialog } from "./publish";
 import { choose, listing, shown, streams, watchers } from "./store";
 
 /** A stream of which nothing came for longer is called silent. */
 const SILENT_MS = 2000;
+const TOO_MANY = `${PLAYERS_MAX} streams play, as many as this page takes. Close one first.`;
 
 export function Streams() {
   const [publishing, setPublishing] = useState(false);
@@ -60,14 +62,23 @@ function Row({ stream, onStop }: { stream: StreamInfo; onStop(): void }) {
   const { name } = stream;
   const { word, sentence } = stateWords(stream);
   const [open, chosen] = [playing.value.includes(name), shown.value?.name === name];
+  const [refused, setRefused] = useState(false);
+  const tooMany = full.value && !open ? TOO_MANY : undefined;
+  const toggle = (): void => {
+    setRefused(tooMany !== undefined);
+    if (open) close(name);
+    else play(name);
+  };
   return (
     <li class="row" data-name={name} data-state={stream.waiting ? "waiting" : stream.state} data-chosen={chosen}>
       <button
         type="button"
         class="play-button"
         aria-pressed={open}
+        aria-disabled={tooMany !== undefined}
         aria-label={`${open ? "Close" : "Play"} ${name}`}
-        onClick={() => (open ? close(name) : play(name))}
+        title={tooMany}
+        onClick={toggle}
       >
         <Icon name={open ? "close" : "play"} />
       </button>
@@ -86,6 +97,9 @@ function Row({ stream, onStop }: { stream: StreamInfo; onStop(): void }) {
             {stream.waiting ? "waiting" : word}
           </span>
         </div>
+        <p class="details problem" role="status">
+          {refused && tooMany}
+        </p>
         <p class="details">{flowLine(stream)}</p>
         <p class="details">{viewerLine(stream, chosen ? watchers.value : [])}</p>
         <p class="details">{trackLine(stream.tracks)}</p>
