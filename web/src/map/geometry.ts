@@ -18,6 +18,10 @@ export interface Lens {
 export const UNMOVED: Lens = { zoom: 1, x: 0, y: 0 };
 const ZOOM_MIN = 0.5;
 const ZOOM_MAX = 6;
+/** Pixels of a wheel that zoom by a factor of e: what browsers make of a pinch on a touchpad. */
+const WHEEL_PX = 100;
+/** One event counts as no more; a notch of a wheel is a hundred pixels and more. */
+const WHEEL_PX_MAX = 20;
 /** Length of a link, in pixels, beyond which a small map is not stretched. */
 const LINK_MAX = 230;
 /** A map is stretched in one direction by no more than this. */
@@ -57,6 +61,12 @@ function extent(points: readonly Point[]): { x: number; y: number; middle: Point
   const [left, right] = [Math.min(...xs), Math.max(...xs)];
   const [top, bottom] = [Math.min(...ys), Math.max(...ys)];
   return { x: right - left, y: bottom - top, middle: { x: (left + right) / 2, y: (top + bottom) / 2 } };
+}
+
+/** What a wheel zooms by; undefined: it scrolls the page. Browsers tell of a pinch on a touchpad as of a wheel with Ctrl. */
+export function wheelFactor({ ctrlKey, metaKey, deltaY }: Pick<WheelEvent, "ctrlKey" | "metaKey" | "deltaY">): number | undefined {
+  if (!ctrlKey && !metaKey) return undefined;
+  return Math.exp(-Math.max(-WHEEL_PX_MAX, Math.min(WHEEL_PX_MAX, deltaY)) / WHEEL_PX);
 }
 
 /** Zooms about a point of the screen. */

@@ -1,7 +1,7 @@
 /** The map: nodes, links and one tree, drawn as SVG in the pixels of its frame, so that names keep their size. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type Curve, curve, fit, type Lens, labelPlaces, type Size, UNMOVED, zoomed } from "./geometry";
+import { type Curve, curve, fit, type Lens, labelPlaces, type Size, UNMOVED, wheelFactor, zoomed } from "./geometry";
 import { layout, type Places } from "./layout";
 import {
   type Condition,
@@ -137,12 +137,18 @@ export function MeshMap({ nodes, links, flows, selected, onSelect }: MapProps) {
         })}
       </svg>
       <div class="map-tools">
-        <button type="button" aria-label="Zoom in" onClick={() => setLens((l) => zoomed(l, 1.3, middle(size), size))}>
+        <button
+          type="button"
+          aria-label="Zoom in"
+          title="Zoom in (Ctrl and the wheel)"
+          onClick={() => setLens((l) => zoomed(l, 1.3, middle(size), size))}
+        >
           +
         </button>
         <button
           type="button"
           aria-label="Zoom out"
+          title="Zoom out (Ctrl and the wheel)"
           onClick={() => setLens((l) => zoomed(l, 1 / 1.3, middle(size), size))}
         >
           −
@@ -429,7 +435,7 @@ function usePlaces(nodes: readonly MapNode[], links: readonly MapLink[]): Places
   }, [shape]);
 }
 
-/** Drags and pinches move the lens. The answer tells whether the pointer that was just lifted had dragged. */
+/** Drags, pinches and a wheel with Ctrl move the lens. The answer tells whether the pointer that was just lifted had dragged. */
 function usePanAndZoom(
   frame: { current: HTMLDivElement | null },
   size: Size,
@@ -480,8 +486,10 @@ function usePanAndZoom(
       moved.current = false;
     };
     const wheel = (event: WheelEvent): void => {
+      const factor = wheelFactor(event);
+      if (factor === undefined) return;
       event.preventDefault();
-      setLens((lens) => zoomed(lens, Math.exp(-event.deltaY / 500), inFrame(event), latest.current));
+      setLens((lens) => zoomed(lens, factor, inFrame(event), latest.current));
     };
     element.addEventListener("pointerdown", down);
     element.addEventListener("pointermove", move);

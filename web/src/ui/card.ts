@@ -54,6 +54,7 @@ export class Card {
   readonly #soundTap: HTMLButtonElement;
   readonly #playTap: HTMLButtonElement;
   readonly #mute: HTMLButtonElement;
+  readonly #chart: HTMLButtonElement;
   readonly #volume: HTMLInputElement;
   readonly #expand: HTMLButtonElement;
   readonly #numbers = h("p", { class: "numbers" });
@@ -78,6 +79,7 @@ export class Card {
     });
     this.#volume.value = String(this.#video.volume);
     this.#volume.addEventListener("input", () => this.#setVolume(Number(this.#volume.value)));
+    this.#chart = iconButton("chart", "How it fares (I)", () => this.#toggleDetails());
     this.#expand = iconButton("expand", "Full screen", () => void this.#toggleFullscreen());
 
     this.element = h(
@@ -100,7 +102,7 @@ export class Card {
           { class: "controls" },
           this.#mute,
           this.#volume,
-          iconButton("chart", "How it fares (I)", () => this.#details.toggle()),
+          this.#chart,
           this.#expand,
           iconButton("close", `Close ${name}`, options.onClose),
         ),
@@ -113,6 +115,7 @@ export class Card {
     const delays = new Map([...usual].filter(([delay]) => delay !== "shortest" || canPlayDirectly()));
     this.#details = new Details(() => this.#player, name, delays, (delay) => this.#setDelay(delay));
     this.element.lastElementChild?.append(this.#details.element);
+    setAttribute(this.#chart, "aria-expanded", "false");
     this.#ticker = window.setInterval(() => this.#count(), STATS_MS);
   }
 
@@ -185,6 +188,11 @@ export class Card {
     if (stats.width > 0) this.element.style.setProperty("--shape", `${stats.width} / ${stats.height}`);
   }
 
+  #toggleDetails(): void {
+    this.#details.toggle();
+    setAttribute(this.#chart, "aria-expanded", String(this.#details.shown));
+  }
+
   #toggleMute(): void {
     if (this.#video.muted && this.#video.volume === 0) this.#video.volume = 1;
     this.#player.setMuted(!this.#video.muted);
@@ -225,7 +233,7 @@ export class Card {
     const key = event.key.toLowerCase();
     if (key === "m") this.#toggleMute();
     else if (key === "f") void this.#toggleFullscreen();
-    else if (key === "i") this.#details.toggle();
+    else if (key === "i") this.#toggleDetails();
     else return;
     event.preventDefault();
   }

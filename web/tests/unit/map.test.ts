@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { curve, fit, labelPlaces, UNMOVED, zoomed } from "../../src/map/geometry";
+import { curve, fit, labelPlaces, UNMOVED, wheelFactor, zoomed } from "../../src/map/geometry";
 import { layout, type Places } from "../../src/map/layout";
 
 const named = (...names: string[]) => names.map((name) => ({ name }));
@@ -108,4 +108,14 @@ test("labels cover neither each other nor nodes; bad links are written first", (
   assert.ok(Math.abs((places.get("calm")?.x ?? 300) - 300) >= 50);
   const crowded = labelPlaces([wish("calm", line, 0), wish("bad", line, 1)], [150, 220, 300, 370, 440].map((x) => ({ x, y: 0 })), 14);
   assert.deepEqual([...crowded.keys()], ["bad"]);
+});
+
+test("a wheel scrolls the page, and zooms with Ctrl or Meta only, by little at each notch", () => {
+  const wheel = (deltaY: number, keys: object = {}) => wheelFactor({ deltaY, ctrlKey: false, metaKey: false, ...keys });
+  assert.equal(wheel(-120), undefined);
+  assert.equal(wheel(-120, { ctrlKey: true }), wheel(-120, { metaKey: true }));
+  const [nearer = 0, further = 0, pinch = 0] = [-120, 120, -5].map((deltaY) => wheel(deltaY, { ctrlKey: true }));
+  assert.ok(nearer > 1.1 && nearer < 1.3, String(nearer));
+  assert.ok(Math.abs(nearer * further - 1) < 1e-9);
+  assert.ok(pinch > 1.04 && pinch < 1.06, String(pinch));
 });
