@@ -19,7 +19,7 @@ const card = (name) => page.getByRole("article", { name: `Player of ${name}` });
 const stats = (name) => page.evaluate((wanted) => window.levada.players[wanted].stats(), name);
 await run(async () => {
   await page.goto(`${fake.base}#play=${SOUND},${HEVC}`);
-  for (const name of [SOUND, HEVC]) await card(name).getByRole("button", { name: "How it fares" }).click();
+  for (const name of [SOUND, HEVC]) await card(name).getByRole("button", { name: "How it fares", expanded: false }).click();
   for (const delay of ["steady", "shortest"]) {
     for (const name of [SOUND, HEVC]) await card(name).getByRole("combobox", { name: "Delay" }).selectOption(delay);
     await soundPlays(delay);

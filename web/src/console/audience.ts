@@ -1,6 +1,7 @@
-/** How many viewers PoPs have: each knows its own only, so the page asks them all. */
+/** How many viewers PoPs and streams have: each node knows its own only, so the page asks them. */
 
 import { type PopEntry, parsePops } from "../api";
+import type { Listings } from "./tree";
 
 const TIMEOUT_MS = 1500;
 /** More PoPs are not asked. */
@@ -8,6 +9,19 @@ const POPS_MAX = 64;
 
 /** What PoPs said of themselves, by their names. */
 export type Audiences = ReadonlyMap<string, Pick<PopEntry, "viewers" | "viewersMax">>;
+
+/** Nodes at which a stream is watched, with their viewers; most first. */
+export type Watchers = readonly (readonly [node: string, viewers: number])[];
+
+/** Who watches what, by stream. */
+export function watchersOf(listings: Listings): ReadonlyMap<string, Watchers> {
+  const found = new Map<string, [string, number][]>();
+  for (const [node, { streams }] of listings) {
+    for (const { name, viewers } of streams) if (viewers > 0) found.set(name, [...(found.get(name) ?? []), [node, viewers]]);
+  }
+  for (const watchers of found.values()) watchers.sort(([, a], [, b]) => b - a);
+  return found;
+}
 
 /** The list of one node, with the viewers of the others. */
 export function counted(pops: readonly PopEntry[], known: Audiences): PopEntry[] {

@@ -3,14 +3,14 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Listing, nodeUrl, type PopEntry, parsePops, type StreamInfo } from "../api";
 import type { Target } from "../map/model";
-import { type Audiences, askAudiences, counted } from "./audience";
+import { type Audiences, askAudiences, counted, type Watchers, watchersOf } from "./audience";
 import { ANSWER_MS, type Follower, follow, type Sight } from "./events";
 import { type History, joined, parseHistory, SAMPLES_MAX } from "./history";
 import { askNeighbours, filled, type Measured, measured } from "./measured";
 import { mapLinks, mapNodes, type Pair, pairs } from "./mesh";
 import { authorization, token } from "./operator";
 import type { Entry, Mesh, Neighbour } from "./tables";
-import { askNode, flowsOf, type Places, Pulse, walk } from "./tree";
+import { type Ask, askNode, flowsOf, type Listings, type Places, Pulse, walk, walkAll } from "./tree";
 
 const ENTRIES_MAX = 500;
 /** A page that nobody sees for longer stops following. */
@@ -18,6 +18,9 @@ const HIDDEN_MS = 30_000;
 /** A tree is asked for as often, and less often where many nodes are in it. */
 const TREE_MS = 500;
 const TREE_NODE_MS = 20;
+/** Nodes of the trees that are not shown are asked for their viewers as often, and so many at most. */
+const WATCHERS_MS = 2000;
+const WATCHERS_NODES_MAX = 64;
 const POPS_MS = 2000;
 /** What links carry is asked for as often, of so many nodes at most. */
 const LINKS_MS = 2000;
@@ -39,6 +42,8 @@ export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
 const places = signal<Places>(new Map());
+/** What nodes in any tree said of their streams. */
+const inTrees = signal<Listings>(new Map());
 /** What other nodes say of their links. */
 const told = signal<Measured>(new Map());
 /** Nodes that answered this page, and refuse it now. */
@@ -76,12 +81,10 @@ export function pairOf(target: Target | undefined): Pair | undefined {
   return links.value.find((pair) => pair.a === a && pair.b === b);
 }
 
-/** Nodes at which the shown stream is watched, with their viewers. */
-export const watchers = computed<readonly (readonly [string, number])[]>(() => {
-  const own = shown.value && mesh.value ? ([[mesh.value.node, shown.value]] as const) : [];
-  return [...new Map([...places.value, ...own])]
-    .flatMap(([node, place]) => (place.viewers > 0 ? [[node, place.viewers] as const] : []))
-    .sort(([, a], [, b]) => b - a);
+/** Who watches what at other nodes, by stream. */
+export const watchers = computed<ReadonlyMap<string, Watchers>>(() => {
+  const here = mesh.value?.node;
+  return watchersOf(new Map([...inTrees.value].filter(([node]) => here !== undefined && node !== here)));
 });
 
 const follower: Follower = {
@@ -131,6 +134,7 @@ export function start(): void {
     known = now;
   });
   const tree = repeat(TREE_MS, askTree);
+  repeat(WATCHERS_MS, askTrees);
   const popList = repeat(POPS_MS, askPops);
   const carriage = repeat(LINKS_MS, askLinks);
   repeat(HISTORY_MS, askHistory);
@@ -171,30 +175,54 @@ function repeat(everyMs: number, work: () => Promise<number | void>): () => void
 }
 
 const pulse = new Pulse();
+/** What nodes in the shown tree said last. */
+let inTree: Listings = new Map();
 
 async function askTree(): Promise<number | undefined> {
   const [known, stream] = [mesh.peek(), shown.peek()];
   if (!known) return undefined;
-  const nodes = new Map(known.nodes.map((node) => [node.name, node]));
+  const ask = asker(known);
   // Neighbours are asked whether they are in the tree or not: who lives next door matters.
   const near = neighbours.peek().map(({ name }) => name);
-  let asked = 0;
+  const said = new Map<string, Listing>();
   const found = await walk(stream?.name ?? "", [...(stream?.origins ?? []), ...near], async (name) => {
-    // This node told already.
-    if (name === known.node) return listing.peek();
-    const node = nodes.get(name);
-    if (!node?.http || !node.reachable || !pulse.mayAsk(name, Date.now())) return undefined;
-    asked += 1;
-    const answer = await askNode(node.http);
-    pulse.heard(name, answer, Date.now());
-    return typeof answer === "object" ? answer : undefined;
+    const answer = await ask(name);
+    if (answer) said.set(name, answer);
+    return answer;
   });
+  inTree = said;
   batch(() => {
     if (shownName.peek() === stream?.name) places.value = found;
     // Where this node does not answer either, it is the page that is cut off.
     if (connection.peek() === "all") lost.value = pulse.lost;
   });
-  return Math.max(TREE_MS, asked * TREE_NODE_MS);
+  return Math.max(TREE_MS, said.size * TREE_NODE_MS);
+}
+
+/** Asks nodes of the other trees for their viewers. */
+async function askTrees(): Promise<void> {
+  const known = mesh.peek();
+  if (!known) return;
+  const ask = asker(known, WATCHERS_NODES_MAX);
+  const starts = streams.peek().flatMap(({ origins, children }) => [...origins, ...children]);
+  // Those in the shown one told a moment ago.
+  inTrees.value = await walkAll([...inTree.keys(), ...starts], async (name) => inTree.get(name) ?? ask(name));
+}
+
+/** Asks nodes for their streams, so many at most. */
+function asker(known: Mesh, nodesMax = Number.POSITIVE_INFINITY): Ask {
+  const nodes = new Map(known.nodes.map((node) => [node.name, node]));
+  let left = nodesMax;
+  return async (name) => {
+    // This node told already.
+    if (name === known.node) return listing.peek();
+    const node = nodes.get(name);
+    if (left === 0 || !node?.http || !node.reachable || !pulse.mayAsk(name, Date.now())) return undefined;
+    left -= 1;
+    const answer = await askNode(node.http);
+    pulse.heard(name, answer, Date.now());
+    return typeof answer === "object" ? answer : undefined;
+  };
 }
 
 let audiences: Audiences = new Map();

@@ -5,6 +5,7 @@ import { type StreamInfo, tsUrl } from "../api";
 import { bitrate, millis, plural, stateWords, trackLine } from "../format";
 import { PLAYERS_MAX } from "../hash";
 import { copyText } from "../ui/dom";
+import type { Watchers } from "./audience";
 import { operate } from "./operator";
 import { CardSection, Confirm, Icon, IconButton } from "./parts";
 import { close, full, play, playing } from "./players";
@@ -101,7 +102,7 @@ function Row({ stream, onStop }: { stream: StreamInfo; onStop(): void }) {
           {refused && tooMany}
         </p>
         <p class="details">{flowLine(stream)}</p>
-        <p class="details">{viewerLine(stream, chosen ? watchers.value : [])}</p>
+        <p class="details">{viewerLine(stream, watchers.value.get(name) ?? [])}</p>
         <p class="details">{trackLine(stream.tracks)}</p>
         <p class="details path">{pathLine(stream)}</p>
       </div>
@@ -144,8 +145,7 @@ function flowLine({ bitrateBps, groupMs, latencyMs, newestAgeMs, state }: Stream
 const NAMED_MAX = 4;
 
 /** Viewers of this node, and of the others where they are known. */
-function viewerLine({ viewers }: StreamInfo, everywhere: readonly (readonly [string, number])[]): string {
-  const others = everywhere.filter(([node]) => node !== listing.value?.node);
+function viewerLine({ viewers }: StreamInfo, others: Watchers): string {
   const named = others.slice(0, NAMED_MAX).map(([node, count]) => `${count} at ${node}`.replaceAll(" ", "\u00a0"));
   const more = others.length - named.length;
   return [`${plural(viewers, "viewer")} here`, ...named, ...(more > 0 ? [`${plural(more, "node")} more`] : [])].join(", ");

@@ -8,6 +8,12 @@ import type { MapFlow } from "../map/model";
 /** What nodes say of one stream, by their names. */
 export type Places = ReadonlyMap<string, StreamInfo>;
 
+/** What nodes say of all streams, by their names. */
+export type Listings = ReadonlyMap<string, Listing>;
+
+/** Asks a node; undefined: it does not tell. */
+export type Ask = (node: string) => Promise<Listing | undefined>;
+
 /** More nodes of one tree are not asked. */
 const NODES_MAX = 200;
 const TIMEOUT_MS = 1500;
@@ -18,29 +24,35 @@ const SILENT_MS = 2000;
  * Asks the nodes of a tree what they do with a stream: first the origins, then whomever these feed, and so on. Nodes
  * that do not answer are left out.
  */
-export async function walk(
-  stream: string,
-  starts: readonly string[],
-  ask: (node: string) => Promise<Listing | undefined>,
-): Promise<Places> {
-  const places = new Map<string, StreamInfo>();
+export async function walk(stream: string, starts: readonly string[], ask: Ask): Promise<Places> {
+  const answers = await descend(starts, ask, ({ name }) => name === stream);
+  const places = [...answers].map(([node, { streams }]) => [node, streams.find(({ name }) => name === stream)] as const);
+  return new Map(places.filter((place): place is readonly [string, StreamInfo] => place[1] !== undefined));
+}
+
+/** The same for all streams at once: what each node of their trees says. */
+export async function walkAll(starts: readonly string[], ask: Ask): Promise<Listings> {
+  return descend(starts, ask, () => true);
+}
+
+async function descend(starts: readonly string[], ask: Ask, leads: (stream: StreamInfo) => boolean): Promise<Listings> {
+  const listings = new Map<string, Listing>();
   const seen = new Set(starts);
   let level = [...seen];
   while (level.length > 0) {
     const answers = await Promise.all(level.map(async (node) => [node, await ask(node)] as const));
     level = [];
     for (const [node, listing] of answers) {
-      const place = listing?.streams.find((known) => known.name === stream);
-      if (!place) continue;
-      places.set(node, place);
-      for (const child of place.children) {
+      if (!listing) continue;
+      listings.set(node, listing);
+      for (const child of listing.streams.filter(leads).flatMap(({ children }) => children)) {
         if (seen.has(child) || seen.size >= NODES_MAX) continue;
         seen.add(child);
         level.push(child);
       }
     }
   }
-  return places;
+  return listings;
 }
 
 /** What came of asking a node. `refused`: nothing listens there; `late`: no answer in time. */

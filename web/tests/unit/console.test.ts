@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Listing, parseListing, parsePops, type StreamInfo } from "../../src/api";
-import { askAudiences, counted } from "../../src/console/audience";
+import { askAudiences, counted, watchersOf } from "../../src/console/audience";
 import { EventCutter, follow } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { filled, measured } from "../../src/console/measured";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
 import { parseMesh, parseNeighbours } from "../../src/console/tables";
-import { flowsOf, Pulse, walk } from "../../src/console/tree";
+import { flowsOf, Pulse, walk, walkAll } from "../../src/console/tree";
 import { bytes, millis, percent } from "../../src/format";
 
 const direction = (from: string, to: string, more: object = {}) => ({ from, to, rtt_us: 4000, cost_us: 3000, ...more });
@@ -249,6 +249,26 @@ test("a tree is asked for from its origins down, each node once", async () => {
     flowsOf("p", places.get("p"), places).map(({ from, to, backup }) => `${from}${backup ? "~" : ">"}${to}`),
     ["o>r", "o>silent", "r>p", "x~q", "q~p"],
   );
+});
+
+test("who watches is known of every stream, from one question to each node of any tree", async () => {
+  const one = (node: string, ...streams: [name: string, viewers: number, ...children: string[]][]): Listing =>
+    parseListing({ node, streams: streams.map(([name, viewers, ...children]) => ({ name, viewers, children })) });
+  const answers: Record<string, Listing> = {
+    o: one("o", ["cam", 0, "r"], ["talk", 1, "q"]),
+    r: one("r", ["cam", 3], ["talk", 0]),
+    q: one("q", ["cam", 0], ["talk", 5]),
+  };
+  const asked: string[] = [];
+  const listings = await walkAll(["o", "gone"], async (name) => {
+    asked.push(name);
+    return answers[name];
+  });
+  assert.deepEqual(asked, ["o", "gone", "r", "q"]);
+  assert.deepEqual([...watchersOf(listings)], [
+    ["talk", [["q", 5], ["o", 1]]],
+    ["cam", [["r", 3]]],
+  ]);
 });
 
 test("a tree that is asked for without end ends", async () => {
