@@ -9,6 +9,12 @@ export interface Doing {
   /** A share, 0 to 1. */
   readonly loss: number;
   readonly rateBps: number | undefined;
+  /** As a script writes them: chance that a bad time begins, chance that it ends, share lost in it. */
+  readonly burst?: string | undefined;
+  /** Whether jitter may change the order of packets. */
+  readonly reorder?: boolean;
+  /** What waits where the rate is the limit, as a script writes it. */
+  readonly queue?: string | undefined;
 }
 
 export interface Direction {
@@ -162,7 +168,15 @@ function parseDoing(value: unknown): Doing | undefined {
   const doing = fields(value);
   const delayMs = number(doing?.delay_ms);
   if (!doing || delayMs === undefined) return undefined;
-  return { delayMs, jitterMs: number(doing.jitter_ms) ?? 0, loss: number(doing.loss) ?? 0, rateBps: number(doing.rate_bps) };
+  return {
+    delayMs,
+    jitterMs: number(doing.jitter_ms) ?? 0,
+    loss: number(doing.loss) ?? 0,
+    rateBps: number(doing.rate_bps),
+    burst: text(doing.burst),
+    reorder: doing.reorder === true,
+    queue: text(doing.queue),
+  };
 }
 
 /** Has a line of the script's notation done; throws with what is wrong with it. */

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import type { Direction, Doing, LabLink, LabNode } from "./api";
-import { bits, ends, linkLine, percent, rate, type Way } from "./notation";
+import { besides, bits, ends, linkLine, percent, rate, type Way } from "./notation";
 import { linkOf, mapNodes, perform, selected, state, stream } from "./store";
 
 export function Panel() {
@@ -289,6 +289,7 @@ function Impairments({ link }: { link: LabLink }) {
           ))}
         </select>
       </label>
+      <Besides link={link} />
       <p class="this-is" aria-live="polite">
         {line ? (
           <>
@@ -310,6 +311,14 @@ function Impairments({ link }: { link: LabLink }) {
       </div>
     </form>
   );
+}
+
+/** What no slider shows, of each direction where they differ. */
+function Besides({ link }: { link: LabLink }) {
+  const [there, back] = [link.there, link.back].map(({ doing }) => (doing ? besides(doing).join(" · ") : ""));
+  const named = (way: Way, words = ""): string => words && `${ends(link, way)}: ${words}`;
+  const lines = there === back ? [there] : [named("there", there), named("back", back)];
+  return lines.map((line) => line && <p class="quiet">{line}</p>);
 }
 
 function Slider(props: {

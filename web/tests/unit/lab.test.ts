@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type LabLink, parseEntry, parseState } from "../../src/lab/api";
-import { clock, linkLabel, linkLine, script, severity } from "../../src/lab/notation";
+import { besides, clock, linkLabel, linkLine, script, severity } from "../../src/lab/notation";
 
 const usual = { delayMs: 10, jitterMs: 0, loss: 0, rateBps: undefined };
 const direction = { cut: false, doing: usual, sentBps: 500_000, rttMs: 20.4 };
@@ -12,6 +12,20 @@ test("a change of a link is the line that a script has for it", () => {
   assert.equal(linkLine(link, "there", { ...usual, jitterMs: 2.5 }), "link n1>n2 jitter=2.5ms");
   assert.equal(linkLine(link, "back", { ...usual, rateBps: 600_000 }), "link n2>n1 rate=600kbit/s");
   assert.equal(linkLine(link, "both", usual), undefined);
+});
+
+test("bursts, order and queue are told where they are not as usual, and put back as the file has them", () => {
+  const odd = { ...usual, burst: "1%,20%,50%", reorder: true, queue: "40kB" };
+  const worse = { ...link, there: { ...direction, doing: odd } };
+  assert.equal(linkLine(worse, "both", usual), "link n1-n2 burst=none reorder=false queue=250kB");
+  assert.equal(linkLine(link, "there", odd), "link n1>n2 burst=1%,20%,50% reorder=true queue=40kB");
+  assert.equal(linkLine(worse, "there", { ...odd, delayMs: 80 }), "link n1>n2 delay=80ms", "what is there stays");
+  assert.equal(linkLine({ ...link, there: { ...direction, doing: { ...usual, queue: "250kB" } } }, "both", usual), undefined);
+  assert.equal(linkLabel(worse), "10 ms · bursts 1%,20%,50% · reorders · queue 40kB ⇄ 10 ms");
+  assert.deepEqual(besides({ ...usual, queue: "250kB" }), []);
+  const often = severity({ ...direction, doing: { ...usual, burst: "1%,20%,50%" } }, usual);
+  assert.ok(often > 0.2 && often < 0.4, String(often));
+  assert.equal(severity({ ...direction, doing: odd }, odd), 0);
 });
 
 test("what differs in one direction is said of both, and fractions of the lab are no difference", () => {
@@ -48,14 +62,17 @@ test("what was done becomes steps, with the time between them", () => {
 
 test("answers are checked where they enter", () => {
   assert.throws(() => parseState({ streams: [] }), /list of nodes/);
+  const more = { burst: "0.1%,20%,50%", reorder: true, queue: null };
   const state = parseState({
     nodes: [{ name: "n1", state: "stalled" }, 7],
-    links: [{ a: "n1", b: "n2", planned: true, there: { cut: true, delay_ms: 10, loss: 0.01, rate_bps: null }, back: null }],
+    links: [{ a: "n1", b: "n2", planned: true, there: { cut: true, delay_ms: 10, loss: 0.01, rate_bps: null, ...more }, back: { delay_ms: 10 } }],
     viewers: [{ node: "n1", stream: "cam", state: "unheard of" }],
   });
   assert.deepEqual(state.nodes.map((node) => node.state), ["stalled"]);
-  assert.deepEqual(state.links[0]?.there.doing, { delayMs: 10, jitterMs: 0, loss: 0.01, rateBps: undefined });
-  assert.equal(state.links[0]?.back.doing, undefined);
+  const plain = { delayMs: 10, jitterMs: 0, loss: 0, rateBps: undefined, burst: undefined, reorder: false, queue: undefined };
+  assert.deepEqual(state.links[0]?.there.doing, { ...plain, loss: 0.01, burst: "0.1%,20%,50%", reorder: true });
+  assert.deepEqual(state.links[0]?.back.doing, plain, "a lab too old to tell");
+  assert.equal(state.links[0]?.usual, undefined);
   assert.equal(state.viewers[0]?.state, "waiting");
   assert.equal(parseEntry({ text: "no id" }), undefined);
 });
