@@ -19,7 +19,11 @@ const card = (name) => page.getByRole("article", { name: `Player of ${name}` });
 const stats = (name) => page.evaluate((wanted) => window.levada.players[wanted].stats(), name);
 await run(async () => {
   await page.goto(`${fake.base}#play=${SOUND},${HEVC}`);
-  for (const name of [SOUND, HEVC]) await card(name).getByRole("button", { name: "How it fares", expanded: false }).click();
+  for (const name of [SOUND, HEVC]) {
+    const details = (expanded) => card(name).getByRole("button", { name: "How it fares", expanded });
+    await details(false).click();
+    await details(true).waitFor({ timeout: 5000 });
+  }
   for (const delay of ["steady", "shortest"]) {
     for (const name of [SOUND, HEVC]) await card(name).getByRole("combobox", { name: "Delay" }).selectOption(delay);
     await soundPlays(delay);

@@ -318,7 +318,7 @@ function Besides({ link }: { link: LabLink }) {
   const [there, back] = [link.there, link.back].map(({ doing }) => (doing ? besides(doing).join(" · ") : ""));
   const named = (way: Way, words = ""): string => words && `${ends(link, way)}: ${words}`;
   const lines = there === back ? [there] : [named("there", there), named("back", back)];
-  return lines.map((line) => line && <p class="quiet">{line}</p>);
+  return lines.map((line) => line && <p key={line} class="quiet">{line}</p>);
 }
 
 function Slider(props: {
