@@ -55,7 +55,8 @@ export function linkLabel(link: LabLink): string {
     if (doing.jitterMs > 0) parts[0] += ` ±${round(doing.jitterMs)}`;
     if (doing.loss > 0) parts.push(`${percent(doing.loss)} %`);
     if (doing.rateBps !== undefined) parts.push(bits(doing.rateBps));
-    return [...parts, ...besides(doing)].join(" · ");
+    // There is room for a word of each; the panel has the figures.
+    return [...parts, ...besides(doing).map((words) => words.replace(/ .*/, ""))].join(" · ");
   };
   const [there, back] = [one(link.there), one(link.back)];
   return there === back || !link.planned ? there : `${there} ⇄ ${back}`;
