@@ -72,13 +72,17 @@ pub fn chaos(
     mesh.watch_all()?;
     run.must_become(mesh, crate::check::flows(), "before anything failed");
     let began = Instant::now();
+    mesh.must_go_on()?;
     run.play(mesh, duration, tell);
+    mesh.must_go_on()?;
     tell("all is mended");
     run.mend(mesh, Instant::now() + Duration::from_millis(LASTS_MS.end));
     run.must_become(mesh, crate::check::flows(), "after all was mended");
+    mesh.must_go_on()?;
     run.count_frames(mesh, began);
     tell("nobody watches any more");
     run.must_fall_silent(mesh);
+    mesh.must_go_on()?;
     run.outcome.violations.extend(mesh.troubles());
     run.outcome.violations.truncate(VIOLATIONS_MAX);
     run.outcome.passed = run.outcome.violations.is_empty();
@@ -107,7 +111,7 @@ impl Chaos {
         let began = Instant::now();
         let mut next = began + self.within(PAUSE_MS);
         self.look(mesh);
-        while began.elapsed() < duration || !self.leaving.is_empty() {
+        while (began.elapsed() < duration || !self.leaving.is_empty()) && !mesh.interrupt().is_raised() {
             self.mend(mesh, Instant::now());
             if Instant::now() >= next && began.elapsed() < duration {
                 next = Instant::now() + self.within(PAUSE_MS);

@@ -9,6 +9,7 @@ pub mod file;
 
 mod http;
 pub mod import;
+mod interrupt;
 mod judge;
 pub mod mesh;
 pub mod net;
@@ -22,5 +23,6 @@ pub mod tape;
 mod viewers;
 
 pub use file::{Lab, LabError};
+pub use interrupt::Interrupt;
 pub use nodes::Frozen;
 pub use run::run;

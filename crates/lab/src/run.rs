@@ -31,6 +31,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
         let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell);
+        mesh.must_go_on()?;
         let passed = done.verdicts.iter().all(|verdict| verdict.passed);
         outcome.steps.push(done);
         if !passed {
@@ -39,6 +40,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     }
     let always = mesh.lab().always.clone();
     outcome.always = whole.settled(mesh, &always);
+    mesh.must_go_on()?;
     let now = Instant::now();
     outcome.viewers = mesh
         .viewers
@@ -82,7 +84,7 @@ fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell:
     }
     let due =
         step.at.map(|at| script_began + at).into_iter().chain(step.after.map(|after| Instant::now() + after)).max();
-    std::thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
+    mesh.interrupt().sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
     let mut observation = Observation::begin(mesh.look());
     done.at_s = mesh.began().elapsed().as_secs_f64();
     done.did = step.actions.iter().map(ToString::to_string).collect();
@@ -138,10 +140,11 @@ impl Observation {
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
             let elapsed = self.since.elapsed();
-            if (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch) {
+            let is_over = (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch);
+            if is_over || mesh.interrupt().is_raised() {
                 return verdicts;
             }
-            std::thread::sleep(LOOK_INTERVAL);
+            mesh.interrupt().sleep(LOOK_INTERVAL);
         }
     }
 

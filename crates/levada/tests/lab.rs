@@ -229,6 +229,34 @@ do = "start k1"
 expect = "flows"
 "#;
 
+/// Ends on the signals that one is told to end with, in whatever a lab does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lab_that_is_told_to_end_leaves_nothing_behind() {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    let script = CHAOS.to_owned() + "[[step]]\nafter = \"1h\"\nexpect = \"flows\"\n";
+    let file = written(&dir, "long.toml", &script);
+    let commands: [(&str, &[&str]); 2] = [("-TERM", &["run"]), ("-INT", &["chaos", "--for", "1h"])];
+    for (signal, args) in commands {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().to_str().unwrap();
+        let mut command = Command::new(LEVADA);
+        command.arg("lab").args(args).arg(&file).env("TMPDIR", place).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut running = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
+        // Told when all nodes run. The lab's nodes live below the directory, so their command lines name it.
+        assert!(stderr.any(|line| line.starts_with("waiting until all links are known")));
+        let node = process_of(&["node", "--until-stdin-closes", place]);
+        assert!(Command::new("kill").args([signal, &running.id().to_string()]).status().unwrap().success());
+        let told: Vec<String> = stderr.collect();
+        assert!(told.iter().any(|line| line.contains("the lab was interrupted")), "{signal}: {told:#?}");
+        assert_eq!(running.wait().unwrap().code(), Some(1), "{signal}");
+        assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "{signal} leaves a directory");
+        assert!(!std::path::Path::new(&format!("/proc/{node}")).exists(), "{signal} leaves a node");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
