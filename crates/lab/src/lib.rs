@@ -7,6 +7,7 @@ pub mod check;
 pub mod console;
 pub mod file;
 
+mod history;
 mod http;
 pub mod import;
 mod interrupt;

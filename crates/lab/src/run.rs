@@ -7,6 +7,7 @@ use levada_sim::Action;
 
 use crate::check::Check;
 use crate::file::{Name, Step};
+use crate::history::History;
 use crate::judge::Observed;
 use crate::mesh::{Mesh, MeshError, READY, chain};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
@@ -90,7 +91,7 @@ fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell:
     done.did = step.actions.iter().map(ToString::to_string).collect();
     let about = if step.about.is_empty() { done.did.join(", ") } else { step.about.clone() };
     tell(&format!("step {number}: {about}"));
-    done.before = Picture::of(mesh, observation.newest());
+    done.before = Picture::of(mesh, observation.history.newest());
     let done_all =
         step.actions.iter().try_for_each(|action| mesh.apply(action).map_err(|error| undone(action, &error)));
     match done_all {
@@ -101,7 +102,7 @@ fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell:
         }
     }
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
-    done.after = Picture::of(mesh, observation.newest());
+    done.after = Picture::of(mesh, observation.history.newest());
     done
 }
 
@@ -113,17 +114,12 @@ fn undone(action: &Action<Name>, error: &MeshError) -> Verdict {
 /// Everything seen since something was done.
 pub(crate) struct Observation {
     since: Instant,
-    before: Snapshot,
-    history: Vec<Snapshot>,
+    history: History,
 }
 
 impl Observation {
     pub(crate) fn begin(before: Snapshot) -> Self {
-        Self { since: Instant::now(), before, history: Vec::new() }
-    }
-
-    fn newest(&self) -> &Snapshot {
-        self.history.last().unwrap_or(&self.before)
+        Self { since: Instant::now(), history: History::begin(before) }
     }
 
     /// Looks until all states hold at one time and all measures are known, and then at the bounds; gives up after `within`.
@@ -135,7 +131,7 @@ impl Observation {
         watch: Duration,
     ) -> Vec<Verdict> {
         loop {
-            self.history.push(mesh.look());
+            self.history.add(mesh.look());
             let (verdicts, settled) = self.judge(mesh, checks);
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
@@ -156,8 +152,7 @@ impl Observation {
 
     /// Verdicts, and whether all that is measured is known by now.
     fn judge(&self, mesh: &Mesh, checks: &[Check]) -> (Vec<Verdict>, bool) {
-        let (since, before, history) = (self.since, &self.before, self.history.as_slice());
-        let observed = Observed { mesh, since, before, history, now: Instant::now() };
+        let observed = Observed { mesh, since: self.since, history: &self.history, now: Instant::now() };
         let verdict = |check: &Check| {
             let judged = observed.judge(check);
             let passed = judged.is_ok();
