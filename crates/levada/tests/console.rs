@@ -188,13 +188,19 @@ async fn what_is_done_is_seen() {
     lab.until("its child has moved, and it has ended", left).await;
 
     lab.done("link n1>n2 delay=80ms loss=5%").await;
+    lab.done("link n1>n2 burst=1%,20%,50% reorder=true rate=8Mbit/s queue=250kB").await;
     lab.done("cut n1-n3").await;
     lab.done("heal n1-n3").await;
     lab.done("cut n3>n1").await;
     let changed = |state: &Value| {
         let (bad, cut) = (link(state, "n1", "n2"), link(state, "n1", "n3"));
         let slow = bad["there"]["delay_ms"] == 80.0 && bad["there"]["loss"] == 0.05 && bad["back"]["delay_ms"] == 10.0;
-        slow && cut["there"]["cut"] == false
+        let fitful = bad["there"]["burst"] == "1%,20%,50%" && bad["there"]["reorder"] == true;
+        let even = bad["back"]["burst"].is_null() && bad["back"]["reorder"] == false && bad["back"]["queue"].is_null();
+        slow && fitful
+            && even
+            && bad["there"]["queue"] == "250kB"
+            && cut["there"]["cut"] == false
             && cut["back"]["cut"] == true
     };
     lab.until("the links do what they were told", changed).await;
