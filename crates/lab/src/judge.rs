@@ -34,7 +34,7 @@ impl Observed<'_> {
             What::Waits(node, stream) => match newest.stream(node, stream) {
                 Some(known) if known.waiting => Ok("it waits".to_owned()),
                 Some(known) => Err(format!("it is {}, fed by {}", known.state, shown(known.parent.as_deref()))),
-                None => Err("the stream is not known there".to_owned()),
+                None => self.waits(node, stream),
             },
             What::Path { stream, node, ways, equal } => {
                 let identity = self.mesh.identity(node, stream);
@@ -139,6 +139,18 @@ impl Observed<'_> {
             }
         }
         Ok("all get it in time".to_owned())
+    }
+
+    /// Whether who watches at a leaf, or at a node that does not run, has had no pictures for a second: neither says how it fares.
+    fn waits(&self, node: &str, stream: &StreamName) -> Result<String, String> {
+        let who = Who { node: Some(node.to_owned()), stream: Some(stream.clone()) };
+        let watching = self.viewers(&who).filter(|(_, viewer)| viewer.since.is_some());
+        let silences: Vec<_> = watching.map(|(_, viewer)| self.silence(node, stream, viewer)).collect();
+        match silences.iter().flatten().next() {
+            Some(silence) if silences.iter().all(Option::is_some) => Ok(silence.clone()),
+            None if silences.is_empty() => Err("the stream is not known there".to_owned()),
+            _ => Err(format!("{node} gets {stream}")),
+        }
     }
 
     /// Since when a viewer has had nothing, in words.

@@ -122,7 +122,8 @@ impl Observation {
         Self { since: Instant::now(), history: History::begin(before) }
     }
 
-    /// Looks until all states hold at one time and all measures are known, and then at the bounds; gives up after `within`.
+    /// Looks until all states hold at one time and all measures are known, and then at the bounds. Gives up after `within`, or, where
+    /// viewers are to be watched for longer and the states came true in time, when they were.
     pub(crate) fn until(
         &mut self,
         mesh: &mut Mesh,
@@ -130,13 +131,16 @@ impl Observation {
         within: Duration,
         watch: Duration,
     ) -> Vec<Verdict> {
+        let mut came_true = false;
         loop {
             self.history.add(mesh.look());
             let (verdicts, settled) = self.judge(mesh, checks);
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
             let elapsed = self.since.elapsed();
-            let is_over = (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch);
+            came_true |= all_hold;
+            let is_over = (all_hold && settled && elapsed >= watch)
+                || elapsed >= if came_true { within.max(watch) } else { within };
             if is_over || mesh.interrupt().is_raised() {
                 return verdicts;
             }

@@ -100,6 +100,7 @@ expect = [
   "streams n2 =",
   "origins cam n2 = n1",
   "waits n2 cam",
+  "waits n4 cam",
   "traffic n1-n3 > 10Mbit/s",
   "flows n3",
   "lost > 0",
@@ -125,7 +126,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 25);
+    assert_eq!(verdicts.len(), 26);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -228,6 +229,31 @@ expect = "idle n1-k1"
 do = "start k1"
 expect = "flows"
 "#;
+
+/// A node takes longer to start than what is expected of it has time, and less than its viewers are watched.
+const TOO_LATE: &str = r#"
+links = ["s1-n1"]
+late = "n1"
+viewers = "n1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+do = "start n1"
+within = "100ms"
+watch = "20s"
+expect = "flows n1"
+"#;
+
+#[test]
+fn what_comes_true_after_its_time_is_not_as_expected_however_long_viewers_are_watched() {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "late.toml", TOO_LATE)]);
+    assert!(!output.status.success() && said(&output).contains("expected flows n1"), "{}", said(&output));
+}
 
 /// Ends on the signals that one is told to end with, in whatever a lab does.
 #[cfg(target_os = "linux")]
