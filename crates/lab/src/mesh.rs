@@ -374,15 +374,6 @@ impl Mesh {
         !cut(a, b) && !cut(b, a)
     }
 
-    /// What the file lets a link do, as a script would say it.
-    pub(crate) fn usual(&self, a: &str, b: &str) -> String {
-        let link = self.lab.links.iter().find(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a));
-        link.map_or_else(String::new, |link| {
-            let (delay_us, loss) = (link.impairment.delay.as_micros(), link.impairment.loss);
-            format!("delay={delay_us}us loss={loss}")
-        })
-    }
-
     /// The name that a viewer has in the mesh: its node's, or its own if it is the second of a leaf.
     pub(crate) fn identity(&self, node: &str, stream: &StreamName) -> String {
         let leaf = self.viewers.iter().rfind(|(id, viewer)| id.0 == node && id.1 == *stream && viewer.leaf.is_some());
