@@ -24,7 +24,7 @@ pub(crate) enum What {
     Ready,
     /// `flows`, `flows n4`, `flows n4 cam`: viewers get the stream in time.
     Flows(Who),
-    /// `waits n4 cam`: the stream is wanted, and nobody can give it.
+    /// `waits n4 cam`: the stream is wanted, and nobody can give it. Of leaves and of nodes that do not run: their viewers have no pictures.
     Waits(String, StreamName),
     /// `path cam n4 = s1 n1 n4`, with `*` for any number of nodes and `|` between alternatives; `!=` for what may not be.
     Path { stream: StreamName, node: String, ways: Vec<Vec<String>>, equal: bool },

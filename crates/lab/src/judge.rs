@@ -1,16 +1,15 @@
 //! Whether an expectation holds, and what is seen instead.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use levada_overlay::StreamName;
 
 use crate::check::{Check, Measure, Relation, What, Who, fits};
+use crate::history::History;
 use crate::mesh::Mesh;
 use crate::state::Snapshot;
 use crate::viewers::{FLOWING, IN_TIME_MS, Viewer, ViewerId};
 
-/// Counters are compared over at least this long.
-const WINDOW: Duration = Duration::from_millis(1_500);
 /// So many packets must have been overheard before silence about their content means anything.
 const OVERHEARD_MIN: usize = 200;
 /// How far a ratio of counters may be off: they are read one after the other while media flow (E1 asked for 7 %).
@@ -19,25 +18,23 @@ const RATIO_SLACK: f64 = 0.07;
 /// What was observed since something was done.
 pub(crate) struct Observed<'a> {
     pub(crate) mesh: &'a Mesh,
-    /// When it was done, and how all was just before.
+    /// When it was done.
     pub(crate) since: Instant,
-    pub(crate) before: &'a Snapshot,
-    /// Everything since then, the newest last.
-    pub(crate) history: &'a [Snapshot],
+    pub(crate) history: &'a History,
     pub(crate) now: Instant,
 }
 
 impl Observed<'_> {
     /// `Err` says what is seen instead.
     pub(crate) fn judge(&self, check: &Check) -> Result<String, String> {
-        let newest = self.history.last().unwrap_or(self.before);
+        let newest = self.history.newest();
         match &check.what {
             What::Ready => self.ready(newest),
             What::Flows(who) => self.flows(who),
             What::Waits(node, stream) => match newest.stream(node, stream) {
                 Some(known) if known.waiting => Ok("it waits".to_owned()),
                 Some(known) => Err(format!("it is {}, fed by {}", known.state, shown(known.parent.as_deref()))),
-                None => Err("the stream is not known there".to_owned()),
+                None => self.waits(node, stream),
             },
             What::Path { stream, node, ways, equal } => {
                 let identity = self.mesh.identity(node, stream);
@@ -144,6 +141,18 @@ impl Observed<'_> {
         Ok("all get it in time".to_owned())
     }
 
+    /// Whether who watches at a leaf, or at a node that does not run, has had no pictures for a second: neither says how it fares.
+    fn waits(&self, node: &str, stream: &StreamName) -> Result<String, String> {
+        let who = Who { node: Some(node.to_owned()), stream: Some(stream.clone()) };
+        let watching = self.viewers(&who).filter(|(_, viewer)| viewer.since.is_some());
+        let silences: Vec<_> = watching.map(|(_, viewer)| self.silence(node, stream, viewer)).collect();
+        match silences.iter().flatten().next() {
+            Some(silence) if silences.iter().all(Option::is_some) => Ok(silence.clone()),
+            None if silences.is_empty() => Err("the stream is not known there".to_owned()),
+            _ => Err(format!("{node} gets {stream}")),
+        }
+    }
+
     /// Since when a viewer has had nothing, in words.
     fn silence(&self, node: &str, stream: &StreamName, viewer: &Viewer) -> Option<String> {
         match viewer.silence(self.now) {
@@ -161,7 +170,7 @@ impl Observed<'_> {
             Some(status.objects_in + status.objects_out)
         };
         let Some((older, moved)) =
-            self.older(newest).and_then(|older| Some((older, objects(newest)?.checked_sub(objects(older)?)?)))
+            self.history.older().and_then(|older| Some((older, objects(newest)?.checked_sub(objects(older)?)?)))
         else {
             return Err("not observed for long enough".to_owned());
         };
@@ -184,7 +193,7 @@ impl Observed<'_> {
             snapshot.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0)
         };
         let both = |snapshot: &Snapshot| sent(snapshot, a, b) + sent(snapshot, b, a);
-        let Some(older) = self.older(newest) else { return Err("not observed for long enough".to_owned()) };
+        let Some(older) = self.history.older() else { return Err("not observed for long enough".to_owned()) };
         let seconds = newest.at.duration_since(older.at).as_secs_f64();
         let bps = both(newest).saturating_sub(both(older)) as f64 * 8.0 / seconds;
         told(relation.holds(bps, value), format!("{:.1} kbit/s", bps / 1e3))
@@ -196,7 +205,7 @@ impl Observed<'_> {
             let own = (status.objects_published + status.objects_in).saturating_sub(status.objects_duplicated);
             Some([own, status.objects_in, status.objects_out].map(|count| count as f64))
         };
-        let both = self.older(newest).and_then(|older| Some((counts(older)?, counts(newest)?)));
+        let both = self.history.older().and_then(|older| Some((counts(older)?, counts(newest)?)));
         let Some(([own_before, in_before, out_before], [own, came, left])) = both else {
             return Err("not observed for long enough".to_owned());
         };
@@ -207,27 +216,11 @@ impl Observed<'_> {
     }
 
     fn bound(&self, measure: Measure, who: &Who, relation: Relation, value: f64) -> Result<String, String> {
-        let (since, now) = (self.since, self.now);
         if let Some(unknown) = self.unknown(measure, who) {
             return Err(unknown);
         }
-        let mut measured: Vec<(String, f64)> = match measure {
-            _ if !measure.is_of_viewers() => self.counted(measure, who),
-            _ => {
-                let of = |stream: &StreamName, viewer: &Viewer| match measure {
-                    Measure::Lost => viewer.faults(since, now).lost as f64,
-                    Measure::LostAudio => viewer.faults(since, now).lost_audio as f64,
-                    Measure::Doubled => viewer.faults(since, now).doubled as f64,
-                    Measure::Recovery => viewer.recovery_ms(since, now),
-                    Measure::Latency => {
-                        self.mesh.latency(stream, viewer, since, now).map_or(f64::NAN, |found| found.p99)
-                    }
-                    _ => viewer.gap_ms(since, now),
-                };
-                let viewers = self.viewers(who);
-                viewers.map(|((node, stream), viewer)| (format!("{node} {stream}"), of(stream, viewer))).collect()
-            }
-        };
+        let mut measured =
+            if measure.is_of_viewers() { self.watched(measure, who) } else { self.counted(measure, who) };
         // The broken ones first, then the largest.
         measured.sort_by(|a, b| {
             let broken = |one: &(String, f64)| !relation.holds(one.1, value);
@@ -255,9 +248,26 @@ impl Observed<'_> {
         })
     }
 
+    /// What viewers got, each by its node and stream.
+    fn watched(&self, measure: Measure, who: &Who) -> Vec<(String, f64)> {
+        let (since, now) = (self.since, self.now);
+        let of = |stream: &StreamName, viewer: &Viewer| match measure {
+            Measure::Lost => viewer.faults(since, now).lost as f64,
+            Measure::LostAudio => viewer.faults(since, now).lost_audio as f64,
+            Measure::Doubled => viewer.faults(since, now).doubled as f64,
+            Measure::Gap => viewer.gap_ms(since, now),
+            Measure::Recovery => viewer.recovery_ms(since, now),
+            Measure::Latency => self.mesh.latency(stream, viewer, since, now).map_or(f64::NAN, |found| found.p99),
+            // Counted by nodes.
+            Measure::Switches | Measure::Missed => f64::NAN,
+        };
+        let viewers = self.viewers(who);
+        viewers.map(|((node, stream), viewer)| (format!("{node} {stream}"), of(stream, viewer))).collect()
+    }
+
     /// Counters of nodes, less what they were before; of nodes that began anew, all.
     fn counted(&self, measure: Measure, who: &Who) -> Vec<(String, f64)> {
-        let newest = self.history.last().unwrap_or(self.before);
+        let newest = self.history.newest();
         let count = |snapshot: &Snapshot, node: &str| -> Option<u64> {
             let state = snapshot.nodes.get(node)?;
             if measure == Measure::Missed {
@@ -270,7 +280,7 @@ impl Observed<'_> {
         let names = newest.nodes.keys().filter(|name| who.node.as_ref().is_none_or(|node| node == *name));
         names
             .filter_map(|name| {
-                let (before, now) = (count(self.before, name).unwrap_or(0), count(newest, name)?);
+                let (before, now) = (count(self.history.before(), name).unwrap_or(0), count(newest, name)?);
                 Some((name.clone(), now.checked_sub(before).unwrap_or(now) as f64))
             })
             .collect()
@@ -281,11 +291,6 @@ impl Observed<'_> {
             who.node.as_ref().is_none_or(|node| *node == id.0) && who.stream.as_ref().is_none_or(|name| *name == id.1)
         };
         self.mesh.viewers.iter().filter(move |(id, _)| fits(id)).map(|(id, viewer)| (id, viewer))
-    }
-
-    /// The newest that is old enough to be compared with, since something was done.
-    fn older(&self, newest: &Snapshot) -> Option<&Snapshot> {
-        self.history.iter().rfind(|older| newest.at.saturating_duration_since(older.at) >= WINDOW)
     }
 }
 

@@ -7,8 +7,10 @@ pub mod check;
 pub mod console;
 pub mod file;
 
+mod history;
 mod http;
 pub mod import;
+mod interrupt;
 mod judge;
 pub mod mesh;
 pub mod net;
@@ -22,5 +24,6 @@ pub mod tape;
 mod viewers;
 
 pub use file::{Lab, LabError};
+pub use interrupt::Interrupt;
 pub use nodes::Frozen;
 pub use run::run;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::cadence::{Cadence, CadenceError};
 use crate::check::Check;
 use crate::file::{Lab, Name, Stream, TESTCARD};
+use crate::interrupt::Interrupt;
 use crate::net::{Change, Forwarder, Layout, Mode, NetError, Network, Tap};
 use crate::nodes::{Process, command};
 use crate::state::{Lookout, Snapshot, Switch};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub seed: u64,
     /// Where logs are kept; otherwise they go with the lab.
     pub keep: Option<PathBuf>,
+    /// What ends it before its time.
+    pub interrupt: Interrupt,
 }
 
 /// Why a lab cannot go on.
@@ -66,6 +69,9 @@ pub enum MeshError {
     /// Nodes do not find each other.
     #[error("the mesh does not form within {0} s: {1}; look at the nodes' logs with --keep DIR")]
     NotReady(u64, String),
+    /// Somebody wanted it to end.
+    #[error("the lab was interrupted")]
+    Interrupted,
     /// The script asks for what cannot be.
     #[error("\"{0}\" cannot be done: {1}")]
     Senseless(String, String),
@@ -155,10 +161,12 @@ impl Mesh {
         }
         let ports = levada_node::ports::free(lab.nodes.len()).map_err(failed("get ports"))?;
         for (name, http) in lab.nodes.iter().zip(ports) {
+            mesh.must_go_on()?;
             mesh.prepare(name)?;
             mesh.nodes.insert(name.clone(), Node { http, process: None, leaving: None });
         }
         for name in lab.nodes.iter().filter(|name| !lab.late.contains(*name)) {
+            mesh.must_go_on()?;
             mesh.start(name)?;
         }
         Ok(mesh)
@@ -184,7 +192,18 @@ impl Mesh {
     /// Waits until all that runs knows all links; says who lacks what if that takes too long.
     pub fn await_ready(&mut self) -> Result<(), MeshError> {
         let verdict = crate::run::await_ready(self);
+        self.must_go_on()?;
         verdict.map_err(|seen| MeshError::NotReady(READY.as_secs(), seen))
+    }
+
+    /// What ends it before its time.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.settings.interrupt
+    }
+
+    /// An error once it is to end.
+    pub(crate) fn must_go_on(&self) -> Result<(), MeshError> {
+        if self.interrupt().is_raised() { Err(MeshError::Interrupted) } else { Ok(()) }
     }
 
     /// The lab that this is.
@@ -353,15 +372,6 @@ impl Mesh {
     pub(crate) fn passes(&self, a: &str, b: &str) -> bool {
         let cut = |from: &str, to: &str| self.cut.contains(&(from.to_owned(), to.to_owned()));
         !cut(a, b) && !cut(b, a)
-    }
-
-    /// What the file lets a link do, as a script would say it.
-    pub(crate) fn usual(&self, a: &str, b: &str) -> String {
-        let link = self.lab.links.iter().find(|link| (link.a == a && link.b == b) || (link.a == b && link.b == a));
-        link.map_or_else(String::new, |link| {
-            let (delay_us, loss) = (link.impairment.delay.as_micros(), link.impairment.loss);
-            format!("delay={delay_us}us loss={loss}")
-        })
     }
 
     /// The name that a viewer has in the mesh: its node's, or its own if it is the second of a leaf.

@@ -7,6 +7,7 @@ use levada_sim::Action;
 
 use crate::check::Check;
 use crate::file::{Name, Step};
+use crate::history::History;
 use crate::judge::Observed;
 use crate::mesh::{Mesh, MeshError, READY, chain};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
@@ -31,6 +32,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     let steps = mesh.lab().script();
     for (n, planned) in steps.iter().enumerate() {
         let done = play(mesh, planned, whole.since, &format!("{}/{}", n + 1, steps.len()), tell);
+        mesh.must_go_on()?;
         let passed = done.verdicts.iter().all(|verdict| verdict.passed);
         outcome.steps.push(done);
         if !passed {
@@ -39,6 +41,7 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     }
     let always = mesh.lab().always.clone();
     outcome.always = whole.settled(mesh, &always);
+    mesh.must_go_on()?;
     let now = Instant::now();
     outcome.viewers = mesh
         .viewers
@@ -82,13 +85,13 @@ fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell:
     }
     let due =
         step.at.map(|at| script_began + at).into_iter().chain(step.after.map(|after| Instant::now() + after)).max();
-    std::thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
+    mesh.interrupt().sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
     let mut observation = Observation::begin(mesh.look());
     done.at_s = mesh.began().elapsed().as_secs_f64();
     done.did = step.actions.iter().map(ToString::to_string).collect();
     let about = if step.about.is_empty() { done.did.join(", ") } else { step.about.clone() };
     tell(&format!("step {number}: {about}"));
-    done.before = Picture::of(mesh, observation.newest());
+    done.before = Picture::of(mesh, observation.history.newest());
     let done_all =
         step.actions.iter().try_for_each(|action| mesh.apply(action).map_err(|error| undone(action, &error)));
     match done_all {
@@ -99,7 +102,7 @@ fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell:
         }
     }
     done.took_ms = observation.since.elapsed().as_secs_f64() * 1e3;
-    done.after = Picture::of(mesh, observation.newest());
+    done.after = Picture::of(mesh, observation.history.newest());
     done
 }
 
@@ -111,20 +114,16 @@ fn undone(action: &Action<Name>, error: &MeshError) -> Verdict {
 /// Everything seen since something was done.
 pub(crate) struct Observation {
     since: Instant,
-    before: Snapshot,
-    history: Vec<Snapshot>,
+    history: History,
 }
 
 impl Observation {
     pub(crate) fn begin(before: Snapshot) -> Self {
-        Self { since: Instant::now(), before, history: Vec::new() }
+        Self { since: Instant::now(), history: History::begin(before) }
     }
 
-    fn newest(&self) -> &Snapshot {
-        self.history.last().unwrap_or(&self.before)
-    }
-
-    /// Looks until all states hold at one time and all measures are known, and then at the bounds; gives up after `within`.
+    /// Looks until all states hold at one time and all measures are known, and then at the bounds. Gives up after `within`, or, where
+    /// viewers are to be watched for longer and the states came true in time, when they were.
     pub(crate) fn until(
         &mut self,
         mesh: &mut Mesh,
@@ -132,16 +131,20 @@ impl Observation {
         within: Duration,
         watch: Duration,
     ) -> Vec<Verdict> {
+        let mut came_true = false;
         loop {
-            self.history.push(mesh.look());
+            self.history.add(mesh.look());
             let (verdicts, settled) = self.judge(mesh, checks);
             let holds = |(check, verdict): (&Check, &Verdict)| check.is_bound() || verdict.passed;
             let all_hold = checks.iter().zip(&verdicts).all(holds);
             let elapsed = self.since.elapsed();
-            if (all_hold && settled && elapsed >= watch) || elapsed >= within.max(watch) {
+            came_true |= all_hold;
+            let is_over = (all_hold && settled && elapsed >= watch)
+                || elapsed >= if came_true { within.max(watch) } else { within };
+            if is_over || mesh.interrupt().is_raised() {
                 return verdicts;
             }
-            std::thread::sleep(LOOK_INTERVAL);
+            mesh.interrupt().sleep(LOOK_INTERVAL);
         }
     }
 
@@ -153,8 +156,7 @@ impl Observation {
 
     /// Verdicts, and whether all that is measured is known by now.
     fn judge(&self, mesh: &Mesh, checks: &[Check]) -> (Vec<Verdict>, bool) {
-        let (since, before, history) = (self.since, &self.before, self.history.as_slice());
-        let observed = Observed { mesh, since, before, history, now: Instant::now() };
+        let observed = Observed { mesh, since: self.since, history: &self.history, now: Instant::now() };
         let verdict = |check: &Check| {
             let judged = observed.judge(check);
             let passed = judged.is_ok();

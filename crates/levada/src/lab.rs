@@ -12,9 +12,10 @@ use levada_lab::chaos::chaos;
 use levada_lab::console::Console;
 use levada_lab::mesh::{Mesh, Settings};
 use levada_lab::net::{self, Mode};
-use levada_lab::{Lab, run};
+use levada_lab::{Interrupt, Lab, run};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{LabArgs, LabChaosArgs, LabCommand, LabImportArgs, LabRunArgs, Lifetime};
+use crate::cli::{LabArgs, LabChaosArgs, LabCommand, LabImportArgs, LabRunArgs};
 use crate::demo::CLIP;
 use crate::query::say;
 
@@ -91,7 +92,28 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
 
 fn settings(mode: Mode, seed: u64, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    Ok(Settings { program, testcard: CLIP, mode, seed, keep })
+    Ok(Settings { program, testcard: CLIP, mode, seed, keep, interrupt: by_signal()? })
+}
+
+/// Raised by SIGINT and SIGTERM from now on: a lab that they ended at once would leave its directory behind, keys and all.
+fn by_signal() -> anyhow::Result<Interrupt> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let inside = runtime.enter();
+    let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    drop(inside);
+    let interrupt = Interrupt::default();
+    let raised = interrupt.clone();
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        });
+        raised.raise();
+    };
+    std::thread::Builder::new().name("lab-signals".to_owned()).spawn(wait).context("cannot wait for signals")?;
+    Ok(interrupt)
 }
 
 /// Starts the mesh, and a console in which whoever started it does with it what they want.
@@ -105,7 +127,9 @@ fn by_hand(file: &Path, keep: Option<PathBuf>, open: bool) -> anyhow::Result<Exi
     let browser = open.then(Browser::prepare).transpose()?;
     let mode = net::enter()?;
     eprintln!("{}: {} nodes in {mode} …", file.display(), lab.nodes.len());
-    let mut mesh = Mesh::open(&lab, settings(mode, SEED, keep)?)?;
+    let settings = settings(mode, SEED, keep)?;
+    let interrupt = settings.interrupt.clone();
+    let mut mesh = Mesh::open(&lab, settings)?;
     mesh.await_ready()?;
     mesh.watch_all()?;
     let (mut forwarders, mut pages) = (Vec::new(), BTreeMap::new());
@@ -129,7 +153,7 @@ fn by_hand(file: &Path, keep: Option<PathBuf>, open: bool) -> anyhow::Result<Exi
             browser.open(&address)?;
         }
         tokio::select! {
-            ended = crate::serve::end_of(Lifetime::default()) => ended.map(drop),
+            () = interrupt.raised() => Ok(()),
             served = server => served.context("the console cannot be served"),
         }
     })?;

@@ -32,7 +32,7 @@ name = "cam"
 at = "s1"
 "#;
 
-/// A lab that is run by hand. It is killed with the test, and its nodes end with it.
+/// A lab that is run by hand. It ends with the test, and its nodes and files with it.
 struct Lab {
     child: Child,
     console: String,
@@ -49,6 +49,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lab.toml");
         std::fs::write(&path, file).unwrap();
+        command.env("TMPDIR", dir.path());
         command.args(["-q", "lab"]).arg(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut first = String::new();
@@ -109,6 +110,15 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // Killed, it would leave its directory behind.
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let deadline = Instant::now() + DEADLINE;
+        while told.as_ref().is_ok_and(|told| told.success()) && Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -178,13 +188,20 @@ async fn what_is_done_is_seen() {
     lab.until("its child has moved, and it has ended", left).await;
 
     lab.done("link n1>n2 delay=80ms loss=5%").await;
+    lab.done("link n1>n2 burst=1%,20%,50% reorder=true rate=8Mbit/s queue=250kB").await;
     lab.done("cut n1-n3").await;
     lab.done("heal n1-n3").await;
     lab.done("cut n3>n1").await;
     let changed = |state: &Value| {
         let (bad, cut) = (link(state, "n1", "n2"), link(state, "n1", "n3"));
         let slow = bad["there"]["delay_ms"] == 80.0 && bad["there"]["loss"] == 0.05 && bad["back"]["delay_ms"] == 10.0;
-        slow && cut["there"]["cut"] == false && cut["back"]["cut"] == true
+        let fitful = bad["there"]["burst"] == "1%,20%,50%" && bad["there"]["reorder"] == true;
+        let even = bad["back"]["burst"].is_null() && bad["back"]["reorder"] == false && bad["back"]["queue"].is_null();
+        slow && fitful
+            && even
+            && bad["there"]["queue"] == "250kB"
+            && cut["there"]["cut"] == false
+            && cut["back"]["cut"] == true
     };
     lab.until("the links do what they were told", changed).await;
 

@@ -100,6 +100,7 @@ expect = [
   "streams n2 =",
   "origins cam n2 = n1",
   "waits n2 cam",
+  "waits n4 cam",
   "traffic n1-n3 > 10Mbit/s",
   "flows n3",
   "lost > 0",
@@ -125,7 +126,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 25);
+    assert_eq!(verdicts.len(), 26);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -228,6 +229,59 @@ expect = "idle n1-k1"
 do = "start k1"
 expect = "flows"
 "#;
+
+/// A node takes longer to start than what is expected of it has time, and less than its viewers are watched.
+const TOO_LATE: &str = r#"
+links = ["s1-n1"]
+late = "n1"
+viewers = "n1 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+do = "start n1"
+within = "100ms"
+watch = "20s"
+expect = "flows n1"
+"#;
+
+#[test]
+fn what_comes_true_after_its_time_is_not_as_expected_however_long_viewers_are_watched() {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    let output = lab(&["run", &written(&dir, "late.toml", TOO_LATE)]);
+    assert!(!output.status.success() && said(&output).contains("expected flows n1"), "{}", said(&output));
+}
+
+/// Ends on the signals that one is told to end with, in whatever a lab does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lab_that_is_told_to_end_leaves_nothing_behind() {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    let script = CHAOS.to_owned() + "[[step]]\nafter = \"1h\"\nexpect = \"flows\"\n";
+    let file = written(&dir, "long.toml", &script);
+    let commands: [(&str, &[&str]); 2] = [("-TERM", &["run"]), ("-INT", &["chaos", "--for", "1h"])];
+    for (signal, args) in commands {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = temporary.path().to_str().unwrap();
+        let mut command = Command::new(LEVADA);
+        command.arg("lab").args(args).arg(&file).env("TMPDIR", place).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut running = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(running.stderr.take().unwrap()).lines().map(Result::unwrap);
+        // Told when all nodes run. The lab's nodes live below the directory, so their command lines name it.
+        assert!(stderr.any(|line| line.starts_with("waiting until all links are known")));
+        let node = process_of(&["node", "--until-stdin-closes", place]);
+        assert!(Command::new("kill").args([signal, &running.id().to_string()]).status().unwrap().success());
+        let told: Vec<String> = stderr.collect();
+        assert!(told.iter().any(|line| line.contains("the lab was interrupted")), "{signal}: {told:#?}");
+        assert_eq!(running.wait().unwrap().code(), Some(1), "{signal}");
+        assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "{signal} leaves a directory");
+        assert!(!std::path::Path::new(&format!("/proc/{node}")).exists(), "{signal} leaves a node");
+    }
+}
 
 #[cfg(target_os = "linux")]
 #[test]

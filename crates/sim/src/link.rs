@@ -4,6 +4,7 @@
 //! Streams of QUIC are reliable and ordered, so a lost packet costs them time; datagrams are simply lost. What is sent into
 //! a cut waits for the probe timeout of the sender (RFC 9002, section 6.2).
 
+use std::fmt;
 use std::time::Duration;
 
 use levada_overlay::Time;
@@ -123,6 +124,14 @@ impl Burst {
             [enter, leave, loss] => Ok(Some(Self { enter, leave, loss })),
             _ => Err(format!("{text:?} is not of the form enter,leave,loss")),
         }
+    }
+}
+
+impl fmt::Display for Burst {
+    /// As it is parsed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [enter, leave, loss] = [self.enter, self.leave, self.loss].map(units::show_share);
+        write!(f, "{enter},{leave},{loss}")
     }
 }
 

@@ -30,6 +30,18 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     found.map(|bytes| bytes as u64).ok_or_else(|| format!("{text:?} is no size; write 250kB"))
 }
 
+/// Writes a share as [`share`] reads it, to a millionth of a per cent: `1.5%`.
+pub fn show_share(share: f64) -> String {
+    format!("{}%", (share * 1e8).round() / 1e6)
+}
+
+/// Writes bytes as [`bytes`] reads them, in the largest unit of which they are a whole number: `250kB`.
+pub fn show_bytes(bytes: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    let unit = units.into_iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{bytes}B"), |(name, size)| format!("{}{name}", bytes / size))
+}
+
 fn quantity(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -84,5 +96,15 @@ mod tests {
         assert_eq!(rate("20Mbit/s"), Ok(20_000_000));
         assert!(rate("0bit/s").is_err());
         assert_eq!(bytes("250kB"), Ok(250_000));
+    }
+
+    #[test]
+    fn quantities_are_written_as_they_are_read() {
+        for text in ["0%", "0.1%", "7%", "33.3%", "100%"] {
+            assert_eq!(share(text).map(show_share).as_deref(), Ok(text));
+        }
+        for text in ["0B", "1500B", "250kB", "3MB", "1GB"] {
+            assert_eq!(bytes(text).map(show_bytes).as_deref(), Ok(text));
+        }
     }
 }

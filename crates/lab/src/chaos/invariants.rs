@@ -82,22 +82,33 @@ fn rings(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
     lab.streams.iter().filter_map(|stream| ring(&stream.name)).collect()
 }
 
-/// Nodes that are fed a stream by two: those that say that they change parents, and others.
+/// Nodes and leaves that are fed a stream by two: those that change parents, or may, and others. A leaf does not say whether it does.
 fn fed_twice(lab: &Lab, snapshot: &Snapshot) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut changing, mut others) = (BTreeSet::new(), BTreeSet::new());
+    let leaves = leaves(lab, snapshot);
     for stream in lab.streams.iter().map(|stream| &stream.name) {
-        for node in snapshot.nodes.keys() {
+        for node in snapshot.nodes.keys().map(String::as_str).chain(leaves.iter().copied()) {
             let feeders = snapshot.feeders(node, stream);
             if feeders.len() > 1 {
                 let what = format!("{node} is fed {stream} by {} at once", feeders.join(" and "));
-                match snapshot.stream(node, stream).is_some_and(|stream| stream.changing) {
-                    true => changing.insert(format!("{what}, and changes parents all the while")),
-                    false => others.insert(what),
+                match snapshot.stream(node, stream) {
+                    Some(stream) if stream.changing => {
+                        changing.insert(format!("{what}, and changes parents all the while"))
+                    }
+                    None if leaves.contains(node) => changing.insert(what),
+                    _ => others.insert(what),
                 };
             }
         }
     }
     (changing, others)
+}
+
+/// The names in the mesh of leaves that somebody feeds. The second process of k1 is k1-2; no node of a lab has a hyphen.
+fn leaves<'a>(lab: &Lab, snapshot: &'a Snapshot) -> BTreeSet<&'a str> {
+    let streams = snapshot.nodes.values().flat_map(|state| &state.map.streams);
+    let children = streams.flat_map(|stream| &stream.children).map(String::as_str);
+    children.filter(|name| lab.leaves.contains(name.split('-').next().unwrap_or(name))).collect()
 }
 
 /// Tables that hold more than there is in the lab.
@@ -127,7 +138,7 @@ mod tests {
     use crate::state::tests::snapshot;
 
     fn lab() -> Lab {
-        let text = "links = [\"s-a\", \"a-b\", \"b-c\", \"c-a\"]\n[[stream]]\nname = \"cam\"\nat = \"s\"";
+        let text = "links = [\"s-a\", \"a-b\", \"b-c\", \"c-a\", \"k-a\"]\nleaves = \"k\"\n[[stream]]\nname = \"cam\"\nat = \"s\"";
         Lab::parse(text).unwrap()
     }
 
@@ -179,6 +190,23 @@ mod tests {
         assert!(fed_twice(8, true).is_empty(), "two seconds");
         let lasting = fed_twice(20, true);
         assert!(lasting.len() == 1 && lasting[0].contains("changes parents all the while"), "{lasting:?}");
+    }
+
+    #[test]
+    fn a_leaf_that_is_fed_by_two_has_the_time_for_a_verdict_as_it_says_nothing_and_who_is_dead_is_nothing() {
+        let fed_twice = |looks: u64, child: &str| {
+            told(looks, |_, world| {
+                for parent in ["a", "b"] {
+                    node(world, parent).map.streams[0].children.push(child.to_owned());
+                }
+            })
+        };
+        assert!(fed_twice(8, "k").is_empty(), "two seconds");
+        for name in ["k", "k-2"] {
+            let lasting = fed_twice(20, name);
+            assert!(lasting.len() == 1 && lasting[0].starts_with(&format!("{name} is fed cam by a and b at once (")));
+        }
+        assert!(fed_twice(20, "dead").is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use levada_overlay::StreamName;
-use levada_sim::Impairment;
+use levada_sim::{Impairment, units};
 use serde::Serialize;
 
 use super::Desk;
@@ -92,9 +92,15 @@ struct DirectionView {
 struct Doing {
     delay_ms: f64,
     jitter_ms: f64,
+    /// Whether jitter may change the order of packets.
+    reorder: bool,
     /// A share, 0 to 1.
     loss: f64,
+    /// As the notation has it: `1%,20%,50%`.
+    burst: Option<String>,
     rate_bps: Option<u64>,
+    /// Bytes that may wait where there is a rate, as the notation has it: `250kB`.
+    queue: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -286,27 +292,13 @@ impl Looker {
             }
         }
         for ((stream, node), parent) in &now {
-            let by_headers = |node: &str| {
-                let of = streams.iter().find(|known| known.name == *stream);
-                of.is_some_and(|of| of.nodes.iter().any(|place| place.node == node && place.headers))
-            };
             let before = self.parents.get(&(stream.clone(), node.clone())).cloned().flatten();
-            if *parent == before {
-                continue;
+            if *parent != before {
+                let of = streams.iter().find(|known| known.name == *stream);
+                let stands_by = of.is_some_and(|of| of.nodes.iter().any(|place| place.node == *node && place.headers));
+                let change = Change { stream, node, before: before.as_deref(), parent: parent.as_deref(), stands_by };
+                desk.journal.add(Kind::Parent, change.told(&facts.lookout), None);
             }
-            let cause = StreamName::new(stream).ok().and_then(|name| facts.lookout.switches(node, &name));
-            let cause =
-                cause.and_then(|switches| Some(switches.into_iter().next()?.cause)).filter(|_| parent.is_some());
-            let text = match (&before, parent) {
-                (None, Some(parent)) if by_headers(node) => {
-                    format!("{node} follows {stream} at {parent}, to stand by")
-                }
-                (None, Some(parent)) => format!("{node} is fed {stream} by {parent}"),
-                (Some(before), Some(parent)) => format!("{node} is fed {stream} by {parent}, before by {before}"),
-                (_, None) => format!("{node} is not fed {stream} any more"),
-            };
-            let text = cause.map_or_else(|| text.clone(), |cause| format!("{text}: {cause}"));
-            desk.journal.add(Kind::Parent, text, None);
         }
         // Who does not answer this once has not lost its parent.
         let silent =
@@ -320,14 +312,45 @@ impl Looker {
     }
 }
 
+/// That a node gets a stream from another than before.
+struct Change<'a> {
+    stream: &'a str,
+    node: &'a str,
+    before: Option<&'a str>,
+    parent: Option<&'a str>,
+    /// It gets headers only.
+    stands_by: bool,
+}
+
+impl Change<'_> {
+    /// In words, with the cause that the node names.
+    fn told(&self, lookout: &Lookout) -> String {
+        let Self { stream, node, .. } = self;
+        let text = match (self.before, self.parent) {
+            (None, Some(parent)) if self.stands_by => format!("{node} follows {stream} at {parent}, to stand by"),
+            (None, Some(parent)) => format!("{node} is fed {stream} by {parent}"),
+            (Some(before), Some(parent)) => format!("{node} is fed {stream} by {parent}, before by {before}"),
+            (_, None) => return format!("{node} is not fed {stream} any more"),
+        };
+        let switches = StreamName::new(stream).ok().and_then(|name| lookout.switches(node, &name));
+        match switches.and_then(|switches| switches.into_iter().next()) {
+            Some(last) => format!("{text}: {}", last.cause),
+            None => text,
+        }
+    }
+}
+
 impl Doing {
     fn of(impairment: &Impairment) -> Self {
         let ms = |time: Duration| time.as_micros() as f64 / 1e3;
         Self {
             delay_ms: ms(impairment.delay),
             jitter_ms: ms(impairment.jitter),
+            reorder: impairment.reorder,
             loss: impairment.loss,
+            burst: impairment.burst.map(|burst| burst.to_string()),
             rate_bps: impairment.rate,
+            queue: impairment.rate.map(|_| units::show_bytes(impairment.queue)),
         }
     }
 }

@@ -8,6 +8,7 @@ use levada_overlay::StreamName;
 
 use super::{Condition, DRAIN, Mesh, MeshError, failed};
 use crate::file::Name;
+use crate::interrupt::Interrupt;
 use crate::nodes::Process;
 use crate::viewers::{Viewer, ViewerId};
 
@@ -52,9 +53,9 @@ impl Mesh {
             return Err(MeshError::Senseless(doing.to_owned(), why));
         }
         self.each_process(node, doing, |process| process.stop())?;
-        let deadline = Instant::now() + DRAIN;
+        let (deadline, interrupt) = (Instant::now() + DRAIN, self.settings.interrupt.clone());
         self.each_leaf(node, doing, |viewer| {
-            let ended = viewer.leaf.as_mut().is_none_or(|(process, _)| ends_by(process, deadline));
+            let ended = viewer.leaf.as_mut().is_none_or(|(process, _)| ends_by(process, deadline, &interrupt));
             viewer.end();
             let late = || io::Error::other(format!("it runs on after {} s", DRAIN.as_secs()));
             ended.then_some(()).ok_or_else(late)
@@ -140,9 +141,9 @@ pub(super) fn ended_by_itself(name: &str) -> String {
 }
 
 /// Waits for the end of a process.
-fn ends_by(process: &mut Process, deadline: Instant) -> bool {
+fn ends_by(process: &mut Process, deadline: Instant, interrupt: &Interrupt) -> bool {
     while !process.has_ended() {
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || interrupt.is_raised() {
             return false;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -60,6 +60,7 @@ impl Mesh {
 
     pub(super) fn await_left(&mut self, node: &Name) -> Result<(), MeshError> {
         while !self.has_left(node)? {
+            self.must_go_on()?;
             std::thread::sleep(LOOK);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Listening in on a link: what a stranger on the wire gets to see.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 /// Bytes that are kept of what went over one direction of a link, the newest.
 const KEPT_MAX: usize = 4 * 1024 * 1024;
@@ -9,10 +10,10 @@ const PIECE: usize = 16;
 /// Pieces with fewer different bytes are padding, which is in everything.
 const DIFFERENT_MIN: usize = 8;
 
-/// What was overheard.
+/// What was overheard. A copy shares its packets: it is made while the links stand still.
 #[derive(Clone, Debug, Default)]
 pub struct Tap {
-    packets: VecDeque<Box<[u8]>>,
+    packets: VecDeque<Arc<[u8]>>,
     len: usize,
 }
 
@@ -63,6 +64,8 @@ mod tests {
         assert_eq!(tap.readable(&[0; 10_000]), 0, "padding is no content");
         tap.push(&[&noise(3, 37), &source[1_111..1_150], &noise(4, 500)].concat());
         assert_eq!((tap.count(), tap.readable(&source)), (3, 1));
+        let copy = tap.clone();
+        assert!(tap.packets.iter().zip(&copy.packets).all(|(one, other)| Arc::ptr_eq(one, other)), "no byte is copied");
     }
 
     #[test]
