@@ -3,7 +3,8 @@
 //
 //     node tests/glass.mjs URL --stream cam [--seconds 20] [--players short,shortest,hls.js,mpegts.js] [--out DIR]
 //
-// Prints one JSON object a line: {"player", "frames", "unread", "p50_ms", "p95_ms", "stalls"}.
+// Prints one JSON object a line: {"player", "frames", "unread", "p50_ms", "p95_ms", "by_minute_p50_ms", "stalls"}, and where there is a bound
+// on the median, {"at_most_ms", "holds"}.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -25,6 +26,8 @@ const [node] = positionals;
 const name = options.stream;
 /** Time for a player to settle at its target. */
 const SETTLE = 8;
+/** Bounds on the median that we want to keep. */
+const AT_MOST_MS = { short: 300, shortest: 120, "hls.js": 1500 };
 /** Our own, by the delay that is chosen. */
 const OWN = { steady: "own, MSE, steady", short: "own, MSE, short", shortest: "own, WebCodecs, shortest" };
 
@@ -43,7 +46,7 @@ async function watchOwn(delay) {
   await page.getByRole("button", { name: "How it fares" }).click();
   await page.getByRole("combobox", { name: "Delay" }).selectOption(delay);
   const stats = async () => (await observe(page, [name]))[name]?.stats;
-  await watch(OWN[delay], async () => (await stats())?.phase === "playing", async () => (await stats()).stalls);
+  await watch(delay, async () => (await stats())?.phase === "playing", async () => (await stats()).stalls);
   await leave();
 }
 
@@ -71,8 +74,22 @@ function leave() {
 
 function report(player, noted, stalls) {
   const read = noted.filter(({ number }) => number !== null);
-  const ages = read.map(({ wall, number }) => (wall - number + 2 * STAMPS) % STAMPS).sort((a, b) => a - b);
-  const share = (part) => ages[Math.min(ages.length - 1, Math.floor(ages.length * part))];
-  const line = { player, frames: ages.length, unread: noted.length - read.length, p50_ms: share(0.5), p95_ms: share(0.95) };
-  console.log(JSON.stringify({ ...line, stalls }));
+  const aged = read.map(({ at, wall, number }) => ({ minute: Math.floor((at - read[0].at) / 60_000), age: (wall - number + 2 * STAMPS) % STAMPS }));
+  const minutes = [...new Set(aged.map(({ minute }) => minute))];
+  const line = {
+    player: OWN[player] ?? player,
+    frames: aged.length,
+    unread: noted.length - read.length,
+    p50_ms: quantile(aged, 0.5),
+    p95_ms: quantile(aged, 0.95),
+    by_minute_p50_ms: minutes.map((of) => quantile(aged.filter(({ minute }) => minute === of), 0.5)),
+    stalls,
+  };
+  const bound = AT_MOST_MS[player];
+  console.log(JSON.stringify(bound ? { ...line, at_most_ms: bound, holds: line.p50_ms <= bound } : line));
+}
+
+function quantile(aged, share) {
+  const ages = aged.map(({ age }) => age).sort((a, b) => a - b);
+  return ages[Math.min(ages.length - 1, Math.floor(ages.length * share))];
 }
