@@ -152,6 +152,22 @@ fn a_leaf_begins_at_the_nearest_pop() {
 }
 
 #[test]
+fn streams_of_one_leaf_come_from_different_pops() {
+    let mut leaf = Leaf::new([10, 40]);
+    let film = StreamName::new("film").unwrap();
+    leaf.told(B, Facts::Streams(vec![StreamFacts::new(cam(), 1), StreamFacts::new(film.clone(), 1)]));
+    let mut leaf = leaf.watches();
+    assert_eq!(leaf.pop(), Some(A));
+    leaf.input(Input::Subscribe(film.clone()));
+    leaf.run(SECOND * 15);
+    let view = leaf.brain.view();
+    let parent = |name: &StreamName| {
+        view.streams.iter().find(|stream| stream.name == name.as_str()).and_then(|stream| stream.parent.clone())
+    };
+    assert_eq!((parent(&cam()).as_deref(), parent(&film).as_deref()), (Some("1"), Some("2")));
+}
+
+#[test]
 fn of_two_that_are_about_as_near_the_less_loaded_one_is_chosen() {
     let mut leaf = Leaf::new([50, 60]);
     leaf.told(A, Facts::Load(40));
