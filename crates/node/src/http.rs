@@ -2,6 +2,7 @@
 
 mod api;
 mod body;
+mod connections;
 mod events;
 mod history;
 mod hls;
@@ -25,16 +26,17 @@ use axum::Router;
 use axum::http::{Method, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::{MethodRouter, delete, get, post, put};
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tower_http::cors::{self, CorsLayer};
 
+use crate::limits::raise_open_files;
 use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 use crate::playout::hls::HlsStreams;
 
+use connections::Patience;
 use lookout::Lookout;
 use shelf::Shelf;
 use transport::Transport;
@@ -62,6 +64,9 @@ const STYLE: &str = include_str!("../../../web/dist/app.css");
 const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
                       connect-src 'self' http: https: ws: wss:; \
                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
+
+/// Files and sockets that a node has open besides viewers. Tuned: links, the tables' readers, videos.
+const OTHER_FILES: u64 = 500;
 
 /// What the HTTP server of a node is told.
 #[derive(Debug)]
@@ -125,6 +130,14 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// Serves a node.
 pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
+    let (files, viewers) = (raise_open_files(), node.stats().viewers_max);
+    if files < viewers.saturating_add(OTHER_FILES) {
+        tracing::warn!(
+            files,
+            viewers,
+            "fewer files may be open than --max-viewers needs; raise the hard limit (ulimit -Hn)"
+        );
+    }
     let transport = Transport::bind(address)
         .inspect_err(|error| {
             let cause = error.source().map(ToString::to_string);
@@ -156,15 +169,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let all = page.into_iter().chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);
-    // The end of a frame is not to wait until the client has acknowledged the rest (RFC 896).
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
+    tasks.spawn(connections::serve(listener, router, Patience::default()));
     Ok(HttpServer { address, transport, drains, _tasks: tasks })
 }
 

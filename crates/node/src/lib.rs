@@ -11,6 +11,7 @@ pub mod feed;
 pub mod http;
 pub mod ingest;
 pub mod journal;
+pub mod limits;
 pub mod link;
 pub mod log;
 pub mod node;

@@ -1,11 +1,15 @@
 //! The one place that knows quinn's settings, so that another QUIC implementation can take its place (DESIGN 4).
 
+mod steady;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::BbrConfig;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+
+use steady::SteadyConfig;
 
 /// Bytes on their way per connection: BDP of 20 Mbit/s and 80 ms and a frame or two. A larger window only queues, and
 /// what waits there cannot be dropped (DESIGN 4).
@@ -43,7 +47,7 @@ const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 pub fn transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
-        .congestion_controller_factory(Arc::new(BbrConfig::default()))
+        .congestion_controller_factory(Arc::new(SteadyConfig::default()))
         .send_window(SEND_WINDOW)
         .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))

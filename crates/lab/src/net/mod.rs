@@ -43,9 +43,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::sync::Arc;
 
+use levada_node::limits::raise_open_files;
 use levada_sim::Impairment;
 use rustix::io::Errno;
-use rustix::process::Resource;
 
 pub use forward::Forwarder;
 pub use tap::Tap;
@@ -237,7 +237,8 @@ impl Network {
     /// Makes the nodes' networks, and begins to carry packets. `Mode::Namespaces` needs [`enter`] before.
     pub fn open(layout: &Layout, mode: Mode) -> Result<Self, NetError> {
         let (names, links) = resolve(layout)?;
-        raise_descriptor_limit();
+        // A node takes two, a proxy one and one per session. Without more, `open` says what it could not make.
+        raise_open_files();
         let fabric = Fabric::new(layout.nodes.len(), &links, layout.seed);
         let (place, engine) = match mode {
             #[cfg(target_os = "linux")]
@@ -381,14 +382,6 @@ fn resolve(layout: &Layout) -> Result<(BTreeMap<String, usize>, Links), NetError
         links.push((from, to, impairment.clone()));
     }
     Ok((names, links))
-}
-
-/// As many descriptors as the system lets this process have: a node takes two, a proxy one and one per session.
-fn raise_descriptor_limit() {
-    let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Without more, `open` says what it could not make.
-    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 #[cfg(target_os = "linux")]

@@ -21,6 +21,13 @@ const BATCH: usize = 16;
 const PIECE: usize = 4 * 1024;
 /// A cursor looks again after this long even if nothing was put into the log, to notice deadlines.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// First bytes of each layer that are sent twice where a feed goes on over a link that loses packets, and that nothing came over
+/// before: children have nothing to show meanwhile, and what is lost comes a round trip later and more. Tuned: a large picture of
+/// a stream of some Mbit/s.
+const TWICE: usize = 64 * 1024;
+/// A link loses packets that lost so many, and one of so many. Tuned: fewer may be chance.
+const LOST_MIN: u64 = 3;
+const LOST_ONE_OF: u64 = 500;
 /// Code with which a stream is reset whose deadline has passed (docs/protocol.md).
 const CODE_LATE: u32 = 1;
 /// Code with which a stream is reset whose feed has ended.
@@ -60,8 +67,11 @@ impl ChildFeed {
                     Some(resume) => LayerCursor::resume(layer, &resume),
                     None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
                 };
-                let cursor = cursor.over_warm(target.link.warmth.since(Instant::now()));
-                let sender = LayerSender { log, target, layer, stats, open: None };
+                let warm = target.link.warmth.since(Instant::now());
+                let cursor = cursor.over_warm(warm);
+                let anxious = resume.is_some() && warm.is_none() && loses(&target.link.connection.stats().path);
+                let again = Again { left: if anxious { TWICE } else { 0 }, open: None };
+                let sender = LayerSender { log, target, layer, stats, open: None, again };
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
                 }
@@ -83,18 +93,30 @@ async fn first_group(log: &StreamLog, start: &OnceLock<GroupId>) -> GroupId {
     }
 }
 
+fn loses(path: &quinn::PathStats) -> bool {
+    path.lost_packets >= LOST_MIN && path.lost_packets * LOST_ONE_OF >= path.sent_packets
+}
+
 struct LayerSender {
     log: Arc<StreamLog>,
     target: ChildTarget,
     layer: Layer,
     stats: Arc<Stats>,
     open: Option<SendStream>,
+    again: Again,
+}
+
+/// What is sent a second time, on a stream of its own.
+struct Again {
+    /// Bytes that still are.
+    left: usize,
+    open: Option<SendStream>,
 }
 
 /// A feed may end within an object; the child must not take that for its end.
 impl Drop for LayerSender {
     fn drop(&mut self) {
-        if let Some(mut stream) = self.open.take() {
+        for mut stream in self.open.take().into_iter().chain(self.again.open.take()) {
             // Fails only on a stream that is closed already.
             let _ = stream.reset(VarInt::from_u32(CODE_ENDED));
         }
@@ -114,7 +136,11 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
+                    let mut again = if self.again.left > 0 { chunks.clone() } else { Vec::new() };
                     self.write(group, &mut chunks).await?;
+                    if !again.is_empty() {
+                        self.write_again(group, &mut again, bytes).await?;
+                    }
                     self.target.link.warmth.carried(Instant::now());
                     Stats::add(&self.stats.objects_out, objects.len() as u64);
                     Stats::add(&self.stats.bytes_out, bytes as u64);
@@ -146,21 +172,53 @@ impl LayerSender {
         Ok(())
     }
 
-    /// The open stream of this group, opened with its header if need be.
+    /// Whole objects, so that the second stream can be finished at any time.
+    async fn write_again(
+        &mut self,
+        group: GroupId,
+        chunks: &mut [Bytes],
+        bytes: usize,
+    ) -> Result<(), quinn::WriteError> {
+        if self.again.open.is_none() {
+            self.again.open = Some(self.begin(group).await?);
+        }
+        if let Some(stream) = &mut self.again.open {
+            stream.write_all_chunks(chunks).await?;
+        }
+        self.again.left = self.again.left.saturating_sub(bytes);
+        if self.again.left == 0 {
+            self.finish_again();
+        }
+        Ok(())
+    }
+
+    fn finish_again(&mut self) {
+        if let Some(mut stream) = self.again.open.take() {
+            // Without an end mark: that is for the first one to bring. Finishing fails only if the child stopped the stream.
+            let _ = stream.finish();
+        }
+    }
+
+    /// The open stream of this group, opened if need be.
     async fn stream(&mut self, group: GroupId) -> Result<&mut SendStream, quinn::WriteError> {
         if self.open.is_none() {
-            let mut stream = self.target.link.connection.open_uni().await?;
-            // Audio and data before video, discardable video last. Setting it fails only on a stream that is closed.
-            let _ = stream.set_priority(-(self.layer as i32));
-            let mut header = BytesMut::with_capacity(32);
-            let since = self.log.previous(group).map_or(0, |previous| group.group - previous);
-            for field in [self.target.feed.0, group.timeline, group.group, self.layer as u64, since] {
-                put_varint(&mut header, field);
-            }
-            stream.write_chunk(header.freeze()).await?;
-            self.open = Some(stream);
+            self.open = Some(self.begin(group).await?);
         }
         self.open.as_mut().ok_or(quinn::WriteError::ClosedStream)
+    }
+
+    /// A stream with its header.
+    async fn begin(&self, group: GroupId) -> Result<SendStream, quinn::WriteError> {
+        let mut stream = self.target.link.connection.open_uni().await?;
+        // Audio and data before video, discardable video last. Setting it fails only on a stream that is closed.
+        let _ = stream.set_priority(-(self.layer as i32));
+        let mut header = BytesMut::with_capacity(32);
+        let since = self.log.previous(group).map_or(0, |previous| group.group - previous);
+        for field in [self.target.feed.0, group.timeline, group.group, self.layer as u64, since] {
+            put_varint(&mut header, field);
+        }
+        stream.write_chunk(header.freeze()).await?;
+        Ok(stream)
     }
 
     async fn end(&mut self, group: GroupId, total: Option<u32>) -> Result<(), quinn::WriteError> {
@@ -170,6 +228,7 @@ impl LayerSender {
             put_varint(&mut end, u64::from(total));
             self.stream(group).await?.write_chunk(end.freeze()).await?;
         }
+        self.finish_again();
         if let Some(mut stream) = self.open.take() {
             // Finishing fails only if the child stopped the stream, and then nothing is owed.
             let _ = stream.finish();
@@ -179,6 +238,7 @@ impl LayerSender {
 
     fn skip(&mut self, from: (GroupId, u32), to: (GroupId, u32)) {
         Stats::add(&self.stats.dropped, 1);
+        self.finish_again();
         if let Some(mut stream) = self.open.take() {
             let _ = stream.reset(VarInt::from_u32(CODE_LATE));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use levada_media::{Catalog, Codec, Kind};
@@ -15,6 +15,7 @@ use levada_overlay::node::view::{PopView, StreamState, StreamView, View, WhyView
 use serde::{Deserialize, Serialize};
 
 use super::Rooms;
+use super::body::Asked;
 use super::local::is_local_action;
 use super::operator::{MayLook, may_change};
 use super::transport::{Offer, Transport};
@@ -292,7 +293,7 @@ pub(super) struct Wanted {
     stream: Option<String>,
 }
 
-pub(super) async fn pops(State(rooms): State<Rooms>, Query(wanted): Query<Wanted>) -> Result<Json<Pops>, Problem> {
+pub(super) async fn pops(State(rooms): State<Rooms>, Asked(wanted): Asked<Wanted>) -> Result<Json<Pops>, Problem> {
     let node = &rooms.node;
     let stream = wanted.stream.as_deref().map(StreamName::new).transpose();
     let stream = stream.map_err(|error| Problem::bad_request(error.to_string()))?;

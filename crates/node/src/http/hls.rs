@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use serde::Deserialize;
 
 use super::Rooms;
 use super::api::Problem;
+use super::body::Asked;
 use super::viewers::{full, known};
 use crate::playout::hls::{HlsError, HlsStream, HlsViewer};
 
@@ -96,7 +97,7 @@ pub(super) async fn file(
     State(rooms): State<Rooms>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     Path((name, file)): Path<(String, String)>,
-    Query(directives): Query<Directives>,
+    Asked(directives): Asked<Directives>,
 ) -> Result<Response, Problem> {
     let name = StreamName::new(&name).map_err(|error| Problem::bad_request(error.to_string()))?;
     let gone =

@@ -246,14 +246,8 @@ pub(super) async fn upload(
     let part = Part::new(shelf.folder()?);
     let mut to = tokio::fs::OpenOptions::new().write(true).create_new(true).open(&part.0).await.map_err(failed)?;
     let (mut pieces, mut length) = (body.into_data_stream(), 0);
-    loop {
-        let piece = match tokio::time::timeout(UPLOAD_STALLED, pieces.next()).await {
-            Ok(Some(Ok(piece))) => piece,
-            Ok(None) => break,
-            Ok(Some(Err(_))) | Err(_) => {
-                return Err(Problem::bad_request("the upload broke off; send it again".to_owned()));
-            }
-        };
+    while let Some(piece) = tokio::time::timeout(UPLOAD_STALLED, pieces.next()).await.map_err(|_| broken_off())? {
+        let piece = piece.map_err(|_| broken_off())?;
         length += piece.len() as u64;
         if length > shelf.upload_bytes_max {
             return Err(too_large());
@@ -261,12 +255,10 @@ pub(super) async fn upload(
         to.write_all(&piece).await.map_err(failed)?;
     }
     to.sync_all().await.map_err(failed)?;
-    // A rename replaces what is there, so the name is taken first: a file that came meanwhile stays.
-    match tokio::fs::OpenOptions::new().write(true).create_new(true).open(&path).await {
-        Ok(_) => tokio::fs::rename(&part.0, &path).await.map_err(failed)?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
-        Err(error) => return Err(failed(error)),
-    }
+    part.name(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => taken(),
+        _ => failed(error),
+    })?;
     rooms
         .node
         .journal()
@@ -276,12 +268,29 @@ pub(super) async fn upload(
     Ok((StatusCode::CREATED, Json(uploaded)))
 }
 
+fn broken_off() -> Problem {
+    Problem::bad_request("the upload broke off; send it again".to_owned())
+}
+
 /// An upload under way; removed when dropped, unless it got its name.
 struct Part(PathBuf);
 
 impl Part {
     fn new(folder: &FilePath) -> Self {
         Self(folder.join(format!(".upload-{:016x}", rand::random::<u64>())))
+    }
+
+    /// Gives it its name; a file that has it already stays.
+    fn name(&self, path: &FilePath) -> std::io::Result<()> {
+        use std::io::ErrorKind::{PermissionDenied, Unsupported};
+        match std::fs::hard_link(&self.0, path) {
+            // The file system knows no links. A rename replaces what is there, so the name is taken first.
+            Err(error) if matches!(error.kind(), PermissionDenied | Unsupported) => {
+                std::fs::File::create_new(path)?;
+                std::fs::rename(&self.0, path).inspect_err(|_| drop(std::fs::remove_file(path)))
+            }
+            linked => linked,
+        }
     }
 }
 
@@ -336,6 +345,23 @@ mod tests {
             assert!(shelf.path(outside).is_err(), "{outside:?}");
         }
         assert!(shelf.existing("none.mp4").is_err() && Shelf::new(None, 1).path("clip.mp4").is_err());
+    }
+
+    #[test]
+    fn an_upload_gets_its_name_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, names) = (dir.path().join("clip.mp4"), || std::fs::read_dir(dir.path()).unwrap().count());
+        let part = Part::new(dir.path());
+        assert!(part.name(&path).is_err() && names() == 0, "nothing was uploaded");
+        std::fs::write(&part.0, "new").unwrap();
+        part.name(&path).unwrap();
+        drop(part);
+        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), names()), ("new", 1));
+        let other = Part::new(dir.path());
+        std::fs::write(&other.0, "other").unwrap();
+        assert_eq!(other.name(&path).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        drop(other);
+        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), names()), ("new", 1));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use certificate::Certificates;
 const GREETED_MAX: usize = 256;
 /// From so many on a client must show first that it has the address that it sends from.
 const GREETED_CALM: usize = 64;
-/// A client that has not asked for a stream by then is gone.
+/// A client that has not asked for a stream by then, or does not take what it asked for, is gone.
 const GREETING: Duration = Duration::from_secs(5);
 /// A session that has ended is over by then, whether or not the page has said that it knows.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -147,7 +147,8 @@ async fn session(rooms: Rooms, incoming: Incoming, greeting: OwnedSemaphorePermi
     // What does not speak WebTransport, or not in time, is not answered.
     let Ok(Some(request)) = timeout(GREETING, greet(incoming)).await else { return };
     let wanted = wanted(&request);
-    let Ok(session) = request.ok().await else { return };
+    // One that takes no answer is not waited for either.
+    let Ok(Ok(session)) = timeout(GREETING, request.ok()).await else { return };
     let (code, words) = match watch(&rooms, &session, wanted, greeting).await {
         Ok(()) => (0, String::new()),
         Err(problem) => (u32::from(problem.status().as_u16()), problem.words().to_owned()),
@@ -183,7 +184,7 @@ async fn watch(
     let admitted = viewers::admit(rooms, &name, &wish).await?;
     let viewer = Viewer::new(rooms, admitted, Format::Fmp4).await?;
     drop(greeting);
-    if let Ok(stream) = session.open_uni().await {
+    if let Ok(Ok(stream)) = timeout(GREETING, session.open_uni()).await {
         page::feed(Framed { session: session.clone(), stream }, viewer).await;
     }
     Ok(())

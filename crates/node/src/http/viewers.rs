@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::Rooms;
 use super::api::Problem;
+use super::body::Asked;
 use super::page::{self, Carrier, Said};
 use crate::playout::{Chunk, ChunkReader, Format, Playout};
 use crate::stats::Place;
@@ -45,7 +46,7 @@ pub(super) struct Admitted {
 pub(super) async fn live(
     State(rooms): State<Rooms>,
     Path(file): Path<String>,
-    Query(wish): Query<Wish>,
+    Asked(wish): Asked<Wish>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, format) = match file.rsplit_once('.') {
