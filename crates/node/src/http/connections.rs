@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tower_service::Service as _;
 
 /// Most connections. Tuned: twice the viewers that a node takes unless told otherwise, who may also look at its tables.
@@ -41,15 +42,20 @@ impl Default for Patience {
     }
 }
 
-/// Serves for ever.
+/// Serves until it is dropped; answers under way are then finished, and connections closed.
 pub(super) async fn serve(listener: TcpListener, router: Router, patience: Patience) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (_serving, served) = watch::channel(());
     loop {
         match listener.accept().await {
             // Closed at once, so that whoever it is tries another PoP.
             Ok((stream, from)) => {
                 if let Ok(place) = places.clone().try_acquire_owned() {
-                    tokio::spawn(connection(stream, from, router.clone(), patience, place));
+                    let (router, served) = (router.clone(), served.clone());
+                    tokio::spawn(async move {
+                        let _place = place;
+                        connection(stream, from, router, patience, served).await;
+                    });
                 }
             }
             Err(error) if is_of_client(&error) => {}
@@ -72,7 +78,7 @@ async fn connection(
     from: SocketAddr,
     router: Router,
     patience: Patience,
-    _place: OwnedSemaphorePermit,
+    mut served: watch::Receiver<()>,
 ) {
     if let Err(error) = set_up(&stream, patience) {
         tracing::debug!(%error, %from, "a connection keeps the system's settings");
@@ -84,8 +90,13 @@ async fn connection(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.request);
+    let mut answers = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
     // Whatever ends it, it ended.
-    let _ = http.serve_connection(TokioIo::new(stream), answer).with_upgrades().await;
+    tokio::select! {
+        _ = answers.as_mut() => return,
+        _ = served.changed() => answers.as_mut().graceful_shutdown(),
+    }
+    let _ = answers.await;
 }
 
 fn set_up(stream: &TcpStream, patience: Patience) -> std::io::Result<()> {
@@ -108,6 +119,7 @@ mod tests {
     use super::*;
 
     const SHORT: Patience = Patience { request: Duration::from_millis(200), stalled: Duration::from_millis(500) };
+    const LONG: Patience = Patience { request: Duration::from_secs(3_600), stalled: Duration::from_secs(3_600) };
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// A server of an endless stream; tells when somebody gives it up.
@@ -146,6 +158,21 @@ mod tests {
             let ended = tokio::time::timeout(DEADLINE, client.read_to_end(&mut said)).await;
             assert!(ended.is_ok(), "{begun:?} is waited for");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_for_more_requests_ends_with_the_server() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Router::new(), LONG));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut begin = [0; 12];
+        client.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 404");
+        server.abort();
+        let ended = tokio::time::timeout(DEADLINE, client.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "it is kept");
     }
 
     #[cfg(target_os = "linux")]
