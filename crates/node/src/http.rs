@@ -36,7 +36,7 @@ use crate::node::{Node, NodeError};
 use crate::playout::Playouts;
 use crate::playout::hls::HlsStreams;
 
-use connections::Patience;
+use connections::Limits;
 use lookout::Lookout;
 use shelf::Shelf;
 use transport::Transport;
@@ -64,9 +64,6 @@ const STYLE: &str = include_str!("../../../web/dist/app.css");
 const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
                       connect-src 'self' http: https: ws: wss:; \
                       img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'";
-
-/// Files and sockets that a node has open besides viewers. Tuned: links, the tables' readers, videos.
-const OTHER_FILES: u64 = 500;
 
 /// What the HTTP server of a node is told.
 #[derive(Debug)]
@@ -130,13 +127,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 /// Serves a node.
 pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<HttpServer, NodeError> {
     let address = listener.local_addr().map_err(|error| NodeError::Http(([0, 0, 0, 0], 0).into(), error))?;
-    let (files, viewers) = (raise_open_files(), node.stats().viewers_max);
-    if files < viewers.saturating_add(OTHER_FILES) {
-        tracing::warn!(
-            files,
-            viewers,
-            "fewer files may be open than --max-viewers needs; raise the hard limit (ulimit -Hn)"
-        );
+    let (stats, files) = (node.stats().clone(), raise_open_files());
+    if files < stats.viewers_max.saturating_add(connections::FOR_OTHERS) {
+        let viewers = stats.viewers_max;
+        let mend = "raise the hard limit (ulimit -Hn), or lower --max-viewers";
+        tracing::warn!(files, viewers, mend, "fewer files may be open than so many viewers need");
     }
     let transport = Transport::bind(address)
         .inspect_err(|error| {
@@ -169,7 +164,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let all = page.into_iter().chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);
-    tasks.spawn(connections::serve(listener, router, Patience::default()));
+    tasks.spawn(connections::serve(listener, router, Limits::of(stats.viewers_max), stats));
     Ok(HttpServer { address, transport, drains, _tasks: tasks })
 }
 

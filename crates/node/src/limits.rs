@@ -2,11 +2,15 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+/// macOS grants no more, whatever it calls the hard limit (`OPEN_MAX`).
+const OPEN_MAX: u64 = 10_240;
+
 /// As many files and sockets as the system lets this process have; tells how many those are.
 pub fn raise_open_files() -> u64 {
-    let mut limit = getrlimit(Resource::Nofile);
-    let before = limit.current;
-    limit.current = limit.maximum;
-    let now = if setrlimit(Resource::Nofile, limit).is_ok() { limit.current } else { before };
-    now.unwrap_or(u64::MAX)
+    let limit = getrlimit(Resource::Nofile);
+    let raised = [limit.maximum, Some(OPEN_MAX)].into_iter().find(|wanted| {
+        let more = wanted.is_none_or(|wanted| limit.current.is_some_and(|current| wanted >= current));
+        more && setrlimit(Resource::Nofile, rustix::process::Rlimit { current: *wanted, ..limit }).is_ok()
+    });
+    raised.unwrap_or(limit.current).unwrap_or(u64::MAX)
 }

@@ -30,6 +30,8 @@ pub struct Stats {
     pub viewers: AtomicU64,
     /// Most of them; one more is sent away.
     pub viewers_max: u64,
+    /// HTTP connections that were closed at once, for want of a place.
+    pub connections_refused: AtomicU64,
     /// Streams of a group and layer that were given up because their deadline had passed.
     pub dropped: AtomicU64,
     /// Times from an object's arrival to its hand-over to QUIC, in microseconds; the last ones, in a ring.

@@ -20,43 +20,52 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service as _;
 
-/// Most connections. Tuned: twice the viewers that a node takes unless told otherwise, who may also look at its tables.
-const CONNECTIONS_MAX: usize = 20_000;
+use crate::stats::Stats;
+
+/// Most connections for each viewer that is taken. Tuned: a player of HLS waits for a playlist and a part, and its page asks besides.
+const FOR_A_VIEWER: u64 = 4;
+/// Most connections of all who do not watch. Tuned: pages, programs, other nodes' pages.
+pub(super) const FOR_OTHERS: u64 = 500;
 /// Pause after the system refused a connection, for want of descriptors as a rule.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a connection is kept.
+/// How many there are, and how long one is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Limits {
+    places: usize,
     /// While no request comes, or only part of one.
-    pub(super) request: Duration,
+    request: Duration,
     /// While its client takes nothing of what is sent: it is paused, asleep or gone.
-    pub(super) stalled: Duration,
+    stalled: Duration,
 }
 
-impl Default for Patience {
-    /// Tuned: a player asks for the next part or segment within a few seconds; a paused one is to find its stream again after
-    /// a moment's pause.
-    fn default() -> Self {
-        Self { request: Duration::from_secs(30), stalled: Duration::from_secs(60) }
+impl Limits {
+    /// For a server that takes so many viewers. Tuned: a player asks for the next part or segment within a few seconds; a paused one is
+    /// to find its stream again after a moment's pause.
+    pub(super) fn of(viewers_max: u64) -> Self {
+        let places = viewers_max.saturating_mul(FOR_A_VIEWER).saturating_add(FOR_OTHERS);
+        let places = usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { places, request: Duration::from_secs(30), stalled: Duration::from_secs(60) }
     }
 }
 
 /// Serves until it is dropped; answers under way are then finished, and connections closed.
-pub(super) async fn serve(listener: TcpListener, router: Router, patience: Patience) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stats: Arc<Stats>) {
+    let places = Arc::new(Semaphore::new(limits.places));
     let (_serving, served) = watch::channel(());
     loop {
         match listener.accept().await {
-            // Closed at once, so that whoever it is tries another PoP.
             Ok((stream, from)) => {
-                if let Ok(place) = places.clone().try_acquire_owned() {
-                    let (router, served) = (router.clone(), served.clone());
-                    tokio::spawn(async move {
-                        let _place = place;
-                        connection(stream, from, router, patience, served).await;
-                    });
-                }
+                let Ok(place) = places.clone().try_acquire_owned() else {
+                    // Closed at once, so that whoever it is tries another PoP.
+                    Stats::add(&stats.connections_refused, 1);
+                    continue;
+                };
+                let (router, served) = (router.clone(), served.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    connection(stream, from, router, limits, served).await;
+                });
             }
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
@@ -77,10 +86,10 @@ async fn connection(
     stream: TcpStream,
     from: SocketAddr,
     router: Router,
-    patience: Patience,
+    limits: Limits,
     mut served: watch::Receiver<()>,
 ) {
-    if let Err(error) = set_up(&stream, patience) {
+    if let Err(error) = set_up(&stream, limits) {
         tracing::debug!(%error, %from, "a connection keeps the system's settings");
     }
     let answer = service_fn(move |mut request: Request<Incoming>| {
@@ -89,7 +98,7 @@ async fn connection(
         async move { router.call(request.map(Body::new)).await as Result<Response, Infallible> }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience.request);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.request);
     let mut answers = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
     // Whatever ends it, it ended.
     tokio::select! {
@@ -99,18 +108,20 @@ async fn connection(
     let _ = answers.await;
 }
 
-fn set_up(stream: &TcpStream, patience: Patience) -> std::io::Result<()> {
+fn set_up(stream: &TcpStream, limits: Limits) -> std::io::Result<()> {
     // The end of a frame is not to wait until the client has acknowledged the rest (RFC 896).
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     // Elsewhere the system's own patience with clients that are gone has to do, minutes.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(patience.stalled))?; // RFC 5482
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(patience.stalled))
+    socket.set_tcp_user_timeout(Some(limits.stalled))?; // RFC 5482
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits.stalled))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use axum::routing::get;
     use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -118,8 +129,9 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Patience = Patience { request: Duration::from_millis(200), stalled: Duration::from_millis(500) };
-    const LONG: Patience = Patience { request: Duration::from_secs(3_600), stalled: Duration::from_secs(3_600) };
+    const SHORT: Limits =
+        Limits { places: 9, request: Duration::from_millis(200), stalled: Duration::from_millis(500) };
+    const LONG: Limits = Limits { places: 1, request: Duration::from_secs(3_600), stalled: Duration::from_secs(3_600) };
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// A server of an endless stream; tells when somebody gives it up.
@@ -144,7 +156,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(stream));
-        tokio::spawn(serve(listener, router, SHORT));
+        tokio::spawn(serve(listener, router, SHORT, Arc::default()));
         (address, ended)
     }
 
@@ -161,15 +173,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_for_more_requests_ends_with_the_server() {
+    async fn one_more_than_there_are_places_is_sent_away_and_all_end_with_the_server() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Router::new(), LONG));
+        let stats = Arc::<Stats>::default();
+        let server = tokio::spawn(serve(listener, Router::new(), LONG, stats.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut begin = [0; 12];
         client.read_exact(&mut begin).await.unwrap();
         assert_eq!(&begin, b"HTTP/1.1 404");
+        let mut other = TcpStream::connect(address).await.unwrap();
+        let refused = tokio::time::timeout(DEADLINE, other.read_to_end(&mut Vec::new())).await;
+        assert!(refused.is_ok() && stats.connections_refused.load(Ordering::Relaxed) == 1);
         server.abort();
         let ended = tokio::time::timeout(DEADLINE, client.read_to_end(&mut Vec::new())).await;
         assert!(ended.is_ok(), "it is kept");

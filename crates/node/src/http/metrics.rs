@@ -78,6 +78,11 @@ fn node(page: &mut Page, rooms: &Rooms, picture: &Picture, counters: &levada_ove
             "Groups' layers given up because their deadline had passed.",
             get(&stats.dropped),
         ),
+        (
+            "levada_connections_refused_total",
+            "HTTP connections closed at once, for want of a place.",
+            get(&stats.connections_refused),
+        ),
         ("levada_parent_switches_total", "Times that a stream got another parent.", counters.switches as f64),
         ("levada_joins_total", "Joins sent.", counters.joins as f64),
         ("levada_joins_refused_total", "Joins sent that were refused.", counters.joins_refused as f64),
