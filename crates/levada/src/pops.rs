@@ -89,28 +89,18 @@ pub(crate) async fn ranked(pops: Vec<Pop>, pings: u32) -> Vec<Measured> {
     measured
 }
 
-/// Whether the PoP of this base URL lives.
-pub(crate) async fn answers(base: &str) -> bool {
-    let http = reqwest::Client::builder().timeout(PING_DEADLINE).build();
-    match http {
-        Ok(http) => ping(&http, base).await.is_ok(),
-        Err(_) => false,
-    }
-}
-
-async fn ping(http: &reqwest::Client, base: &str) -> Result<Duration, reqwest::Error> {
-    let asked = Instant::now();
-    let answer = http.get(format!("{}/api/v1/ping", base.trim_end_matches('/'))).send().await?.error_for_status()?;
-    // The connection is used again only once the answer is read.
-    answer.bytes().await?;
-    Ok(asked.elapsed())
-}
-
 async fn measure(pop: Pop, pings: u32) -> Measured {
     let http = reqwest::Client::builder().timeout(PING_DEADLINE).build();
     let (mut took, mut failure) = (Vec::new(), None);
     if let Ok(http) = http {
-        let ping = async || ping(&http, &pop.http).await;
+        let url = format!("{}/api/v1/ping", pop.http.trim_end_matches('/'));
+        let ping = async || {
+            let asked = Instant::now();
+            let answer = http.get(&url).send().await?.error_for_status()?;
+            // The connection is used again only once the answer is read.
+            answer.bytes().await?;
+            Ok::<Duration, reqwest::Error>(asked.elapsed())
+        };
         // The first one opens the connection.
         if let Err(error) = ping().await {
             failure = Some(if error.is_timeout() { "no answer in 1 s" } else { "not reached" }.to_owned());

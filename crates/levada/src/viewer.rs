@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use levada_node::http::{Pop, Pops};
+use levada_node::http::{Ping, Pop, Pops};
 use levada_overlay::StreamName;
-use reqwest::Method;
+use reqwest::{Method, Response};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::client::{Client, checked};
+use crate::client::Client;
 use crate::pops;
 
 /// A PoP that sends nothing for this long is asked whether it lives. Tuned: longer than a mesh takes to mend itself.
 const SILENT: Duration = Duration::from_secs(3);
+/// A PoP that does not begin to answer within this time is none.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// Pause before lost PoPs are tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// The PoP is asked this often whom else it knows.
@@ -27,9 +30,9 @@ pub(crate) struct Viewer {
     stream: StreamName,
     /// The PoP in use.
     pop: Client,
-    response: Option<reqwest::Response>,
+    response: Option<Response>,
     /// Those that the PoP in use named, itself among them.
-    known: watch::Receiver<Vec<Pop>>,
+    known: watch::Sender<Vec<Pop>>,
     learning: JoinSet<()>,
 }
 
@@ -38,7 +41,7 @@ impl Viewer {
     pub(crate) async fn open(node: &str, stream: StreamName) -> anyhow::Result<Self> {
         let pop = Client::new(node)?;
         let response = Some(get(&pop, &stream, "").await?);
-        let mut viewer = Self { stream, pop, response, known: watch::channel(Vec::new()).1, learning: JoinSet::new() };
+        let mut viewer = Self { stream, pop, response, known: watch::Sender::default(), learning: JoinSet::new() };
         viewer.learn();
         Ok(viewer)
     }
@@ -50,11 +53,11 @@ impl Viewer {
                 self.go_on().await;
                 continue;
             };
-            match tokio::time::timeout(SILENT, open.chunk()).await {
+            match timeout(SILENT, open.chunk()).await {
                 Ok(Ok(Some(bytes))) => return bytes,
                 Ok(Ok(None) | Err(_)) => {}
                 // A stream may pause; its PoP then answers all the same.
-                Err(_) if pops::answers(self.pop.node()).await => continue,
+                Err(_) if lives(&self.pop).await => continue,
                 Err(_) => {}
             }
             tracing::warn!(pop = self.pop.node(), "the PoP is lost; looking for the next best");
@@ -79,14 +82,13 @@ impl Viewer {
 
     /// Keeps in mind whom the PoP in use knows.
     fn learn(&mut self) {
-        let (pop, path) = (self.pop.clone(), format!("/api/v1/pops?stream={}", self.stream));
-        let (learned, known) = watch::channel(self.known.borrow().clone());
-        self.known = known;
-        self.learning.abort_all();
+        let (pop, known) = (self.pop.clone(), self.known.clone());
+        let path = format!("/api/v1/pops?stream={}", self.stream);
+        self.learning = JoinSet::new();
         self.learning.spawn(async move {
             loop {
                 if let Ok(Pops { pops, .. }) = pop.get(&path).await {
-                    learned.send_replace(pops);
+                    known.send_replace(pops);
                 }
                 tokio::time::sleep(LEARN).await;
             }
@@ -94,8 +96,12 @@ impl Viewer {
     }
 }
 
-async fn get(pop: &Client, stream: &StreamName, query: &str) -> anyhow::Result<reqwest::Response> {
-    let asked = pop.request(Method::GET, &format!("/live/{stream}.ts{query}")).send().await;
-    let response = asked.with_context(|| format!("{} cannot be reached; choose a PoP with --node", pop.node()))?;
-    checked(response).await
+async fn lives(pop: &Client) -> bool {
+    timeout(ANSWERS, pop.get::<Ping>("/api/v1/ping")).await.is_ok_and(|answer| answer.is_ok())
+}
+
+async fn get(pop: &Client, stream: &StreamName, query: &str) -> anyhow::Result<Response> {
+    let asked = pop.sent(pop.request(Method::GET, &format!("/live/{stream}.ts{query}")));
+    let late = || format!("node {} does not answer; choose another with --node URL", pop.node());
+    timeout(ANSWERS, asked).await.with_context(late)?
 }
