@@ -34,8 +34,10 @@ pub struct ChaosOutcome {
     pub seed: u64,
     /// Whether all held.
     pub passed: bool,
-    /// Failures, in words, with the second for which each was planned; of what could not be done then, why.
+    /// Failures, in words, with the second for which each was planned.
     pub failures: Vec<String>,
+    /// What was planned and could not be done then, and why.
+    pub left_out: Vec<String>,
     /// Times that all nodes were looked at.
     pub looks: u64,
     /// What did not hold.
@@ -102,9 +104,19 @@ impl Chaos {
         while (began.elapsed() < duration || !self.leaving.is_empty()) && !mesh.interrupt().is_raised() {
             self.mend(mesh, Instant::now());
             while let Some(failure) = plan.next_if(|failure| failure.at <= began.elapsed()) {
-                let line = format!("{:.1} s: {}", failure.at.as_secs_f64(), self.fail(mesh, began, failure));
-                tell(&line);
-                self.outcome.failures.push(line);
+                let line = format!("{:.1} s: {}", failure.at.as_secs_f64(), failure.does);
+                match self.hindrance(mesh, &failure) {
+                    None => {
+                        tell(&line);
+                        self.outcome.failures.push(line);
+                        self.fail(mesh, began, failure);
+                    }
+                    Some(why) => {
+                        let line = format!("{line}: left out, {why}");
+                        tell(&line);
+                        self.outcome.left_out.push(line);
+                    }
+                }
             }
             self.look(mesh);
         }
@@ -135,16 +147,12 @@ impl Chaos {
         }
     }
 
-    /// Breaks what the plan says, or tells why that cannot be done now.
-    fn fail(&mut self, mesh: &mut Mesh, began: Instant, failure: Failure) -> String {
-        let doing = failure.does.to_string();
-        if let Some(why) = self.hindrance(mesh, &failure) {
-            return format!("{doing}: left out, {why}");
-        }
+    /// Breaks what the plan says.
+    fn fail(&mut self, mesh: &mut Mesh, began: Instant, failure: Failure) {
         let until = began + failure.until;
         match failure.does {
             Action::Drain(node) => {
-                if self.expect_done(&doing, mesh.ask_to_leave(&node)) {
+                if self.expect_done(&format!("drain {node}"), mesh.ask_to_leave(&node)) {
                     self.leaving.push((node, until));
                 }
             }
@@ -154,7 +162,6 @@ impl Chaos {
                 }
             }
         }
-        doing
     }
 
     /// What the plan could not know: a node that was drained is gone later than planned, one that has just started is not there yet.

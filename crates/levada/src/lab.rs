@@ -79,9 +79,12 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     if args.json {
         say(&serde_json::to_string_pretty(&outcome)?);
     } else {
-        let (failures, looks, broken) = (outcome.failures.len(), outcome.looks, outcome.violations.len());
-        let seed = args.seed;
-        say(&format!("in {}; seed {seed}: {failures} failures, {looks} looks, {broken} violations", outcome.mode));
+        let (mode, seed, looks) = (&outcome.mode, outcome.seed, outcome.looks);
+        let counts = [&outcome.failures, &outcome.left_out, &outcome.violations].map(Vec::len);
+        let [failures, left_out, broken] = counts;
+        say(&format!(
+            "in {mode}; seed {seed}: {failures} failures and {left_out} left out, {looks} looks, {broken} violations"
+        ));
         outcome.lost.iter().for_each(|(viewer, lost)| say(&format!("{viewer}: {lost} frames lost")));
     }
     for violation in &outcome.violations {
@@ -104,13 +107,19 @@ fn by_signal() -> anyhow::Result<Interrupt> {
     let interrupt = Interrupt::default();
     let raised = interrupt.clone();
     let wait = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupted.recv() => {}
-                _ = terminated.recv() => {}
-            }
-        });
+        let mut signalled = || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupted.recv() => {}
+                    _ = terminated.recv() => {}
+                }
+            });
+        };
+        signalled();
+        eprintln!("ending the lab; interrupt again to end at once");
         raised.raise();
+        signalled();
+        std::process::exit(1);
     };
     std::thread::Builder::new().name("lab-signals".to_owned()).spawn(wait).context("cannot wait for signals")?;
     Ok(interrupt)
