@@ -42,7 +42,8 @@ export const selected = signal<Target | undefined>(undefined);
 const chosen = signal<string | undefined>(undefined);
 const links = signal<readonly Pair[]>([]);
 const places = signal<Places>(new Map());
-/** What nodes in any tree said of their streams. */
+/** What nodes in the shown tree, and in others, said last of their streams. */
+const inTree = signal<Listings>(new Map());
 const inTrees = signal<Listings>(new Map());
 /** What other nodes say of their links. */
 const told = signal<Measured>(new Map());
@@ -84,7 +85,7 @@ export function pairOf(target: Target | undefined): Pair | undefined {
 /** Who watches what at other nodes, by stream. */
 export const watchers = computed<ReadonlyMap<string, Watchers>>(() => {
   const here = mesh.value?.node;
-  return watchersOf(new Map([...inTrees.value].filter(([node]) => here !== undefined && node !== here)));
+  return watchersOf(new Map([...inTrees.value, ...inTree.value].filter(([node]) => here !== undefined && node !== here)));
 });
 
 const follower: Follower = {
@@ -175,8 +176,6 @@ function repeat(everyMs: number, work: () => Promise<number | void>): () => void
 }
 
 const pulse = new Pulse();
-/** What nodes in the shown tree said last. */
-let inTree: Listings = new Map();
 
 async function askTree(): Promise<number | undefined> {
   const [known, stream] = [mesh.peek(), shown.peek()];
@@ -190,8 +189,8 @@ async function askTree(): Promise<number | undefined> {
     if (answer) said.set(name, answer);
     return answer;
   });
-  inTree = said;
   batch(() => {
+    inTree.value = said;
     if (shownName.peek() === stream?.name) places.value = found;
     // Where this node does not answer either, it is the page that is cut off.
     if (connection.peek() === "all") lost.value = pulse.lost;
@@ -206,7 +205,7 @@ async function askTrees(): Promise<void> {
   const ask = asker(known, WATCHERS_NODES_MAX);
   const starts = streams.peek().flatMap(({ origins, children }) => [...origins, ...children]);
   // Those in the shown one told a moment ago.
-  inTrees.value = await walkAll([...inTree.keys(), ...starts], async (name) => inTree.get(name) ?? ask(name));
+  inTrees.value = await walkAll([...inTree.peek().keys(), ...starts], async (name) => inTree.peek().get(name) ?? ask(name));
 }
 
 /** Asks nodes for their streams, so many at most. */
