@@ -60,8 +60,15 @@ export function noteFrames(page, name) {
       if (drawn) requestAnimationFrame(look);
       else video.requestVideoFrameCallback(note);
       window.readAt = { ...window.readAt, [wanted]: readAt };
-      async function readAt(time) {
-        const shown = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve()));
+      async function readAt(time, lasts) {
+        const shown = new Promise((resolve) => {
+          // The frame of an earlier seek may be told of only now.
+          const see = (_, { mediaTime }) =>
+            time - lasts < mediaTime && mediaTime <= time ? resolve() : video.requestVideoFrameCallback(see);
+          video.requestVideoFrameCallback(see);
+          // Where it is missing, another one stands for it.
+          setTimeout(resolve, 2_000);
+        });
         const sought = new Promise((resolve) => video.addEventListener("seeked", resolve, { once: true }));
         video.currentTime = time;
         await Promise.all([shown, sought]);
@@ -76,17 +83,17 @@ export function noteFrames(page, name) {
 export const notedFrames = (page, name) => page.evaluate((wanted) => window.noted[wanted], name);
 
 /**
- * Pauses and looks at the frames at these places of the timeline, which must still be in the buffer: what a machine that
- * is too busy to show every frame in time has all the same.
+ * Pauses and looks at the frames at these places of the timeline, in seconds, which must still be in the buffer: what a
+ * machine that is too busy to show every frame in time has all the same. A frame `lasts` so long.
  */
-export function framesAt(page, name, times) {
+export function framesAt(page, name, times, lasts) {
   return page.evaluate(
-    async ({ wanted, places }) => {
+    async ({ wanted, places, each }) => {
       document.querySelector(`video[data-stream="${CSS.escape(wanted)}"]`).pause();
       const numbers = [];
-      for (const place of places) numbers.push(await window.readAt[wanted](place));
+      for (const place of places) numbers.push(await window.readAt[wanted](place, each));
       return numbers;
     },
-    { wanted: name, places: times },
+    { wanted: name, places: times, each: lasts },
   );
 }

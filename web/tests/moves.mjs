@@ -128,7 +128,7 @@ async function shoot(when) {
 async function lookBack(name, noted, killedAt) {
   const { mediaTime } = noted.findLast(({ at }) => at < killedAt);
   const places = Array.from({ length: LOOK_BACK.frames }, (_, at) => mediaTime + (at - LOOK_BACK.before + 0.5) / fps);
-  return framesAt(page, name, places);
+  return framesAt(page, name, places, 1 / fps);
 }
 
 function judge(name, killedAt, noted, buffered, before, after) {
