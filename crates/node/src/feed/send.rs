@@ -247,3 +247,6 @@ impl LayerSender {
         self.target.link.control.send(&Message::Gap(gap));
     }
 }
+
+#[cfg(test)]
+mod tests;
