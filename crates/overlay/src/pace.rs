@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::position::Resume;
 use crate::time::Time;
 
-/// Announcements remembered while the feed is behind; the oldest counts, so further ones may go.
+/// Announcements remembered while the feed is behind; the oldest and the newest count, so others may go.
 const ANNOUNCED_MAX: usize = 64;
 /// A feed is overdue after this many of its usual intervals ...
 const OVERDUE_INTERVALS: u32 = 4;
@@ -91,6 +91,7 @@ struct Lateness {
 struct Reported {
     at: Time,
     announced: bool,
+    silent: bool,
 }
 
 /// What a feed has brought.
@@ -141,9 +142,8 @@ impl Pace {
             return false;
         }
         let first = self.announced.is_empty();
-        if self.announced.len() < ANNOUNCED_MAX {
-            self.announced.push_back((now, front));
-        }
+        self.announced.truncate(ANNOUNCED_MAX - 1);
+        self.announced.push_back((now, front));
         first
     }
 
@@ -159,6 +159,9 @@ impl Pace {
             (None | Some(Reported { announced: false, .. }), Some(late)) => {
                 Late { since: Some(late.since), announced: true, silent: late.silent }
             }
+            (Some(reported), Some(_)) if let Some(since) = self.silent_since(reported, progress, patience, now) => {
+                Late { since: Some(since), announced: true, silent: true }
+            }
             (None, None) if overdue => {
                 let since = progress.at + self.interval.unwrap_or_default();
                 Late { since: Some(since), announced: false, silent: false }
@@ -168,7 +171,7 @@ impl Pace {
             }
             _ => return None,
         };
-        self.reported = news.since.map(|_| Reported { at: now, announced: news.announced });
+        self.reported = news.since.map(|_| Reported { at: now, announced: news.announced, silent: news.silent });
         Some(news)
     }
 
@@ -208,7 +211,16 @@ impl Pace {
             since: announced.max(progress.at + interval),
             silent: true,
         };
-        Some(if silent.at < missing.at { silent } else { missing })
+        Some(if silent.at <= missing.at { silent } else { missing })
+    }
+
+    /// Since when a feed that was late already brings nothing at all, though another one went on after its last object.
+    fn silent_since(&self, reported: Reported, progress: &Progress, patience: Patience, now: Time) -> Option<Time> {
+        let told = reported.silent && progress.at <= reported.at;
+        let (announced, _) = self.announced.iter().find(|(at, _)| *at > progress.at).filter(|_| !told)?;
+        let interval = self.interval.unwrap_or_default();
+        let at = (*announced + patience.silent).max(progress.at + interval * SILENT_INTERVALS);
+        (at <= now).then(|| (*announced).max(progress.at + interval))
     }
 
     fn overdue_at(&self, progress: &Progress) -> Option<Time> {
@@ -289,7 +301,7 @@ mod tests {
         pace.announce(front(3), &held(1, 0), at(30));
         assert_eq!(pace.due(&held(1, 0), PATIENCE, at(30)), at(40));
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(39)), None);
-        let late = Late { since: Some(at(10)), announced: true, silent: false };
+        let late = Late { since: Some(at(10)), announced: true, silent: true };
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(40)), Some(late));
         assert_eq!(pace.check(&held(1, 0), PATIENCE, at(50)), None);
         assert_eq!(pace.check(&held(2, 55), PATIENCE, at(56)), None, "one is still missing");
@@ -314,6 +326,29 @@ mod tests {
         assert_eq!(silent.due(&held(1, 5), patience, at(10)), at(40));
         assert_eq!(silent.check(&held(1, 5), patience, at(39)), None);
         assert_eq!(silent.check(&held(1, 5), patience, at(40)), late(true));
+    }
+
+    #[test]
+    fn a_late_feed_that_falls_silent_is_reported_once_more_for_each_silence() {
+        let patience = Patience { missing: Duration::from_millis(50), silent: Duration::from_millis(30) };
+        let mut pace = even();
+        pace.announce(front(2), &held(1, 0), at(10));
+        // One is lost on the way, and others come for a while.
+        let late = |since, silent| Some(Late { since: Some(at(since)), announced: true, silent });
+        assert_eq!(pace.check(&held(1, 60), patience, at(60)), late(10, false));
+        for now in (70..=100).step_by(10) {
+            pace.announce(front(now as u32), &held(1, now), at(now));
+            assert_eq!(pace.check(&held(1, now), patience, at(now)), None);
+        }
+        assert_eq!(pace.check(&held(1, 100), patience, at(300)), None, "the origin may have a pause");
+        pace.announce(front(310), &held(1, 100), at(310));
+        assert_eq!(pace.check(&held(1, 100), patience, at(339)), None);
+        assert_eq!(pace.check(&held(1, 100), patience, at(340)), late(310, true));
+        assert_eq!(pace.check(&held(1, 100), patience, at(400)), None);
+        // It lived, and is silent again.
+        pace.announce(front(420), &held(1, 410), at(420));
+        assert_eq!(pace.check(&held(1, 410), patience, at(449)), None);
+        assert_eq!(pace.check(&held(1, 410), patience, at(450)), late(420, true));
     }
 
     /// A feed that brings everything so much later than it is announced, an object every 20 ms.

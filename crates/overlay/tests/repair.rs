@@ -257,6 +257,21 @@ fn a_parent_far_away_that_falls_silent_is_passed_over_before_a_round_trip() {
     assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
 }
 
+/// It answered when something was missing: that it lived then is no reason to wait for it now.
+#[test]
+fn a_late_parent_that_falls_silent_is_passed_over_as_soon_as_another() {
+    let (mut script, feed) = Script::fed(FAR);
+    script.input(Input::Behind { feed, since: Some(script.now), announced: true, silent: false });
+    script.run(PATIENCE / 6);
+    script.input(Input::Heard { link: A, since: script.now });
+    script.fall_silent(A);
+    script.run(PATIENCE);
+    assert_eq!(script.joins(B, Mode::Full), 0, "what was lost on the way gets the time to come again");
+    script.behind(feed, true);
+    script.run(FAR - PATIENCE / 2);
+    assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
+}
+
 /// It died within the interval of which this tells: what came, came before.
 #[test]
 fn what_came_before_a_parent_was_asked_is_no_answer() {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use levada_media::object::put_varint;
+use levada_media::object::{LAYERS, put_varint};
 use levada_media::{Layer, Object};
 use levada_overlay::message::Gap;
 use levada_overlay::{FeedId, Message, Resume};
@@ -25,6 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// before: children have nothing to show meanwhile, and what is lost comes a round trip later and more. Tuned: a large picture of
 /// a stream of some Mbit/s.
 const TWICE: usize = 64 * 1024;
+/// Behind all that is sent for the first time, whose priority is that of its layer.
+const PRIORITY_AGAIN: i32 = -(LAYERS as i32);
 /// A link loses packets that lost so many, and one of so many. Tuned: fewer may be chance.
 const LOST_MIN: u64 = 3;
 const LOST_ONE_OF: u64 = 500;
@@ -113,6 +115,18 @@ struct Again {
     open: Option<SendStream>,
 }
 
+impl Again {
+    /// As many of these objects as are to be sent twice.
+    fn take(&mut self, objects: &[Bytes]) -> Vec<Bytes> {
+        let taken = objects.iter().take_while(|object| {
+            let wanted = self.left > 0;
+            self.left = self.left.saturating_sub(object.len());
+            wanted
+        });
+        taken.cloned().collect()
+    }
+}
+
 /// A feed may end within an object; the child must not take that for its end.
 impl Drop for LayerSender {
     fn drop(&mut self) {
@@ -136,10 +150,10 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    let mut again = if self.again.left > 0 { chunks.clone() } else { Vec::new() };
+                    let mut again = self.again.take(&chunks);
                     self.write(group, &mut chunks).await?;
                     if !again.is_empty() {
-                        self.write_again(group, &mut again, bytes).await?;
+                        self.write_again(group, &mut again).await?;
                     }
                     self.target.link.warmth.carried(Instant::now());
                     Stats::add(&self.stats.objects_out, objects.len() as u64);
@@ -173,19 +187,16 @@ impl LayerSender {
     }
 
     /// Whole objects, so that the second stream can be finished at any time.
-    async fn write_again(
-        &mut self,
-        group: GroupId,
-        chunks: &mut [Bytes],
-        bytes: usize,
-    ) -> Result<(), quinn::WriteError> {
+    async fn write_again(&mut self, group: GroupId, chunks: &mut [Bytes]) -> Result<(), quinn::WriteError> {
         if self.again.open.is_none() {
-            self.again.open = Some(self.begin(group).await?);
+            let stream = self.begin(group).await?;
+            // What is sent for the first time goes first. Setting it fails only on a stream that is closed.
+            let _ = stream.set_priority(PRIORITY_AGAIN);
+            self.again.open = Some(stream);
         }
         if let Some(stream) = &mut self.again.open {
             stream.write_all_chunks(chunks).await?;
         }
-        self.again.left = self.again.left.saturating_sub(bytes);
         if self.again.left == 0 {
             self.finish_again();
         }

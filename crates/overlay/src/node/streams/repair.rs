@@ -55,12 +55,12 @@ const UNFIT_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Suspicion {
     /// Since when something is missing.
     since: Time,
-    /// When it was asked whether it lives.
+    /// When it was asked last whether it lives.
     asked_at: Time,
     /// Another feed announced what is missing.
     announced: bool,
-    /// Nothing comes at all.
-    silent: bool,
+    /// Since when nothing comes at all.
+    silent_since: Option<Time>,
     /// The parent lives, nothing is known to be missing: its origin may have a pause.
     pub(super) merely_silent: bool,
     /// When it is given up.
@@ -77,31 +77,33 @@ impl Node {
         let Some(stream) = self.streams.get_mut(&name) else { return };
         let Some(main) = stream.main.as_ref().filter(|main| main.feed == feed) else { return };
         let link = main.link;
+        let silent_since = since.filter(|_| silent);
         match (since, &mut stream.suspicion) {
             (None, _) => self.recovered(&name, now),
             (Some(_), Some(suspicion)) => {
                 suspicion.announced |= announced;
-                suspicion.silent &= silent;
+                // It lived when it was asked, and may have died since.
+                if silent_since.is_some() {
+                    (suspicion.silent_since, suspicion.asked_at) = (silent_since, now);
+                    self.ask(link, now);
+                }
             }
             (Some(since), place @ None) => {
-                let dead_at = Time::NEVER;
-                *place = Some(Suspicion {
-                    since,
-                    asked_at: now,
-                    announced,
-                    silent,
-                    merely_silent: false,
-                    dead_at,
-                    told: false,
-                });
-                if let Some(link_entry) = self.links.get_mut(&link) {
-                    let nonce = link_entry.estimator.probe(now);
-                    self.emit(Output::Probe { link, nonce });
-                    self.emit(Output::Listen { link });
-                }
+                let (merely_silent, dead_at, told) = (false, Time::NEVER, false);
+                *place =
+                    Some(Suspicion { since, asked_at: now, announced, silent_since, merely_silent, dead_at, told });
+                self.ask(link, now);
             }
         }
         self.reconsider(&name, now);
+    }
+
+    /// Asks whether a neighbour lives: whatever comes from it is an answer.
+    fn ask(&mut self, link: LinkId, now: Time) {
+        let Some(link_entry) = self.links.get_mut(&link) else { return };
+        let nonce = link_entry.estimator.probe(now);
+        self.emit(Output::Probe { link, nonce });
+        self.emit(Output::Listen { link });
     }
 
     /// The suspected parent keeps up before another one brought anything newer.
@@ -158,9 +160,9 @@ impl Node {
         let (hedge_at, dead_at) = match (lives, repairing) {
             (false, _) => {
                 // Where something is missing, the answer gets the time of a round trip.
-                let time = if suspicion.silent { alertness } else { own };
-                let hedge_at = (suspicion.since + time).max(suspicion.asked_at + time / 2);
-                (hedge_at, suspicion.since + own * DEAD_PATIENCES)
+                let (since, time) = suspicion.silent_since.map_or((suspicion.since, own), |since| (since, alertness));
+                let hedge_at = (since + time).max(suspicion.asked_at + time / 2);
+                (hedge_at, since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
             // Merely silent, as the origin may be: it is asked anew, not left.
