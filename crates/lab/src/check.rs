@@ -40,6 +40,8 @@ pub(crate) enum What {
     Traffic { a: String, b: String, relation: Relation, value: f64 },
     /// `copies out n1 = 2`: how many times each object leaves; `copies in n1 = 1`: how many times it comes.
     Copies { node: String, out: bool, times: f64 },
+    /// `copies n1-n2 = 1`: how many times what an end has that is fed over the link goes over it; whole copies.
+    CopiesOver { a: String, b: String, times: u32 },
     /// `linked n4-n1`: there is a link, in the file or adopted. `unlinked n4-n1`.
     Linked(String, String, bool),
     /// `reaches n4 n1`: links lead from one to the other. `misses n4 n1`.
@@ -78,6 +80,8 @@ pub(crate) enum Measure {
     Switches,
     /// Objects that a node could not give its viewers.
     Missed,
+    /// The most memory that a node has ever had, bytes.
+    Memory,
 }
 
 /// How a measure and a value compare.
@@ -148,6 +152,14 @@ impl Check {
         }
     }
 
+    /// The link of the file on whose wire it looks.
+    pub(crate) fn wire(&self) -> Option<(&str, &str)> {
+        match &self.what {
+            What::Traffic { a, b, .. } | What::CopiesOver { a, b, .. } | What::Sealed(a, b) => Some((a, b)),
+            _ => None,
+        }
+    }
+
     /// Whether somebody has to watch at the sources for it.
     pub(crate) fn compares_with_sources(&self) -> bool {
         matches!(self.what, What::Bound { measure: Measure::Latency, .. })
@@ -168,7 +180,7 @@ impl Check {
                 any.iter().filter(|hop| *hop != "*").chain([node]).map(String::as_str).collect()
             }
             What::Origins { node, names, .. } => names.iter().chain([node]).map(String::as_str).collect(),
-            What::Traffic { a, b, .. } => vec![a, b],
+            What::Traffic { a, b, .. } | What::CopiesOver { a, b, .. } => vec![a, b],
             What::IdleLink(a, b) | What::Sealed(a, b) | What::Linked(a, b, _) | What::Reaches(a, b, _) => vec![a, b],
         }
     }
@@ -207,7 +219,7 @@ impl Relation {
 impl Measure {
     /// Whether it is taken from what viewers got, rather than from what nodes counted.
     pub(crate) fn is_of_viewers(self) -> bool {
-        !matches!(self, Self::Switches | Self::Missed)
+        !matches!(self, Self::Switches | Self::Missed | Self::Memory)
     }
 
     /// Whether it counts what never came.
@@ -222,7 +234,11 @@ impl Measure {
 
     /// With its unit.
     pub(crate) fn show(self, value: f64) -> String {
-        if self.is_time() { format!("{value:.0} ms") } else { format!("{value:.0}") }
+        match self {
+            Self::Memory => format!("{:.0} MB", value / 1e6),
+            _ if self.is_time() => format!("{value:.0} ms"),
+            _ => format!("{value:.0}"),
+        }
     }
 }
 
@@ -267,12 +283,18 @@ impl FromStr for Check {
                 What::Traffic { a, b, relation, value: units::rate(value)? as f64 }
             }
             "copies" => {
-                let form = "copies out n1 = 2";
+                let form = "copies out n1 = 2, or: copies n1-n2 = 1";
                 let (subject, times) = rest.split_once('=').ok_or_else(|| wrong(form))?;
-                let (way, at) = subject.trim().split_once(' ').ok_or_else(|| wrong(form))?;
-                let times = times.trim().parse().map_err(|_| wrong(form))?;
-                match way {
-                    "in" | "out" => What::Copies { node: node(at)?, out: way == "out", times },
+                let (subject, times) = (subject.trim(), times.trim());
+                match subject.split_once(' ') {
+                    Some((way @ ("in" | "out"), at)) => {
+                        let times = times.parse().map_err(|_| wrong(form))?;
+                        What::Copies { node: node(at)?, out: way == "out", times }
+                    }
+                    None if subject.contains('-') => {
+                        let (Name(a), Name(b)) = pair(subject, '-')?;
+                        What::CopiesOver { a, b, times: times.parse().map_err(|_| wrong(form))? }
+                    }
                     _ => return Err(wrong(form)),
                 }
             }
@@ -301,7 +323,7 @@ impl FromStr for Check {
 fn unknown(verb: &str) -> String {
     format!(
         "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, sealed, traffic, copies, \
-         linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, gap, latency, recovery, switches, missed"
+         linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, gap, latency, recovery, switches, missed, memory"
     )
 }
 
@@ -316,13 +338,15 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
         "recovery" => Measure::Recovery,
         "switches" => Measure::Switches,
         "missed" => Measure::Missed,
+        "memory" => Measure::Memory,
         _ => return Err(None),
     };
     let (subject, relation, value) =
         compared(rest).ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
     let value = match measure {
-        _ if measure.is_time() => units::duration(value.trim()).map(ms),
-        _ => value.trim().parse().map_err(|_| format!("{value:?} is no number")),
+        Measure::Memory => units::bytes(value).map(|bytes| bytes as f64),
+        _ if measure.is_time() => units::duration(value).map(ms),
+        _ => value.parse().map_err(|_| format!("{value:?} is no number")),
     };
     Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
 }
@@ -398,8 +422,19 @@ mod tests {
         assert!(matches!(check("latency n4 <= 1s"), What::Bound { measure: Measure::Latency, value: 1e3, .. }));
         assert!(matches!(check("sealed n1-n2"), What::Sealed(..)));
         assert!(matches!(check("copies out n1 = 2"), What::Copies { out: true, .. }));
-        for wrong in ["", "ready now", "path cam = n1", "gap < 450", "lost", "copies on n1 = 2", "flows a b c", "idle"]
-        {
+        assert!(matches!(check("copies n1-n2 = 1"), What::CopiesOver { times: 1, .. }));
+        for wrong in [
+            "",
+            "ready now",
+            "path cam = n1",
+            "gap < 450",
+            "lost",
+            "copies on n1 = 2",
+            "copies n1 = 2",
+            "copies n1-n2 = 0.5",
+            "flows a b c",
+            "idle",
+        ] {
             assert!(wrong.parse::<Check>().is_err(), "{wrong:?}");
         }
         let longest = |line: &str| line.parse::<Check>().unwrap().longest();

@@ -320,7 +320,7 @@ impl Lab {
         }
         lab.always.iter().try_for_each(|check| lab.check_names(check))?;
         for check in lab.checks() {
-            if let Some((a, b)) = check.overhears().filter(|(a, b)| !lab.linked(a, b)) {
+            if let Some((a, b)) = check.wire().filter(|(a, b)| !lab.linked(a, b)) {
                 return Err(format!("{check}: there is no link {a}-{b}"));
             }
         }
@@ -598,6 +598,8 @@ mod tests {
         assert!(wrong("\"s1-n1\"", "\"s-1-n1\"").contains("hyphen"));
         assert!(wrong("\"s1-n1\"", "\"n2-n1\"").contains("twice"));
         assert!(wrong("late =", "repeat = 0\n        late =").contains("1 to 1000"));
-        assert!(wrong("idle n1-{n2,n3}", "sealed s1-n2").contains("no link s1-n2"));
+        for check in ["sealed s1-n2", "traffic s1-n2 < 40kbit/s", "copies s1-n2 = 1"] {
+            assert!(wrong("idle n1-{n2,n3}", check).contains("no link s1-n2"));
+        }
     }
 }

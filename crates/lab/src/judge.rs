@@ -7,13 +7,15 @@ use levada_overlay::StreamName;
 use crate::check::{Check, Measure, Relation, What, Who, fits};
 use crate::history::History;
 use crate::mesh::Mesh;
-use crate::state::Snapshot;
+use crate::state::{Snapshot, Stream};
 use crate::viewers::{FLOWING, IN_TIME_MS, Viewer, ViewerId};
 
 /// So many packets must have been overheard before silence about their content means anything.
 const OVERHEARD_MIN: usize = 200;
 /// How far a ratio of counters may be off: they are read one after the other while media flow (E1 asked for 7 %).
 const RATIO_SLACK: f64 = 0.07;
+
+const NOT_YET: &str = "not observed for long enough";
 
 /// What was observed since something was done.
 pub(crate) struct Observed<'a> {
@@ -61,6 +63,7 @@ impl Observed<'_> {
             What::Sealed(a, b) => self.sealed(a, b),
             What::Traffic { a, b, relation, value } => self.traffic(a, b, *relation, *value, newest),
             What::Copies { node, out, times } => self.copies(node, *out, *times, newest),
+            What::CopiesOver { a, b, times } => self.copies_over(a, b, *times, newest),
             What::Linked(a, b, wanted) => {
                 let up = |at: &str, to: &str| {
                     let neighbours = newest.nodes.get(at).map(|node| node.map.neighbours.as_slice());
@@ -172,7 +175,7 @@ impl Observed<'_> {
         let Some((older, moved)) =
             self.history.older().and_then(|older| Some((older, objects(newest)?.checked_sub(objects(older)?)?)))
         else {
-            return Err("not observed for long enough".to_owned());
+            return Err(NOT_YET.to_owned());
         };
         let seconds = newest.at.duration_since(older.at).as_secs_f64();
         told(moved == 0, format!("{moved} objects in {seconds:.1} s"))
@@ -189,14 +192,36 @@ impl Observed<'_> {
     }
 
     fn traffic(&self, a: &str, b: &str, relation: Relation, value: f64, newest: &Snapshot) -> Result<String, String> {
-        let sent = |snapshot: &Snapshot, from: &str, to: &str| {
-            snapshot.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0)
-        };
-        let both = |snapshot: &Snapshot| sent(snapshot, a, b) + sent(snapshot, b, a);
-        let Some(older) = self.history.older() else { return Err("not observed for long enough".to_owned()) };
+        let Some(older) = self.history.older() else { return Err(NOT_YET.to_owned()) };
         let seconds = newest.at.duration_since(older.at).as_secs_f64();
-        let bps = both(newest).saturating_sub(both(older)) as f64 * 8.0 / seconds;
+        let bps = newest.carried(a, b).saturating_sub(older.carried(a, b)) as f64 * 8.0 / seconds;
         told(relation.holds(bps, value), format!("{:.1} kbit/s", bps / 1e3))
+    }
+
+    /// What the link carried against what the end that is fed over it got of new objects, from wherever.
+    fn copies_over(&self, a: &str, b: &str, times: u32, newest: &Snapshot) -> Result<String, String> {
+        let fed = match [newest.feeds(a, b), newest.feeds(b, a)].map(|streams| streams.is_empty()) {
+            [false, _] => b,
+            [_, false] => a,
+            [true, true] => return told(times == 0, "nothing is fed over it".to_owned()),
+        };
+        if !newest.nodes.contains_key(fed) {
+            return Err(format!("{fed} does not tell what it gets"));
+        }
+        let counts = |snapshot: &Snapshot| {
+            let status = &snapshot.nodes.get(fed)?.status;
+            Some([snapshot.carried(a, b), status.bytes_in, status.objects_in, status.objects_duplicated])
+        };
+        let both = self.history.older().and_then(|older| Some((counts(older)?, counts(newest)?)));
+        let Some((before, now)) = both else { return Err(NOT_YET.to_owned()) };
+        let mut moved = now.into_iter().zip(before).map(|(now, before)| now.saturating_sub(before) as f64);
+        let [carried, bytes, objects, doubled] = [(); 4].map(|()| moved.next().unwrap_or_default());
+        let own = bytes * (1.0 - doubled / objects);
+        let copies = carried / own;
+        told(
+            copies.round() == f64::from(times),
+            format!("{copies:.2}, headers and all, of {:.0} kB at {fed}", own / 1e3),
+        )
     }
 
     fn copies(&self, node: &str, out: bool, times: f64, newest: &Snapshot) -> Result<String, String> {
@@ -207,7 +232,7 @@ impl Observed<'_> {
         };
         let both = self.history.older().and_then(|older| Some((counts(older)?, counts(newest)?)));
         let Some(([own_before, in_before, out_before], [own, came, left])) = both else {
-            return Err("not observed for long enough".to_owned());
+            return Err(NOT_YET.to_owned());
         };
         let moved = if out { left - out_before } else { came - in_before };
         let ratio = moved / (own - own_before);
@@ -259,28 +284,29 @@ impl Observed<'_> {
             Measure::Recovery => viewer.recovery_ms(since, now),
             Measure::Latency => self.mesh.latency(stream, viewer, since, now).map_or(f64::NAN, |found| found.p99),
             // Counted by nodes.
-            Measure::Switches | Measure::Missed => f64::NAN,
+            Measure::Switches | Measure::Missed | Measure::Memory => f64::NAN,
         };
         let viewers = self.viewers(who);
         viewers.map(|((node, stream), viewer)| (format!("{node} {stream}"), of(stream, viewer))).collect()
     }
 
-    /// Counters of nodes, less what they were before; of nodes that began anew, all.
+    /// Counters of nodes, less what they were before; of nodes that began anew, all. Of a peak, where it is.
     fn counted(&self, measure: Measure, who: &Who) -> Vec<(String, f64)> {
         let newest = self.history.newest();
         let count = |snapshot: &Snapshot, node: &str| -> Option<u64> {
             let state = snapshot.nodes.get(node)?;
-            if measure == Measure::Missed {
-                return Some(state.status.objects_lost);
+            let of = |stream: &&Stream| who.stream.as_ref().is_none_or(|name| stream.name == name.as_str());
+            match measure {
+                Measure::Missed => Some(state.status.objects_lost),
+                Measure::Memory => state.status.memory_peak_bytes,
+                _ => Some(state.map.streams.iter().filter(of).map(|stream| stream.switches).sum()),
             }
-            let of =
-                |stream: &&crate::state::Stream| who.stream.as_ref().is_none_or(|name| stream.name == name.as_str());
-            Some(state.map.streams.iter().filter(of).map(|stream| stream.switches).sum())
         };
         let names = newest.nodes.keys().filter(|name| who.node.as_ref().is_none_or(|node| node == *name));
         names
             .filter_map(|name| {
-                let (before, now) = (count(self.history.before(), name).unwrap_or(0), count(newest, name)?);
+                let now = count(newest, name)?;
+                let before = count(self.history.before(), name).filter(|_| measure != Measure::Memory).unwrap_or(0);
                 Some((name.clone(), now.checked_sub(before).unwrap_or(now) as f64))
             })
             .collect()

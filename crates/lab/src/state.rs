@@ -178,6 +178,12 @@ impl Snapshot {
         way
     }
 
+    /// Bytes sent so far over a link, both directions together.
+    pub(crate) fn carried(&self, a: &str, b: &str) -> u64 {
+        let sent = |from: &str, to: &str| self.sent.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or(0);
+        sent(a, b) + sent(b, a)
+    }
+
     /// Whether one feeds the other any stream.
     pub(crate) fn feeds(&self, from: &str, to: &str) -> Vec<&str> {
         let streams = self.nodes.get(from).map(|node| node.map.streams.as_slice()).unwrap_or_default();
@@ -224,7 +230,7 @@ pub(crate) mod tests {
                 "parent": parent, "backup": null, "children": children, "waiting": false, "switches": 0, "changing": false,
             });
             let map = serde_json::json!({ "nodes": [], "links": [], "neighbours": [], "streams": [stream] });
-            let mut status = serde_json::json!({ "node": name, "id": "", "version": "", "forward_us_p50": null, "forward_us_p99": null });
+            let mut status = serde_json::json!({ "node": name, "id": "", "version": "", "memory_peak_bytes": null, "forward_us_p50": null, "forward_us_p99": null });
             for counter in [
                 "uptime_s",
                 "viewers",

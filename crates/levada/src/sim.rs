@@ -70,8 +70,6 @@ fn topologies() -> String {
 
 /// The most memory this process had, brains and their world, where the system tells.
 fn memory(nodes: u64) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.map(|kib| format!("; memory {} MiB, {} KiB a node", kib / 1024, kib / nodes.max(1))).unwrap_or_default()
+    let told = |kib: u64| format!("; memory {} MiB, {} KiB a node", kib / 1024, kib / nodes.max(1));
+    levada_node::limits::peak_memory().map(|bytes| told(bytes / 1024)).unwrap_or_default()
 }

@@ -44,6 +44,13 @@ fn written(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// Runs a script of one lab.
+fn run(script: &str, args: &[&str]) -> Output {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    lab(&[&["run", &written(&dir, "lab.toml", script)], args].concat())
+}
+
 #[test]
 fn every_scenario_holds() {
     let _alone = all_cores();
@@ -94,6 +101,8 @@ expect = [
   "idle s1-n1",
   "copies out n1 = 2",
   "copies in n1 = 3",
+  "copies s1-n1 = 2",
+  "copies n1-n3 = 1",
   "unlinked s1-n1",
   "linked s1-n3",
   "misses n2 s1",
@@ -110,6 +119,7 @@ expect = [
   "recovery > 1h",
   "switches n2 > 9",
   "missed > 9",
+  "memory < 1MB",
   "latency > 1h",
   "sealed n3-n4",
 ]
@@ -126,7 +136,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 26);
+    assert_eq!(verdicts.len(), 29);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -201,9 +211,7 @@ expect = ["flows k1 cam", "flows k1 Film_1"]
 
 #[test]
 fn leaves_stop_start_and_restart() {
-    let _shares = one_lab();
-    let dir = tempfile::tempdir().unwrap();
-    let output = lab(&["run", &written(&dir, "leaves.toml", LEAVES), "--slack", SLACK]);
+    let output = run(LEAVES, &["--slack", SLACK]);
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
 }
 
@@ -249,9 +257,7 @@ expect = "flows n1"
 
 #[test]
 fn what_comes_true_after_its_time_is_not_as_expected_however_long_viewers_are_watched() {
-    let _shares = one_lab();
-    let dir = tempfile::tempdir().unwrap();
-    let output = lab(&["run", &written(&dir, "late.toml", TOO_LATE)]);
+    let output = run(TOO_LATE, &[]);
     assert!(!output.status.success() && said(&output).contains("expected flows n1"), "{}", said(&output));
 }
 
@@ -373,9 +379,7 @@ expect = ["flows", "lost n1 > 50", "doubled = 0"]
 
 #[test]
 fn what_comes_while_a_player_is_away_is_lost() {
-    let _shares = one_lab();
-    let dir = tempfile::tempdir().unwrap();
-    let output = lab(&["run", &written(&dir, "away.toml", AWAY)]);
+    let output = run(AWAY, &[]);
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{table}{}", said(&output));
     assert!(table.starts_with("in network namespaces") || table.starts_with("in loopback"), "{table}");
@@ -403,9 +407,7 @@ expect = ["gap n1 < 3s", "lost n1 = 0", "recovery n1 < 3s", "{gap,recovery} n2 <
 
 #[test]
 fn bounds_are_not_kept_for_want_of_pictures() {
-    let _shares = one_lab();
-    let dir = tempfile::tempdir().unwrap();
-    let output = lab(&["run", &written(&dir, "unserved.toml", UNSERVED), "--json"]);
+    let output = run(UNSERVED, &["--json"]);
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
@@ -436,10 +438,9 @@ expect = "flows"
 
 #[test]
 fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
-    let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.html");
-    let output = lab(&["run", &written(&dir, "undone.toml", UNDONE), "--json", "--report", report.to_str().unwrap()]);
+    let output = run(UNDONE, &["--json", "--report", report.to_str().unwrap()]);
     assert!(!output.status.success());
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(outcome["steps"][0]["verdicts"][0]["passed"], true);

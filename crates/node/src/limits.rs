@@ -1,4 +1,4 @@
-//! What the system lets a process have.
+//! What the system lets a process have, and what it has had.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -13,4 +13,11 @@ pub fn raise_open_files() -> u64 {
         more && setrlimit(Resource::Nofile, rustix::process::Rlimit { current: *wanted, ..limit }).is_ok()
     });
     raised.unwrap_or(limit.current).unwrap_or(u64::MAX)
+}
+
+/// The most memory that this process ever had, in bytes, where the system tells (`VmHWM`, proc(5)): on Linux.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1_024)
 }

@@ -19,6 +19,7 @@ use super::body::Asked;
 use super::local::is_local_action;
 use super::operator::{MayLook, may_change};
 use super::transport::{Offer, Transport};
+use crate::limits;
 use crate::log::StreamLog;
 use crate::node::{Node, NodeError};
 
@@ -338,6 +339,8 @@ pub struct Status {
     pub version: String,
     /// Seconds since it started.
     pub uptime_s: u64,
+    /// The most memory that it ever had, bytes, where the system tells.
+    pub memory_peak_bytes: Option<u64>,
     /// Viewers connected now.
     pub viewers: u64,
     /// Objects made by its own ingest.
@@ -388,6 +391,7 @@ pub(super) async fn status(_: MayLook, State(rooms): State<Rooms>) -> Result<Jso
         id: node.id().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: node.uptime().as_secs(),
+        memory_peak_bytes: limits::peak_memory(),
         viewers: get(&stats.viewers),
         objects_published: get(&stats.published),
         objects_in: get(&stats.objects_in),

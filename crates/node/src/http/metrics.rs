@@ -15,6 +15,7 @@ use super::Rooms;
 use super::api::{Problem, StreamEntry};
 use super::lookout::Picture;
 use super::operator::MayLook;
+use crate::limits;
 use crate::stats::Stats;
 
 /// Streams that are told one by one; of more, the first by name. Tuned: a thousand nodes with so many are a million series,
@@ -61,6 +62,9 @@ fn node(page: &mut Page, rooms: &Rooms, picture: &Picture, counters: &levada_ove
     let version = vec![("node", rooms.node.name()), ("version", env!("CARGO_PKG_VERSION"))];
     page.family("levada_build_info", "gauge", "Name of the node and version of the program.", [(version, 1.0)]);
     page.one("levada_uptime_seconds", "gauge", "Time since the node started.", rooms.node.uptime().as_secs_f64());
+    if let Some(peak) = limits::peak_memory() {
+        page.one("levada_memory_peak_bytes", "gauge", "The most memory that the node ever had.", peak as f64);
+    }
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
     page.one("levada_viewers", "gauge", "Viewers connected now.", get(&stats.viewers));
     for (name, help, value) in [
