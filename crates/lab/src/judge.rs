@@ -200,13 +200,16 @@ impl Observed<'_> {
 
     /// What the link carried against what the end that is fed over it got of new objects, from wherever.
     fn copies_over(&self, a: &str, b: &str, times: u32, newest: &Snapshot) -> Result<String, String> {
-        let fed = match [newest.feeds(a, b), newest.feeds(b, a)].map(|streams| streams.is_empty()) {
-            [false, _] => b,
-            [_, false] => a,
+        let (from, fed) = match [newest.feeds(a, b), newest.feeds(b, a)].map(|streams| streams.is_empty()) {
+            [false, true] => (a, b),
+            [true, false] => (b, a),
             [true, true] => return told(times == 0, "nothing is fed over it".to_owned()),
+            [false, false] => return Err("each feeds the other; what of it is whose cannot be told".to_owned()),
         };
-        if !newest.nodes.contains_key(fed) {
-            return Err(format!("{fed} does not tell what it gets"));
+        let Some(state) = newest.nodes.get(fed) else { return Err(format!("{fed} does not tell what it gets")) };
+        let mut parents = state.map.streams.iter().filter_map(|stream| stream.parent.as_deref());
+        if let Some(other) = parents.find(|parent| *parent != from) {
+            return Err(format!("{fed} gets streams from {other}, too; how much cannot be told apart"));
         }
         let counts = |snapshot: &Snapshot| {
             let status = &snapshot.nodes.get(fed)?.status;

@@ -16,8 +16,10 @@ use crate::pops;
 
 /// A PoP that sends nothing for this long is asked whether it lives. Tuned: longer than a mesh takes to mend itself.
 const SILENT: Duration = Duration::from_secs(3);
-/// A PoP that does not begin to answer within this time is none.
+/// A PoP that does not begin to give the stream within this time is none ...
 const ANSWERS: Duration = Duration::from_secs(5);
+/// ... nor is one that does not say that it lives within this.
+const LIVES: Duration = Duration::from_secs(1);
 /// Pause before lost PoPs are tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// The PoP is asked this often whom else it knows.
@@ -87,7 +89,7 @@ impl Viewer {
         self.learning = JoinSet::new();
         self.learning.spawn(async move {
             loop {
-                if let Ok(Pops { pops, .. }) = pop.get(&path).await {
+                if let Ok(Ok(Pops { pops, .. })) = timeout(ANSWERS, pop.get(&path)).await {
                     known.send_replace(pops);
                 }
                 tokio::time::sleep(LEARN).await;
@@ -97,7 +99,7 @@ impl Viewer {
 }
 
 async fn lives(pop: &Client) -> bool {
-    timeout(ANSWERS, pop.get::<Ping>("/api/v1/ping")).await.is_ok_and(|answer| answer.is_ok())
+    timeout(LIVES, pop.get::<Ping>("/api/v1/ping")).await.is_ok_and(|answer| answer.is_ok())
 }
 
 async fn get(pop: &Client, stream: &StreamName, query: &str) -> anyhow::Result<Response> {

@@ -164,7 +164,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
     let all = page.into_iter().chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);
-    tasks.spawn(connections::serve(listener, router, Limits::of(stats.viewers_max), stats));
+    tasks.spawn(connections::serve(listener, router, Limits::of(stats.viewers_max, files), stats));
     Ok(HttpServer { address, transport, drains, _tasks: tasks })
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::position::Resume;
 use crate::time::Time;
 
-/// Announcements remembered while the feed is behind; the oldest and the newest count, so others may go.
+/// Announcements remembered while the feed is behind; the oldest counts, and the first after the newest object, so others may go.
 const ANNOUNCED_MAX: usize = 64;
 /// A feed is overdue after this many of its usual intervals ...
 const OVERDUE_INTERVALS: u32 = 4;
@@ -142,8 +142,13 @@ impl Pace {
             return false;
         }
         let first = self.announced.is_empty();
-        self.announced.truncate(ANNOUNCED_MAX - 1);
-        self.announced.push_back((now, front));
+        // Of many, one that was announced after the newest object is kept.
+        if self.announced.len() == ANNOUNCED_MAX {
+            self.announced.pop_back_if(|(at, _)| *at <= progress.at);
+        }
+        if self.announced.len() < ANNOUNCED_MAX {
+            self.announced.push_back((now, front));
+        }
         first
     }
 
@@ -166,7 +171,7 @@ impl Pace {
                 let since = progress.at + self.interval.unwrap_or_default();
                 Late { since: Some(since), announced: false, silent: false }
             }
-            (Some(reported), None) if self.announced.is_empty() && progress.at > reported.at && !overdue => {
+            (Some(reported), None) if !self.is_behind(now) && progress.at > reported.at && !overdue => {
                 Late { since: None, announced: reported.announced, silent: false }
             }
             _ => return None,
@@ -196,6 +201,11 @@ impl Pace {
         }
     }
 
+    /// Whether something is missing for longer than usual.
+    fn is_behind(&self, now: Time) -> bool {
+        self.announced.front().is_some_and(|(at, _)| *at + self.lag.usual() <= now)
+    }
+
     /// When the first that is missing is late. After a pause of the origin silence means nothing: whoever is nearer announces first.
     fn lateness(&self, progress: &Progress, patience: Patience) -> Option<Lateness> {
         let announced = self.announced.front()?.0;
@@ -218,6 +228,10 @@ impl Pace {
     fn silent_since(&self, reported: Reported, progress: &Progress, patience: Patience, now: Time) -> Option<Time> {
         let told = reported.silent && progress.at <= reported.at;
         let (announced, _) = self.announced.iter().find(|(at, _)| *at > progress.at).filter(|_| !told)?;
+        // After a pause of the origin silence means nothing, as above.
+        if announced.since(progress.at) > INTERVAL_MAX {
+            return None;
+        }
         let interval = self.interval.unwrap_or_default();
         let at = (*announced + patience.silent).max(progress.at + interval * SILENT_INTERVALS);
         (at <= now).then(|| (*announced).max(progress.at + interval))
@@ -361,6 +375,20 @@ mod tests {
             let progress = held(n - behind, now);
             pace.check(&progress, PATIENCE, at(now))
         })
+    }
+
+    #[test]
+    fn a_feed_that_lags_as_usual_again_keeps_up() {
+        let mut pace = Pace::default();
+        assert_eq!(lagging(&mut pace, 100, 10..300), None);
+        let late = (300..320_u32).find_map(|n| {
+            let (now, progress) = (at(u64::from(n) * 20), held(294, 299 * 20));
+            pace.announce(front(n), &progress, now);
+            pace.check(&progress, PATIENCE, now)
+        });
+        assert!(late.is_some_and(|late| late.since.is_some()), "{late:?}");
+        let back = lagging(&mut pace, 100, 320..330);
+        assert_eq!(back, Some(Late { since: None, announced: true, silent: false }));
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub const BETTER_RATIO: f64 = 0.20;
 pub const BETTER_MIN_US: Micros = 15_000;
 /// ... for this long; also the least time between two such moves.
 pub const BETTER_LASTS: Duration = Duration::from_secs(30);
+/// The first choice of a leaf is made in haste, before all PoPs and the ways to them are known: within this time ...
+pub const HASTY_FOR: Duration = Duration::from_secs(10);
+/// ... it is left for one that has been better for this long. Tuned: links are measured, and told of, by then.
+pub const HASTY_LASTS: Duration = Duration::from_secs(2);
 /// From this load on a PoP costs more ...
 const LOAD_KNEE: f64 = 0.6;
 /// ... and one that is full this much, in microseconds. Tuned: more than crossing an ocean.

@@ -185,6 +185,24 @@ fn a_leaf_moves_to_a_pop_that_is_lastingly_better_and_not_before() {
     assert_eq!(leaf.pop(), Some(B));
 }
 
+/// It began before it knew of the better one, as viewers do that start together with the mesh.
+#[test]
+fn a_first_choice_is_mended_soon_and_once() {
+    let mut leaf = Leaf::new([160, 10]);
+    leaf.told(B, Facts::Streams(Vec::new()));
+    leaf.input(Input::Subscribe(cam()));
+    leaf.run(SECOND);
+    assert_eq!(leaf.pop(), Some(A));
+    leaf.told(B, Facts::Streams(vec![StreamFacts::new(cam(), 1)]));
+    leaf.run(SECOND);
+    assert_eq!(leaf.pop(), Some(A), "it may be a mistake");
+    leaf.run(SECOND * 2);
+    assert_eq!(leaf.pop(), Some(B));
+    leaf.rtt.insert(B, Duration::from_millis(300));
+    leaf.run(BETTER_LASTS - SECOND);
+    assert_eq!(leaf.pop(), Some(B), "once");
+}
+
 #[test]
 fn each_pop_must_have_been_better_for_itself() {
     let mut leaf = Leaf::new([40, 60, 300]).watches();

@@ -246,6 +246,17 @@ fn a_pause_of_the_origin_moves_nobody_and_is_over_when_it_is_over() {
     assert_eq!((why.parent.as_deref(), why.state.as_str()), (Some("a"), "fed"));
 }
 
+/// The backup, which is nearer, announces first what comes after it: the parent is not late since the pause began.
+#[test]
+fn what_is_announced_after_a_pause_of_the_origin_is_missing_only_since_then() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.behind(feed, false);
+    script.run(PATIENCE * 3);
+    script.behind(feed, true);
+    script.run(PATIENCE);
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
+}
+
 /// Round trips are for what was lost on the way, not for a parent from whom nothing comes at all.
 #[test]
 fn a_parent_far_away_that_falls_silent_is_passed_over_before_a_round_trip() {

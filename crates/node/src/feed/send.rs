@@ -62,6 +62,9 @@ impl ChildFeed {
         let mut tasks = JoinSet::new();
         // All layers start in the same group, whichever looks first.
         let start = Arc::new(OnceLock::new());
+        // What the first layer sends warms the link for the others.
+        let warm = target.link.warmth.since(Instant::now());
+        let anxious = resume.is_some() && warm.is_none() && loses(&target.link.connection.stats().path);
         for layer in Layer::ALL {
             let (log, target, stats, start) = (log.clone(), target.clone(), stats.clone(), start.clone());
             tasks.spawn(async move {
@@ -69,9 +72,7 @@ impl ChildFeed {
                     Some(resume) => LayerCursor::resume(layer, &resume),
                     None => LayerCursor::start(layer, Some(first_group(&log, &start).await)),
                 };
-                let warm = target.link.warmth.since(Instant::now());
                 let cursor = cursor.over_warm(warm);
-                let anxious = resume.is_some() && warm.is_none() && loses(&target.link.connection.stats().path);
                 let again = Again { left: if anxious { TWICE } else { 0 }, open: None };
                 let sender = LayerSender { log, target, layer, stats, open: None, again };
                 if let Err(error) = sender.run(cursor).await {
@@ -150,7 +151,9 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    let mut again = self.again.take(&chunks);
+                    // Where packets queue there is no room for anything twice.
+                    let is_short = self.target.link.turns.is_short();
+                    let mut again = if is_short { Vec::new() } else { self.again.take(&chunks) };
                     self.write(group, &mut chunks).await?;
                     if !again.is_empty() {
                         self.write_again(group, &mut again).await?;

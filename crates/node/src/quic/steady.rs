@@ -7,9 +7,9 @@
 //! when a child had turned to its backup. How much may be on its way is bounded all the same: by [`crate::link`]'s window, which sees
 //! queues by itself, and within a tenth of a second.
 //!
-//! Above all it looks for the round trip when a link first has more to send than its window takes: that is when a child wants all that it
-//! missed, a large picture among it. Until a link has been full for a while nothing is known of its capacity, so its window is as large as
-//! one may be.
+//! Above all it looks for the round trip when, for the first time in ten seconds, more is to be sent at once than may leave: over an idle link
+//! that is when a child wants all that it missed, a large picture among it. For that moment the window is as large as one may be, unless much of
+//! what is sent is lost.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -23,8 +23,12 @@ use super::SEND_WINDOW;
 /// Least window, bytes. Tuned: a large picture of a stream of some Mbit/s, and 100 ms of 8 Mbit/s.
 const FLOOR: u64 = 96 * 1024;
 
-/// What BBR has found out by the time that a link has been full for so long is believed. Tuned: what a child missed has passed by then.
-const FULL: Duration = Duration::from_millis(500);
+/// A link over which there was never more to send than may leave for this long is idle; BBR looks for the round trip as often.
+const IDLE: Duration = Duration::from_secs(10);
+/// The moment. Tuned: what a child missed has passed by then.
+const BURST: Duration = Duration::from_millis(500);
+/// Part of the window whose loss at once is no chance, and ends it.
+const MUCH: u64 = 8;
 
 /// Makes the controllers of links.
 #[derive(Debug, Default)]
@@ -32,15 +36,15 @@ pub(super) struct SteadyConfig(Arc<BbrConfig>);
 
 impl ControllerFactory for SteadyConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Steady { bbr: self.0.clone().build(now, current_mtu), full_since: None, floor: SEND_WINDOW })
+        Box::new(Steady { bbr: self.0.clone().build(now, current_mtu), full_at: None, burst_ends: None })
     }
 }
 
 struct Steady {
     bbr: Box<dyn Controller>,
-    /// Since when there has always been more to send than the window takes.
-    full_since: Option<Instant>,
-    floor: u64,
+    /// When there was last more to send than may leave.
+    full_at: Option<Instant>,
+    burst_ends: Option<Instant>,
 }
 
 impl Controller for Steady {
@@ -54,12 +58,19 @@ impl Controller for Steady {
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_acked: Option<u64>) {
         self.bbr.on_end_acks(now, in_flight, app_limited, largest_acked);
-        self.full_since = self.full_since.or(Some(now)).filter(|_| !app_limited);
-        let is_full = self.full_since.is_some_and(|since| now.saturating_duration_since(since) >= FULL);
-        self.floor = if is_full { FLOOR } else { SEND_WINDOW };
+        if !app_limited {
+            let full_at = self.full_at.replace(now);
+            if full_at.is_none_or(|at| now.saturating_duration_since(at) > IDLE) {
+                self.burst_ends = Some(now + BURST);
+            }
+        }
+        self.burst_ends = self.burst_ends.filter(|ends| *ends > now);
     }
 
     fn on_congestion_event(&mut self, now: Instant, sent: Instant, is_persistent: bool, lost_bytes: u64) {
+        if lost_bytes > self.window() / MUCH {
+            self.burst_ends = None;
+        }
         self.bbr.on_congestion_event(now, sent, is_persistent, lost_bytes);
     }
 
@@ -68,7 +79,7 @@ impl Controller for Steady {
     }
 
     fn window(&self) -> u64 {
-        self.bbr.window().max(self.floor)
+        self.bbr.window().max(if self.burst_ends.is_some() { SEND_WINDOW } else { FLOOR })
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -76,7 +87,7 @@ impl Controller for Steady {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { bbr: self.bbr.clone_box(), full_since: self.full_since, floor: self.floor })
+        Box::new(Self { bbr: self.bbr.clone_box(), full_at: self.full_at, burst_ends: self.burst_ends })
     }
 
     fn initial_window(&self) -> u64 {
@@ -103,26 +114,28 @@ mod tests {
 
     #[test]
     fn the_window_is_that_of_bbr_but_never_below_the_floor() {
-        let start = Instant::now();
-        let small = 4 * u64::from(MTU);
-        for (window, full) in [(small, FLOOR), (2 * FLOOR, 2 * FLOOR)] {
-            let mut controller = bbr(window);
-            assert_eq!(controller.window(), SEND_WINDOW);
-            let mut after = |ms: u64, app_limited: bool| {
-                controller.on_end_acks(start + Duration::from_millis(ms), 0, app_limited, Some(1));
-                assert_eq!(controller.clone_box().window(), controller.window());
-                controller.window()
-            };
-            assert_eq!(
-                (after(1_000, true), after(2_000, false), after(2_400, false)),
-                (SEND_WINDOW, SEND_WINDOW, SEND_WINDOW)
-            );
-            assert_eq!((after(2_500, false), after(9_000, false)), (full, full));
-            assert_eq!(
-                (after(9_010, true), after(9_020, false), after(9_500, false)),
-                (SEND_WINDOW, SEND_WINDOW, SEND_WINDOW)
-            );
-            assert_eq!(after(9_520, false), full);
+        for (window, expected) in [(4 * u64::from(MTU), FLOOR), (2 * FLOOR, 2 * FLOOR)] {
+            let controller = bbr(window);
+            assert_eq!((controller.window(), controller.clone_box().window()), (expected, expected));
         }
+    }
+
+    #[test]
+    fn an_idle_link_that_has_much_to_send_may_send_it_unless_it_is_lost() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut link = bbr(4 * u64::from(MTU));
+        let mut after = |ms: u64, app_limited: bool| {
+            link.on_end_acks(at(ms), 0, app_limited, None);
+            assert_eq!(link.clone_box().window(), link.window());
+            link.window()
+        };
+        assert_eq!([after(1_000, true), after(1_010, false), after(1_500, true)], [FLOOR, SEND_WINDOW, SEND_WINDOW]);
+        assert_eq!([after(1_510, true), after(1_520, false), after(11_520, false)], [FLOOR; 3], "it was not idle");
+        assert_eq!([after(21_530, false), after(21_540, false)], [SEND_WINDOW; 2]);
+        link.on_congestion_event(at(21_550), start, false, 2 * u64::from(MTU));
+        assert_eq!(link.window(), SEND_WINDOW, "that was chance");
+        link.on_congestion_event(at(21_560), start, false, SEND_WINDOW / 4);
+        assert_eq!(link.window(), FLOOR);
     }
 }

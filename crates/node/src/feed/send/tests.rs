@@ -110,6 +110,14 @@ async fn the_first_of_a_feed_may_be_sent_twice_and_is_held_once() {
 }
 
 #[test]
+fn whole_objects_are_taken_until_it_is_enough() {
+    let mut again = Again { left: 1_000, open: None };
+    let objects = [600, 300, 200, 100].map(|len| Bytes::from(vec![0; len]));
+    assert_eq!((again.take(&objects).len(), again.left), (3, 0));
+    assert!(again.take(&objects).is_empty());
+}
+
+#[test]
 fn a_link_loses_that_lost_more_than_chance_takes() {
     let loses = |lost, sent| {
         let mut path = PathStats::default();

@@ -403,8 +403,13 @@ impl Node {
         let full = stream.wanted() == Some(Mode::Full);
         let fits = |choice: &&Choice| choice.link != main.link && (outranked || full && gains(choice));
         let better: Vec<LinkId> = ranking.iter().filter(fits).map(|choice| choice.link).collect();
-        let lasts = if self.config.transit { BETTER_LASTS } else { pop::BETTER_LASTS };
         let stream = self.streams.get_mut(name)?;
+        let hasty = stream.moved_at.is_none() && now.since(main.since) < pop::HASTY_FOR;
+        let lasts = match self.config.transit {
+            true => BETTER_LASTS,
+            false if hasty => pop::HASTY_LASTS,
+            false => pop::BETTER_LASTS,
+        };
         stream.better.retain(|link, _| better.contains(link));
         for link in &better {
             stream.better.entry(*link).or_insert(now);

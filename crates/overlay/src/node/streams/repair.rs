@@ -61,6 +61,8 @@ pub(super) struct Suspicion {
     announced: bool,
     /// Since when nothing comes at all.
     silent_since: Option<Time>,
+    /// It answered when it was asked before.
+    lived: bool,
     /// The parent lives, nothing is known to be missing: its origin may have a pause.
     pub(super) merely_silent: bool,
     /// When it is given up.
@@ -80,18 +82,23 @@ impl Node {
         let silent_since = since.filter(|_| silent);
         match (since, &mut stream.suspicion) {
             (None, _) => self.recovered(&name, now),
-            (Some(_), Some(suspicion)) => {
-                suspicion.announced |= announced;
+            (Some(since), Some(suspicion)) => {
+                if announced && !suspicion.announced {
+                    // Until then nothing was known to be missing.
+                    (suspicion.announced, suspicion.since) = (true, since);
+                }
                 // It lived when it was asked, and may have died since.
                 if silent_since.is_some() {
+                    suspicion.lived |= self.links.get(&link).is_some_and(|link| link.heard_at > suspicion.asked_at);
                     (suspicion.silent_since, suspicion.asked_at) = (silent_since, now);
                     self.ask(link, now);
                 }
             }
             (Some(since), place @ None) => {
-                let (merely_silent, dead_at, told) = (false, Time::NEVER, false);
+                let (lived, merely_silent, dead_at, told) = (false, false, Time::NEVER, false);
+                let asked_at = now;
                 *place =
-                    Some(Suspicion { since, asked_at: now, announced, silent_since, merely_silent, dead_at, told });
+                    Some(Suspicion { since, asked_at, announced, silent_since, lived, merely_silent, dead_at, told });
                 self.ask(link, now);
             }
         }
@@ -159,9 +166,12 @@ impl Node {
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
             (false, _) => {
-                // Where something is missing, the answer gets the time of a round trip.
+                // Where something is missing, the answer gets the time of a round trip; and so does what a parent that repaired, or
+                // repairs, its own supply has to pass on.
                 let (since, time) = suspicion.silent_since.map_or((suspicion.since, own), |since| (since, alertness));
-                let hedge_at = (since + time).max(suspicion.asked_at + time / 2);
+                let time = if repairing { own } else { time };
+                let answered_at = (since + time).max(suspicion.asked_at + time / 2);
+                let hedge_at = if suspicion.lived { answered_at.max(main.report_since + own) } else { answered_at };
                 (hedge_at, since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
@@ -215,7 +225,13 @@ impl Node {
         }
         // Where two are slow it is not they who are: the way that both share carries too little. To go to and fro, or to dial
         // others over the same way, would take of it what little there is.
-        let stuck_at = if lives { suspicion.since + STUCK } else { now };
+        // One that brings little by little is silent now and then.
+        let heard_at = self.links.get(&main_link).map_or(now, |link| link.heard_at);
+        let stuck_at = match (lives, suspicion.lived) {
+            (true, _) => suspicion.since + STUCK,
+            (false, true) => heard_at + SILENT,
+            (false, false) => now,
+        };
         match self.replacement(name, Some(main_link), now) {
             other if stuck_at > now && other.is_none_or(|link| self.was_slower(name, link)) => {
                 if let Some(stream) = self.streams.get_mut(name) {
