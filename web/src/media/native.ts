@@ -166,7 +166,9 @@ export class NativePlayer implements Playing, Source {
     on("loadedmetadata", () => this.#enter("starting", "Starting"));
     on("playing", () => this.#playing());
     on("waiting", () => {
-      if (this.#phase !== "playing" || this.#video.seeking) return;
+      const video = this.#video;
+      // As in the other player: a seek is no stall, nor is a word that comes when there are data again.
+      if (this.#phase !== "playing" || video.seeking || video.readyState >= video.HAVE_FUTURE_DATA) return;
       this.#stalls += 1;
       this.#enter("stalled", "Buffering");
     });

@@ -11,6 +11,8 @@ class FakeVideo extends EventTarget {
   muted = false;
   paused = true;
   seeking = false;
+  readonly HAVE_FUTURE_DATA = 3;
+  readyState = 2;
   currentTime = 0;
   playbackRate = 1;
   videoWidth = 640;
@@ -88,6 +90,10 @@ test("the browser is given the address of the best PoP, and how it fares is told
     { phase, pop, carrier, latency, buffer, moves, framesDecoded },
     { phase: "playing", pop: "home", carrier: "HLS", latency: 3, buffer: 1, moves: 0, framesDecoded: 25 },
   );
+  video.readyState = 3;
+  video.tell("waiting");
+  assert.equal(views.at(-1)?.phase, "playing", "there are data again");
+  video.readyState = 2;
   video.tell("waiting");
   assert.equal(views.at(-1)?.phase, "stalled");
   video.tell("playing");
