@@ -206,35 +206,33 @@ impl Pace {
         self.announced.front().is_some_and(|(at, _)| *at + self.lag.usual() <= now)
     }
 
-    /// When the first that is missing is late. After a pause of the origin silence means nothing: whoever is nearer announces first.
+    /// When the first that is missing is late.
     fn lateness(&self, progress: &Progress, patience: Patience) -> Option<Lateness> {
         let announced = self.announced.front()?.0;
         let due = announced + self.lag.usual();
         let missing = Lateness { at: due + patience.missing, since: due, silent: false };
-        if announced.since(progress.at) > INTERVAL_MAX {
-            return Some(missing);
-        }
+        let silent = self.silence(announced, progress, patience).filter(|silent| silent.at <= missing.at);
+        Some(silent.unwrap_or(missing))
+    }
+
+    /// When a feed that brings nothing at all is late with what was announced then. After a pause of the origin silence means
+    /// nothing: whoever is nearer announces first.
+    fn silence(&self, announced: Time, progress: &Progress, patience: Patience) -> Option<Lateness> {
         let interval = self.interval.unwrap_or_default();
         let pause = patience.silent.max(interval * SILENT_INTERVALS);
-        let silent = Lateness {
+        (announced.since(progress.at) <= INTERVAL_MAX).then(|| Lateness {
             at: (announced + patience.silent).max(progress.at + pause),
             since: announced.max(progress.at + interval),
             silent: true,
-        };
-        Some(if silent.at <= missing.at { silent } else { missing })
+        })
     }
 
     /// Since when a feed that was late already brings nothing at all, though another one went on after its last object.
     fn silent_since(&self, reported: Reported, progress: &Progress, patience: Patience, now: Time) -> Option<Time> {
         let told = reported.silent && progress.at <= reported.at;
         let (announced, _) = self.announced.iter().find(|(at, _)| *at > progress.at).filter(|_| !told)?;
-        // After a pause of the origin silence means nothing, as above.
-        if announced.since(progress.at) > INTERVAL_MAX {
-            return None;
-        }
-        let interval = self.interval.unwrap_or_default();
-        let at = (*announced + patience.silent).max(progress.at + interval * SILENT_INTERVALS);
-        (at <= now).then(|| (*announced).max(progress.at + interval))
+        let silent = self.silence(*announced, progress, patience)?;
+        (silent.at <= now).then_some(silent.since)
     }
 
     fn overdue_at(&self, progress: &Progress) -> Option<Time> {

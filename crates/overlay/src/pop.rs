@@ -1,7 +1,7 @@
 //! Which PoP a viewer watches from, and when it moves to another one (DESIGN 3, "Viewers are leaves").
 //!
 //! A PoP costs what an object takes from the origin to the PoP, by the mesh's own measurement, and from there to the viewer, by
-//! the viewer's. web/src/media/pops.ts follows the same rule with the same figures.
+//! the viewer's. web/src/media/pops.ts follows the same rule with the same figures, but for the first choice: a page measures before it makes it.
 
 use std::time::Duration;
 
