@@ -45,7 +45,7 @@ impl Limits {
     pub(super) fn of(viewers_max: u64, files: u64) -> Self {
         let wanted = viewers_max.saturating_mul(FOR_A_VIEWER).saturating_add(FOR_OTHERS);
         // Links, media and the programs that a node starts need some themselves.
-        let places = wanted.min(files.saturating_sub(FOR_OTHERS)).max(1);
+        let places = wanted.min(files.saturating_sub(FOR_OTHERS).max(files / 2));
         let places = usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self { places, request: Duration::from_secs(30), stalled: Duration::from_secs(60) }
     }
@@ -172,6 +172,13 @@ mod tests {
             let ended = tokio::time::timeout(DEADLINE, client.read_to_end(&mut said)).await;
             assert!(ended.is_ok(), "{begun:?} is waited for");
         }
+    }
+
+    #[test]
+    fn there_are_places_for_all_viewers_and_files_for_all_places() {
+        let places = |viewers, files| Limits::of(viewers, files).places;
+        assert_eq!((places(10_000, 1 << 20), places(10_000, 20_000), places(10_000, 256)), (40_500, 19_500, 128));
+        assert_eq!(places(u64::MAX, u64::MAX), Semaphore::MAX_PERMITS);
     }
 
     #[tokio::test]
