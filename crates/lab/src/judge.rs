@@ -217,8 +217,10 @@ impl Observed<'_> {
         };
         let both = self.history.older().and_then(|older| Some((counts(older)?, counts(newest)?)));
         let Some((before, now)) = both else { return Err(NOT_YET.to_owned()) };
-        let mut moved = now.into_iter().zip(before).map(|(now, before)| now.saturating_sub(before) as f64);
-        let [carried, bytes, objects, doubled] = [(); 4].map(|()| moved.next().unwrap_or_default());
+        let [carried, bytes, objects, doubled] = std::array::from_fn(|at| now[at].saturating_sub(before[at]) as f64);
+        if objects == 0.0 {
+            return Err(format!("no object came to {fed}"));
+        }
         let own = bytes * (1.0 - doubled / objects);
         let copies = carried / own;
         told(

@@ -116,7 +116,7 @@ fn by_signal() -> anyhow::Result<Interrupt> {
             });
         };
         signalled();
-        eprintln!("ending the lab; interrupt again to end at once");
+        eprintln!("ending the lab; interrupt again to end at once and leave its files behind");
         raised.raise();
         signalled();
         std::process::exit(1);
