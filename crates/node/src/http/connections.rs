@@ -40,8 +40,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// For a server that takes so many viewers, in a process that may open so many files. Tuned: a player asks for the next part or segment within a few seconds; a paused one is
-    /// to find its stream again after a moment's pause.
+    /// For a server that takes so many viewers, in a process that may open so many files. Tuned: a player asks for the next part or
+    /// segment within a few seconds; a paused one is to find its stream again after a moment's pause.
     pub(super) fn of(viewers_max: u64, files: u64) -> Self {
         let wanted = viewers_max.saturating_mul(FOR_A_VIEWER).saturating_add(FOR_OTHERS);
         // Links, media and the programs that a node starts need some themselves.
