@@ -29,6 +29,11 @@ impl Client {
         Ok(Self { http, node: node.trim_end_matches('/').to_owned(), token: None })
     }
 
+    /// Asks another node, without the token, which is not for it.
+    pub(crate) fn elsewhere(&self, node: &str) -> Self {
+        Self { http: self.http.clone(), node: node.trim_end_matches('/').to_owned(), token: None }
+    }
+
     pub(crate) fn of(args: &QueryArgs) -> anyhow::Result<Self> {
         Self::operated(&args.node, &args.operator)
     }

@@ -1,5 +1,6 @@
 //! The one binary: command line and configuration in, a node out.
 
+mod audience;
 mod cli;
 mod client;
 mod config;

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use levada_node::http::{Pop, Pops};
-use levada_overlay::pop::Cost;
+use levada_overlay::pop::{self, Cost};
 use serde::Serialize;
 
+use crate::audience;
 use crate::cli::PopsArgs;
 use crate::client::Client;
 use crate::query::{dash, ms, print_table, say};
@@ -37,14 +38,17 @@ impl Measured {
         self.rtt_us.is_some()
     }
 
-    /// By what viewers choose: to the PoP and back, with what is lost on the way, the stream's way to it, and its load. Those that do
-    /// not answer come last.
-    fn rank(&self) -> (bool, u64, String) {
+    /// To the PoP and back, with what is lost on the way, the stream's way to it, and its load.
+    fn cost(&self) -> Cost {
         let rtt = self.rtt_us.unwrap_or(0);
         let resent = self.loss * (rtt as f64 + RESEND_US);
         let way = rtt + resent as u64 + self.pop.stream_metric_us.unwrap_or(0);
-        let cost = Cost { way, load_percent: (self.pop.load * 100.0) as u8 };
-        (self.rtt_us.is_none(), cost.score(), self.pop.name.clone())
+        Cost { way, load_percent: (self.pop.load * 100.0) as u8 }
+    }
+
+    /// What makes it of less use than any other, however near: it does not answer, or the stream has no way to it.
+    fn lacks(&self) -> (bool, bool) {
+        (self.rtt_us.is_none(), self.pop.stream_metric_us.is_none())
     }
 }
 
@@ -55,7 +59,7 @@ pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
         None => "/api/v1/pops".to_owned(),
     };
     let Pops { node, pops } = client.get(&path).await?;
-    let measured = ranked(pops, args.pings).await;
+    let measured = ranked(audience::count(&client, pops).await, args.pings).await;
     if args.query.json {
         say(&serde_json::to_string_pretty(&serde_json::json!({"node": node, "pops": measured}))?);
         return Ok(());
@@ -85,8 +89,14 @@ pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
 pub(crate) async fn ranked(pops: Vec<Pop>, pings: u32) -> Vec<Measured> {
     let measured = futures_util::stream::iter(pops).map(|pop| measure(pop, pings));
     let mut measured: Vec<Measured> = measured.buffer_unordered(PINGED_AT_ONCE).collect().await;
-    measured.sort_by_key(Measured::rank);
+    sort(&mut measured);
     measured
+}
+
+/// As viewers choose (DESIGN 3).
+fn sort(measured: &mut [Measured]) {
+    let best = measured.iter().map(|one| (one.lacks(), one.cost().score())).min().map_or(0, |(_, score)| score);
+    measured.sort_by_cached_key(|one| (one.lacks(), pop::order(best, one.cost()), one.pop.name.clone()));
 }
 
 async fn measure(pop: Pop, pings: u32) -> Measured {
@@ -132,11 +142,23 @@ mod tests {
         Measured { pop: serde_json::from_value(pop).unwrap(), rtt_us: Some(rtt_ms * 1_000), loss, failure: None }
     }
 
+    fn sorted<const N: usize>(mut pops: [Measured; N]) -> [String; N] {
+        sort(&mut pops);
+        pops.map(|measured| measured.pop.name)
+    }
+
     #[test]
     fn one_that_loses_much_comes_after_one_that_is_further_away() {
         let mut pops = [measured("near", 5, 0.6), measured("far", 60, 0.0), measured("silent", 0, 1.0)];
         pops[2].rtt_us = None;
-        pops.sort_by_key(Measured::rank);
-        assert_eq!(pops.map(|measured| measured.pop.name), ["far", "near", "silent"]);
+        assert_eq!(sorted(pops), ["far", "near", "silent"]);
+    }
+
+    #[test]
+    fn of_about_equal_ones_the_least_loaded_is_first_and_one_without_the_stream_behind_all_that_have_it() {
+        let mut pops = [measured("lost", 1, 0.0), measured("busy", 20, 0.0), measured("calm", 24, 0.0)];
+        pops[0].pop.stream_metric_us = None;
+        pops[1].pop.load = 0.4;
+        assert_eq!(sorted(pops), ["calm", "busy", "lost"]);
     }
 }

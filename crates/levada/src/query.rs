@@ -33,14 +33,17 @@ pub(crate) async fn streams(args: &QueryArgs) -> anyhow::Result<()> {
         say("no streams yet; publish one with: levada publish FILE");
         return Ok(());
     }
-    let mut rows = vec![["STREAM", "HERE", "ORIGIN", "PARENT", "BITRATE", "AGE"].map(str::to_owned)];
+    let mut rows =
+        vec![["STREAM", "HERE", "ORIGIN", "PARENT", "VIEWERS", "BITRATE", "GROUP", "AGE"].map(str::to_owned)];
     for stream in answer.streams {
         rows.push([
             stream.name,
             if stream.waiting { "waiting".to_owned() } else { stream.state },
             if stream.origins.is_empty() { dash() } else { stream.origins.join(",") },
             stream.parent.unwrap_or_else(dash),
+            stream.viewers.to_string(),
             mbps(stream.bitrate_bps),
+            stream.group_ms.map_or_else(dash, |ms| format!("{ms} ms")),
             stream.newest_age_ms.map_or_else(dash, |ms| format!("{ms} ms")),
         ]);
     }
@@ -63,9 +66,11 @@ pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
     }
     print_table(&rows);
     say("");
-    let mut rows = vec![["FROM", "TO", "COST", "RTT"].map(str::to_owned)];
+    let mut rows = vec![["FROM", "TO", "COST", "RTT", "LOSS", "LOAD"].map(str::to_owned)];
     for link in answer.links {
-        rows.push([link.from, link.to, ms(Some(link.cost_us.into())), ms(Some(link.rtt_us.into()))]);
+        let loss = link.loss.map_or_else(dash, |loss| format!("{:.1} %", loss * 100.0));
+        let (cost, rtt) = (ms(Some(link.cost_us.into())), ms(Some(link.rtt_us.into())));
+        rows.push([link.from, link.to, cost, rtt, loss, mbps(link.bps)]);
     }
     print_table(&rows);
     for neighbour in answer.neighbours.into_iter().filter(|neighbour| !neighbour.up) {

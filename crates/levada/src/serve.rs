@@ -253,6 +253,7 @@ impl Joining {
 pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<()>) -> anyhow::Result<Node> {
     let (identity, neighbours, following) = identify(&member).await?;
     let only = joining.only;
+    let wanted = only.clone();
     let chosen = move |mut neighbours: Vec<Neighbour>| {
         neighbours.retain(|neighbour| only.as_ref().is_none_or(|only| neighbour.name == *only));
         neighbours
@@ -260,7 +261,8 @@ pub(crate) async fn join(member: Member, joining: Joining, tasks: &mut JoinSet<(
     let names: Vec<String> = neighbours.iter().map(|neighbour| neighbour.name.clone()).collect();
     let neighbours = chosen(neighbours);
     if neighbours.is_empty() && !names.is_empty() {
-        bail!("there is no such PoP for node {}; it may use {}", member.name, names.join(", "));
+        let wanted = wanted.unwrap_or_default();
+        bail!("node {} may not use PoP \"{wanted}\"; choose one of {}", member.name, names.join(", "));
     }
     let config = NodeConfig {
         identity,

@@ -19,6 +19,7 @@ use ratatui::widgets::TableState;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use crate::audience;
 use crate::cli::TopArgs;
 use crate::client::Client;
 
@@ -81,7 +82,10 @@ impl Told {
                 status: client.get("/api/v1/status").await?,
                 streams: client.get("/api/v1/streams").await?,
                 map: client.get("/api/v1/map").await?,
-                pops: client.get("/api/v1/pops").await.ok(),
+                pops: match client.get::<Pops>("/api/v1/pops").await {
+                    Ok(told) => Some(Pops { pops: audience::count(client, told.pops).await, ..told }),
+                    Err(_) => None,
+                },
                 entries: log.entries,
             })
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use levada_node::http::{Ping, Pop, Pops};
+use levada_node::http::{Pop, Pops};
 use levada_overlay::StreamName;
 use reqwest::{Method, Response};
 use tokio::sync::watch;
@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use crate::client::Client;
 use crate::pops;
 
-/// A PoP that sends nothing for this long is asked whether it lives. Tuned: longer than a mesh takes to mend itself.
+/// A PoP that sends nothing for this long is asked whether it lives, and has a way to the stream. Tuned: longer than a mesh takes to mend
+/// itself.
 const SILENT: Duration = Duration::from_secs(3);
 /// A PoP that does not begin to give the stream within this time is none ...
 const ANSWERS: Duration = Duration::from_secs(5);
@@ -39,10 +40,13 @@ pub(crate) struct Viewer {
 }
 
 impl Viewer {
-    /// Watches from `node`, a base URL, which must have the stream.
+    /// Watches from `node`, a base URL. A stream that nobody publishes yet is waited for.
     pub(crate) async fn open(node: &str, stream: StreamName) -> anyhow::Result<Self> {
         let pop = Client::new(node)?;
-        let response = Some(get(&pop, &stream, "").await?);
+        let response = Some(get(&pop, &stream).await?);
+        if way(&pop, &stream).await == Some(Way::None) {
+            tracing::warn!(%stream, "nobody gives the stream now; waiting for it (levada streams tells what there is)");
+        }
         let mut viewer = Self { stream, pop, response, known: watch::Sender::default(), learning: JoinSet::new() };
         viewer.learn();
         Ok(viewer)
@@ -55,31 +59,57 @@ impl Viewer {
                 self.go_on().await;
                 continue;
             };
-            match timeout(SILENT, open.chunk()).await {
+            let lost = match timeout(SILENT, open.chunk()).await {
                 Ok(Ok(Some(bytes))) => return bytes,
-                Ok(Ok(None) | Err(_)) => {}
-                // A stream may pause; its PoP then answers all the same.
-                Err(_) if lives(&self.pop).await => continue,
-                Err(_) => {}
+                Ok(Ok(None) | Err(_)) => true,
+                Err(_) => match way(&self.pop, &self.stream).await {
+                    // The stream pauses.
+                    Some(Way::Known) => false,
+                    Some(Way::None) => {
+                        self.go_elsewhere().await;
+                        false
+                    }
+                    None => true,
+                },
+            };
+            if lost {
+                tracing::warn!(pop = self.pop.node(), "the PoP is lost; looking for the next best");
+                self.response = None;
             }
-            tracing::warn!(pop = self.pop.node(), "the PoP is lost; looking for the next best");
-            self.response = None;
         }
     }
 
-    /// Tries every PoP that is known, the best first, and the last one again.
+    /// From another PoP, or from the last one again.
     async fn go_on(&mut self) {
+        if self.go_elsewhere().await {
+            return;
+        }
+        match get(&self.pop, &self.stream).await {
+            Ok(response) => self.watch(self.pop.clone(), response),
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+
+    /// Tries every other PoP that is known and has a way to the stream, the best first. What is open stays open until then.
+    async fn go_elsewhere(&mut self) -> bool {
         let known = self.known.borrow().clone();
         let ranked = pops::ranked(known, PINGS).await.into_iter().filter(pops::Measured::answered);
-        let others = ranked.filter_map(|measured| Client::new(&measured.pop.http).ok());
-        for pop in others.filter(|pop| pop.node() != self.pop.node()).chain([self.pop.clone()]) {
-            if let Ok(response) = get(&pop, &self.stream, "?wait=1").await {
-                tracing::info!(pop = pop.node(), "watching");
-                (self.pop, self.response) = (pop, Some(response));
-                return self.learn();
+        for pop in ranked.map(|measured| self.pop.elsewhere(&measured.pop.http)) {
+            if pop.node() == self.pop.node() || way(&pop, &self.stream).await != Some(Way::Known) {
+                continue;
+            }
+            if let Ok(response) = get(&pop, &self.stream).await {
+                self.watch(pop, response);
+                return true;
             }
         }
-        tokio::time::sleep(RETRY).await;
+        false
+    }
+
+    fn watch(&mut self, pop: Client, response: Response) {
+        tracing::info!(pop = pop.node(), "watching");
+        (self.pop, self.response) = (pop, Some(response));
+        self.learn();
     }
 
     /// Keeps in mind whom the PoP in use knows.
@@ -98,12 +128,80 @@ impl Viewer {
     }
 }
 
-async fn lives(pop: &Client) -> bool {
-    timeout(LIVES, pop.get::<Ping>("/api/v1/ping")).await.is_ok_and(|answer| answer.is_ok())
+/// Whether a PoP knows how to get at the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Known,
+    None,
 }
 
-async fn get(pop: &Client, stream: &StreamName, query: &str) -> anyhow::Result<Response> {
-    let asked = pop.sent(pop.request(Method::GET, &format!("/live/{stream}.ts{query}")));
+/// By its own word; `None`: it does not say so in time, as one that is dead or hangs.
+async fn way(pop: &Client, stream: &StreamName) -> Option<Way> {
+    let path = format!("/api/v1/pops?stream={stream}");
+    let Pops { node, pops } = timeout(LIVES, pop.get(&path)).await.ok()?.ok()?;
+    let own = pops.iter().find(|pop| pop.name == node);
+    Some(if own.is_some_and(|own| own.stream_metric_us.is_some()) { Way::Known } else { Way::None })
+}
+
+/// The stream, once there is one.
+async fn get(pop: &Client, stream: &StreamName) -> anyhow::Result<Response> {
+    let asked = pop.sent(pop.request(Method::GET, &format!("/live/{stream}.ts?wait=1")));
     let late = || format!("node {} does not answer; choose another with --node URL", pop.node());
     timeout(ANSWERS, asked).await.with_context(late)?
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A PoP whose stream says its name, once; with it the list of PoPs that it answers.
+    async fn serve(listener: TcpListener, says: &'static str, pops: serde_json::Value) {
+        let mut tasks = JoinSet::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            tasks.spawn(answer(socket, says, pops.to_string()));
+        }
+    }
+
+    async fn answer(mut socket: TcpStream, says: &'static str, pops: String) {
+        let mut asked = [0; 4096];
+        while let Ok(len @ 1..) = socket.read(&mut asked).await {
+            let is_live = asked[..len].starts_with(b"GET /live/");
+            let answer = match is_live {
+                true => format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{says}\r\n", says.len()),
+                false => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{pops}", pops.len()),
+            };
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    /// The PoPs `cut` and `good`, of which the former has no way to the stream.
+    async fn cut_and_good(tasks: &mut JoinSet<()>) -> String {
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (cut, good) = (listen().await, listen().await);
+        let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let pop = |name, listener, way: Option<u64>| {
+            json!({"name": name, "http": url(listener), "viewers": null, "viewers_max": null, "load": 0.0, "reachable": true,
+                "stream_metric_us": way})
+        };
+        let pops = json!([pop("cut", &cut, None), pop("good", &good, Some(1_000))]);
+        let at = url(&cut);
+        tasks.spawn(serve(cut, "cut", json!({"node": "cut", "pops": pops})));
+        tasks.spawn(serve(good, "good", json!({"node": "good", "pops": pops})));
+        at
+    }
+
+    /// It answers, and so would be waited for without an end.
+    #[tokio::test]
+    async fn a_pop_that_lives_but_has_no_way_to_the_stream_is_left() {
+        let mut tasks = JoinSet::new();
+        let cut = cut_and_good(&mut tasks).await;
+        let mut viewer = Viewer::open(&cut, StreamName::new("cam").unwrap()).await.unwrap();
+        assert_eq!(viewer.next().await, "cut");
+        let next = timeout(Duration::from_secs(30), viewer.next()).await;
+        assert_eq!(next.expect("it goes on from the other one"), "good");
+    }
 }

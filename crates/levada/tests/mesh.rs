@@ -326,9 +326,20 @@ async fn questions_are_answered_in_tables_and_in_json() {
     assert!(ask(&["streams"]).contains("card"));
     assert!(ask(&["map"]).contains("origin"));
     assert!(ask(&["trace", "card"]).contains("ms ago"));
+    let json = |args: &[&str]| serde_json::from_str::<serde_json::Value>(&ask(args)).unwrap();
     for args in [&["streams", "--json"][..], &["map", "--json"], &["trace", "card", "--json"]] {
-        serde_json::from_str::<serde_json::Value>(&ask(args)).unwrap();
+        json(args);
     }
+    // Those of another PoP, too, which only that one knows.
+    let _elsewhere = mesh.view("origin", "card").await;
+    until("the viewers of both are told", async || {
+        let pops = json(&["pops", "--json", "--stream", "card"])["pops"].clone();
+        ["pop", "origin"]
+            .iter()
+            .all(|name| pops.as_array().unwrap().iter().any(|pop| pop["name"] == *name && pop["viewers"] == 1))
+    })
+    .await;
+    assert!(ask(&["pops", "--stream", "card"]).contains("VIEWERS"));
     viewer.abort();
 }
 

@@ -29,6 +29,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
+use tower_http::compression::CompressionLayer;
 use tower_http::cors::{self, CorsLayer};
 
 use crate::limits::raise_open_files;
@@ -161,6 +162,7 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
         ("/plots.js", get(async || asset("text/javascript; charset=utf-8", PLOTS))),
         ("/app.css", get(async || asset("text/css; charset=utf-8", STYLE))),
     ];
+    let page = page.map(|(path, methods)| (path, methods.layer(CompressionLayer::new())));
     let all = page.into_iter().chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);

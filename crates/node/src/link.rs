@@ -153,14 +153,15 @@ pub async fn run(link: LinkId, connection: Connection, peer: PeerIdentity, diale
     let _ = context.brain.send(ToBrain::Input(Input::LinkDown { link, reason: describe(&end), unwanted })).await;
 }
 
-/// Why a connection ended, in words for people.
+/// Why a connection ended, in words for people. Part of them may be the peer's, who is not to move the cursor of anybody's terminal.
 pub fn describe(error: &ConnectionError) -> String {
-    match error {
+    let words = match error {
         ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
         ConnectionError::TimedOut => "the neighbour did not answer in time".to_owned(),
         ConnectionError::LocallyClosed => "closed here".to_owned(),
         other => other.to_string(),
-    }
+    };
+    words.replace(char::is_control, "\u{fffd}")
 }
 
 async fn write_control(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) {
@@ -314,5 +315,19 @@ async fn accept_media(link: LinkId, connection: Connection, context: LinkContext
             }
         });
         while tasks.try_join_next().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn_proto::ApplicationClose;
+
+    use super::*;
+
+    #[test]
+    fn a_peers_last_words_move_nobodys_cursor() {
+        let reason = Bytes::from_static(b"bye\x1b[2J\r\n\xff");
+        let close = ApplicationClose { error_code: VarInt::from_u32(0), reason };
+        assert_eq!(describe(&ConnectionError::ApplicationClosed(close)), "bye\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}");
     }
 }

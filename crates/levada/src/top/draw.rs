@@ -107,7 +107,7 @@ fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Des
             &[16, 13, 6, 11, 40],
             seen.pops.iter().flat_map(|pops| pops.pops.iter().map(pop)).collect(),
         ),
-        Tab::Events => (&["AGO", "KIND", "WHAT"], &[9, 17, 200], seen.entries.iter().rev().map(entry).collect()),
+        Tab::Events => (&["AGO", "KIND", "WHAT"], &[9, 17, 200], events(seen)),
     };
     if rows.is_empty() {
         frame.render_widget(Line::styled(nothing(tab, seen), DIM), area);
@@ -188,6 +188,17 @@ fn pop(pop: &Pop) -> Row<'static> {
         if pop.reachable { "yes" } else { "no" }.to_owned(),
         pop.http.clone(),
     ])
+}
+
+/// The newest first, with a mark where some are missing between two: the node keeps only so many, and none of its last life.
+fn events(seen: &Seen) -> Vec<Row<'static>> {
+    let older = seen.entries.iter().rev().skip(1).map(Some).chain([None]);
+    let with_gap = |(one, older): (&Entry, Option<&Entry>)| {
+        let gap = || Row::new(["", "", "what happened here is no longer kept"]).style(DIM);
+        let is_gap = older.is_some_and(|older| one.id != older.id + 1);
+        [Some(entry(one)), is_gap.then(gap)].into_iter().flatten()
+    };
+    seen.entries.iter().rev().zip(older).flat_map(with_gap).collect()
 }
 
 fn entry(entry: &Entry) -> Row<'static> {

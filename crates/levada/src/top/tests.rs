@@ -56,6 +56,14 @@ fn every_table_shows_what_was_recorded() {
 }
 
 #[test]
+fn events_that_are_no_longer_kept_are_not_passed_over_in_silence() {
+    let (mut seen, mut desk) = (recorded(), Desk { tab: 4, ..Desk::default() });
+    assert!(!drawn(&seen, &mut desk, 160, 30).contains("no longer kept"));
+    seen.entries.remove(2);
+    assert!(drawn(&seen, &mut desk, 160, 30).contains("no longer kept"));
+}
+
+#[test]
 fn keys_move_between_tables_and_rows() {
     let (seen, mut desk) = (recorded(), Desk::default());
     for key in [KeyCode::Tab, KeyCode::Right, KeyCode::BackTab] {

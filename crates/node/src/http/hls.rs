@@ -149,7 +149,7 @@ async fn stream_of(rooms: &Rooms, name: &StreamName) -> Result<Arc<HlsStream>, P
     if let Some(stream) = rooms.hls.find(name) {
         return Ok(stream);
     }
-    known(rooms, name).await?;
+    known(rooms, name, "").await?;
     let stream = rooms.hls.open_stream(name).await?;
     stream.ok_or_else(|| {
         let node = rooms.node.name();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use levada_overlay::Neighbour;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::node::NodeConfig;
@@ -307,6 +308,10 @@ async fn answers_of_running_nodes_are_as_described() {
             held(node.request(Method::GET, &path), &path, 200).await;
         }
     }
+    for path in ["/api/v1/pops", "/api/v1/pops?stream=cam"] {
+        held(b.request(Method::GET, path), "/api/v1/pops", 200).await;
+    }
+    held(b.request(Method::GET, "/api/v1/pops?stream=a%20b"), "/api/v1/pops", 400).await;
     for kind in ["trace", "why"] {
         let (path, described) = (format!("/api/v1/{kind}/cam"), format!("/api/v1/{kind}/{{name}}"));
         held(b.request(Method::GET, &path), &described, 200).await;
@@ -350,6 +355,39 @@ async fn answers_of_running_nodes_are_as_described() {
     }
     let drained = held(b.change(Method::POST, "/api/v1/drain"), "/api/v1/drain", 200).await;
     assert_eq!(drained, json!({"left": []}));
+}
+
+/// Phones pay for it by the byte.
+#[tokio::test]
+async fn the_page_is_sent_packed() {
+    let world = World::new();
+    let node = world.start("a", Vec::new()).await;
+    for (path, whole) in [("/", PAGE), ("/app.js", SCRIPT), ("/plots.js", PLOTS), ("/app.css", STYLE)] {
+        assert_eq!(node.request(Method::GET, path).send().await.unwrap().text().await.unwrap(), whole);
+        let packed = node.request(Method::GET, path).header(header::ACCEPT_ENCODING, "gzip").send().await.unwrap();
+        assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip", "{path}");
+        let (len, whole) = (packed.bytes().await.unwrap().len(), whole.len());
+        assert!(len < whole * 3 / 4, "{path}: {len} of {whole} bytes");
+    }
+}
+
+/// Pages say nothing over a WebSocket; whoever announces a long message is not waited for, and nothing is kept for it.
+#[tokio::test]
+async fn a_long_message_ends_a_websocket() {
+    let world = World::new();
+    let node = world.start("a", Vec::new()).await;
+    let mut socket = tokio::net::TcpStream::connect(node.server.address()).await.unwrap();
+    let upgrade = "GET /live/cam.ws?wait=1 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    // The first bytes of a masked binary message of 2,000 (RFC 6455, section 5.2).
+    socket.write_all(&[0x82, 0x80 | 126, 0x07, 0xd0, 1, 2, 3, 4, 5, 6, 7, 8]).await.unwrap();
+    let mut rest = Vec::new();
+    // It may be ended by a reset as well.
+    let _ = tokio::time::timeout(DEADLINE, socket.read_to_end(&mut rest)).await.expect("the connection ends");
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn watch(
     greeting: OwnedSemaphorePermit,
 ) -> Result<(), Problem> {
     let (name, wish) = wanted?;
-    let admitted = viewers::admit(rooms, &name, &wish).await?;
+    let admitted = viewers::admit(rooms, &name, &wish, "").await?;
     let viewer = Viewer::new(rooms, admitted, Format::Fmp4).await?;
     drop(greeting);
     if let Ok(Ok(stream)) = timeout(GREETING, session.open_uni()).await {

@@ -21,7 +21,8 @@ use crate::stats::Place;
 
 /// Chunks handed to a viewer at once.
 const BATCH: usize = 64;
-/// What a WebSocket reads at once, in bytes. Tuned: pages send next to nothing, and all of it is zeroed whenever something could have come.
+/// What a WebSocket reads at once, and the longest message it takes, in bytes. Tuned: pages send next to nothing, and all of it is zeroed
+/// whenever something could have come.
 const READ: usize = 1024;
 /// A WebSocket writes once it has so many bytes, or all there are. Tuned: what begins a viewer's stream need not be copied whole.
 const WRITE: usize = 16 * 1024;
@@ -58,7 +59,8 @@ pub(super) async fn live(
         let why = format!("{file} begins where the stream is; leave out `after`, which is for {name}.ws");
         return Err(Problem::bad_request(why));
     }
-    let admitted = admit(&rooms, name, &wish).await?;
+    let mend = if format == Format::Ts { "; add ?wait=1 to wait until somebody does" } else { "" };
+    let admitted = admit(&rooms, name, &wish, mend).await?;
     match format {
         Format::Ts => {
             let viewer = Viewer::new(&rooms, admitted, format).await?;
@@ -73,7 +75,9 @@ pub(super) async fn live(
             let (mut parts, _) = request.into_parts();
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &rooms).await;
             let upgrade = upgrade.map_err(|_| Problem::bad_request(format!("{file} is for WebSocket clients")))?;
-            Ok(upgrade.read_buffer_size(READ).write_buffer_size(WRITE).on_upgrade(move |socket| async move {
+            let upgrade = upgrade.read_buffer_size(READ).write_buffer_size(WRITE);
+            let upgrade = upgrade.max_message_size(READ).max_frame_size(READ);
+            Ok(upgrade.on_upgrade(move |socket| async move {
                 if let Ok(viewer) = Viewer::new(&rooms, admitted, format).await {
                     page::feed(socket, viewer).await;
                 }
@@ -82,12 +86,12 @@ pub(super) async fn live(
     }
 }
 
-/// Takes a viewer, or says why not.
-pub(super) async fn admit(rooms: &Rooms, name: &str, wish: &Wish) -> Result<Admitted, Problem> {
+/// Takes a viewer, or says why not, and of a stream that nobody publishes the `mend`.
+pub(super) async fn admit(rooms: &Rooms, name: &str, wish: &Wish, mend: &str) -> Result<Admitted, Problem> {
     let stream = StreamName::new(name).map_err(refused)?;
     let place = rooms.node.stats().place().ok_or_else(|| full(rooms))?;
     if wish.wait == 0 {
-        known(rooms, &stream).await?;
+        known(rooms, &stream, mend).await?;
     }
     let after = wish.after.as_deref().map(str::parse).transpose().map_err(refused)?;
     Ok(Admitted { stream, after, place })
@@ -102,8 +106,8 @@ fn refused(error: impl std::fmt::Display) -> Problem {
     Problem::bad_request(error.to_string())
 }
 
-/// Refuses a stream that nobody publishes, naming those that are.
-pub(super) async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Problem> {
+/// Refuses a stream that nobody publishes, naming those that are, and the `mend`.
+pub(super) async fn known(rooms: &Rooms, stream: &StreamName, mend: &str) -> Result<(), Problem> {
     let view = rooms.node.view().await?;
     if view.streams.iter().any(|known| known.name == stream.as_str()) {
         return Ok(());
@@ -111,9 +115,7 @@ pub(super) async fn known(rooms: &Rooms, stream: &StreamName) -> Result<(), Prob
     let names: Vec<&str> = view.streams.iter().map(|known| known.name.as_str()).take(20).collect();
     let there_are =
         if names.is_empty() { "there are none now".to_owned() } else { format!("there are: {}", names.join(", ")) };
-    Err(Problem::not_found(format!(
-        "nobody publishes a stream \"{stream}\"; {there_are}; add ?wait=1 to wait until somebody does"
-    )))
+    Err(Problem::not_found(format!("nobody publishes a stream \"{stream}\"; {there_are}{mend}")))
 }
 
 /// Somebody who watches; counted for as long as it lives.
