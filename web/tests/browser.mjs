@@ -75,6 +75,23 @@ export function brightness(page, name) {
   }, name);
 }
 
+/** What is chosen where the page is to choose the PoP. */
+export const BY_ITSELF = "";
+
+/** The browser complains of a PoP that dies by itself. */
+export const OF_THE_DEAD = /WebSocket connection|^Failed to establish a connection to https:|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE_CHUNKED)/;
+
+/** Chooses a value of a list in a stream's card, "PoP" or "Delay", as a user does it. */
+export async function choose(page, name, list, value) {
+  const card = page.locator("article.card", { has: page.locator(`video[data-stream="${name}"]`) });
+  const choice = card.getByRole("combobox", { name: list });
+  if (!(await choice.isVisible())) await card.getByRole("button", { name: "How it fares" }).click();
+  // A node that has not told its name yet has an empty one too.
+  await choice.locator(`option[value="${value}"]`).first().waitFor({ state: "attached", timeout: 10_000 });
+  await choice.selectOption(value);
+  await page.evaluate(() => document.activeElement.blur());
+}
+
 /** Polls until `test` returns something truthy, and returns it; undefined when the time is over. */
 export async function until(seconds, test) {
   const end = Date.now() + seconds * 1000;

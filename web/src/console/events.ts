@@ -6,7 +6,7 @@
 import { type Listing, nodeUrl, parseListing } from "../api";
 import { Backoff } from "../backoff";
 import { authorization, problemOf } from "./operator";
-import { type Entry, type Mesh, type Neighbour, parseEntry, parseMesh, parseNeighbours } from "./tables";
+import { type Entry, type Mesh, type Neighbour, parseEntry, parseMesh, parseMissed, parseNeighbours } from "./tables";
 
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
@@ -94,8 +94,8 @@ export function follow(follower: Follower): Following {
     if (kind === "streams") follower.streams(parseListing(value));
     else if (kind === "map") follower.mesh(parseMesh(value));
     else if (kind === "neighbours") follower.neighbours(parseNeighbours(value));
-    else if (kind === "entry") {
-      const entry = parseEntry(value);
+    else if (kind === "entry" || kind === "missed") {
+      const entry = kind === "entry" ? parseEntry(value) : parseMissed(value);
       if (!entry || entry.id <= newest) return;
       newest = entry.id;
       follower.entry(entry);

@@ -10,6 +10,7 @@ const TONES: Readonly<Record<string, "bad" | "warn" | "good">> = {
   node_down: "bad",
   waiting: "bad",
   record_refused: "bad",
+  missed: "warn",
   suspected: "warn",
   refused: "warn",
   adopting: "warn",
@@ -33,7 +34,11 @@ export function Log() {
         <ol>
           {[...known].reverse().map((entry) => (
             <li key={entry.id} data-kind={entry.kind} data-tone={TONES[entry.kind]}>
-              <time dateTime={new Date(entry.atMs).toISOString()}>{clock(entry.atMs)}</time>
+              {entry.atMs === undefined ? (
+                <span aria-hidden="true">…</span>
+              ) : (
+                <time dateTime={new Date(entry.atMs).toISOString()}>{clock(entry.atMs)}</time>
+              )}
               <span>{entry.text}</span>
             </li>
           ))}

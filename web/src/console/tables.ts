@@ -1,6 +1,7 @@
 /** What a node tells of its mesh, checked where it enters: the map, neighbours, the log, and files to publish. */
 
 import { count, fields, list, number, oneOf, text, texts, webAddress } from "../fields";
+import { plural } from "../format";
 
 export type NodeRole = "origin" | "relay" | "pop" | "leaf";
 
@@ -52,11 +53,14 @@ export interface Neighbour {
 /** Something that happened. */
 export interface Entry {
   readonly id: number;
-  /** Unix time. */
-  readonly atMs: number;
+  /** Unix time; undefined for what stands in place of entries that are no longer kept. */
+  readonly atMs: number | undefined;
   readonly kind: string;
   readonly text: string;
 }
+
+/** A node counts its entries on from the microsecond of its start: a step as great as this leads into another life of it. */
+const ANOTHER_LIFE = 1_000_000;
 
 export interface MediaFile {
   readonly file: string;
@@ -129,6 +133,17 @@ export function parseEntry(value: unknown): Entry | undefined {
   const id = count(entry?.id);
   if (!entry || id === undefined) return undefined;
   return { id, atMs: number(entry.at_ms) ?? 0, kind: text(entry.kind) ?? "", text: text(entry.text) ?? "" };
+}
+
+/** What the node says of entries that it no longer keeps, as a line in their place: with the id of the last of them. */
+export function parseMissed(value: unknown): Entry | undefined {
+  const missed = fields(value);
+  const [after, next] = [count(missed?.after), count(missed?.next)];
+  if (after === undefined || next === undefined || next <= after + 1) return undefined;
+  const lost = next - after - 1;
+  const words = lost < ANOTHER_LIFE ? plural(lost, "event") : "Events";
+  const line = `${words} in between ${lost === 1 ? "is" : "are"} no longer kept`;
+  return { id: next - 1, atMs: undefined, kind: "missed", text: line };
 }
 
 export function parseMedia(value: unknown): Media {

@@ -56,6 +56,7 @@ export class PopGuide implements Guide {
 
   /** Resolves when there is enough to choose by, or it has taken too long. */
   async start(): Promise<void> {
+    this.#meter.keep(this, []);
     const patience = new Promise<void>((resolve) => setTimeout(resolve, START_MS));
     const known = this.#refresh().then(() =>
       this.#listing.pops.length > 1 ? this.#meter.settled() : this.#meter.heard(this.#own.base),
@@ -65,7 +66,7 @@ export class PopGuide implements Guide {
 
   close(): void {
     this.#closed = true;
-    this.#meter.keep(this, []);
+    this.#meter.leave(this);
     clearTimeout(this.#timer);
   }
 

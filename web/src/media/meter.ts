@@ -68,7 +68,7 @@ export class Meter {
   readonly #ping: Ping;
   readonly #random: () => number;
   readonly #gauges = new Map<string, Gauge>();
-  /** What is in use, by whoever uses it. */
+  /** Whoever uses the meter, and what each plays from. */
   readonly #used = new Map<object, readonly string[]>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #waiting: (() => void)[] = [];
@@ -80,8 +80,12 @@ export class Meter {
 
   /** What `user` plays from is measured in each round, until told otherwise: whoever is not measured counts as far away. */
   keep(user: object, bases: readonly string[]): void {
-    if (bases.length > 0) this.#used.set(user, bases);
-    else this.#used.delete(user);
+    this.#used.set(user, bases);
+  }
+
+  /** `user` needs nothing any more. The next round lets go of everything if nobody does: a player that only changes its delay is back by then. */
+  leave(user: object): void {
+    this.#used.delete(user);
   }
 
   /** Measures these PoPs, by their base URLs, or as many of them as is sensible. */
@@ -114,9 +118,12 @@ export class Meter {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Lets go of everything; whoever watches again begins anew. */
   close(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#gauges.clear();
+    this.#tell();
   }
 
   /** The first request opens the connection, so it does not count. */
@@ -128,15 +135,23 @@ export class Meter {
     gauge.first = first;
     let answer = await first;
     if (!answer) gauge.add(undefined);
-    for (let sample = 0; sample < FIRST_SAMPLES && answer; sample++) {
+    for (let sample = 0; sample < FIRST_SAMPLES && answer && this.#gauges.get(base) === gauge; sample++) {
       answer = await this.#ping(base);
       gauge.add(answer);
     }
     gauge.nextAt = this.#later();
-    if (this.#isSettled()) for (const resolve of this.#waiting.splice(0)) resolve();
+    if (this.#isSettled()) this.#tell();
+  }
+
+  #tell(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   #round(): void {
+    if (this.#used.size === 0) {
+      this.close();
+      return;
+    }
     const now = performance.now();
     for (const [base, gauge] of this.#gauges) {
       if (gauge.count === 0 || gauge.nextAt > now) continue;

@@ -6,7 +6,7 @@ import { EventCutter, follow } from "../../src/console/events";
 import { type History, joined, line, parseHistory, SAMPLES_MAX, times } from "../../src/console/history";
 import { filled, measured } from "../../src/console/measured";
 import { CUT_SHOWN_MS, linkLabel, mapLinks, mapNodes, pairs } from "../../src/console/mesh";
-import { parseMesh, parseNeighbours } from "../../src/console/tables";
+import { type Entry, parseMesh, parseMissed, parseNeighbours } from "../../src/console/tables";
 import { flowsOf, Pulse, walk, walkAll } from "../../src/console/tree";
 import { bytes, millis, percent } from "../../src/format";
 
@@ -79,6 +79,39 @@ test("a node that hangs is said not to answer, and whoever comes with a token ne
   context.mock.timers.tick(10_000);
   await turn();
   assert.deepEqual(reasons, ["no answer in time"]);
+});
+
+test("what the node no longer keeps has a line of its own in the log, once, where it was", async (context) => {
+  Object.assign(globalThis, { window: globalThis, document: { baseURI: "http://node/" } });
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const entry = (id: number): string => `event: entry\ndata: {"id":${id},"at_ms":5,"kind":"link_up","text":"entry ${id}"}\n\n`;
+  const missed = (after: number, next: number): string => `event: missed\ndata: {"after":${after},"next":${next}}\n\n`;
+  const asked: (string | null)[] = [];
+  // Each breaks off, the second one before what follows the gap.
+  const streams = [entry(7), missed(7, 20), missed(19, 20) + missed(7, 20) + entry(20) + missed(20, 2_000_000_000)];
+  context.mock.method(globalThis, "fetch", (url: URL) => {
+    asked.push(url.searchParams.get("after"));
+    const text = streams.shift();
+    return text === undefined ? new Promise(() => undefined) : Promise.resolve(new Response(text));
+  });
+  const log: [number, number | undefined, string, string][] = [];
+  const ignore = (): void => undefined;
+  const entered = ({ id, atMs, kind, text }: Entry): void => void log.push([id, atMs, kind, text]);
+  follow({ streams: ignore, mesh: ignore, neighbours: ignore, entry: entered, open: ignore, broken: ignore });
+  for (let step = 0; step < 40; step += 1) {
+    context.mock.timers.tick(500);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual(log, [
+    [7, 5, "link_up", "entry 7"],
+    [19, undefined, "missed", "12 events in between are no longer kept"],
+    [20, 5, "link_up", "entry 20"],
+    // Ids that far off are those of another life of the node: nobody knows how many there were.
+    [1_999_999_999, undefined, "missed", "Events in between are no longer kept"],
+  ]);
+  assert.deepEqual(asked.slice(0, 4), ["0", "7", "19", "1999999999"]);
+  assert.equal(parseMissed({ after: 7, next: 9 })?.text, "1 event in between is no longer kept");
+  for (const odd of [{}, { after: 7, next: 8 }, { after: 9, next: 3 }]) assert.equal(parseMissed(odd), undefined);
 });
 
 test("an event without an end is given up", () => {

@@ -152,3 +152,24 @@ test("among many PoPs the one in use stays measured, and so does the one that wa
     for (const name of ["p38", "p39"]) assert.ok(measured.some((pop) => pop.name === name), `${name} is measured`);
   }
 });
+
+test("whoever closes leaves the meter, chosen or not, and one that is open holds it", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const meter = new Meter(() => Promise.resolve({ rttMs: 5 }));
+  context.after(() => meter.close());
+  const open = async (): Promise<PopGuide> => {
+    const choice = new PopGuide("cam", HOME, () => Promise.resolve(parsePops(LISTING)), meter);
+    context.after(() => choice.close());
+    await choice.start();
+    return choice;
+  };
+  const [one, other] = [await open(), await open()];
+  one.moved({ name: "near", base: HOME });
+  context.mock.timers.tick(1000);
+  one.close();
+  context.mock.timers.tick(1000);
+  assert.equal(meter.measured(HOME)?.rttMs, 5, "the other one has not chosen yet");
+  other.close();
+  context.mock.timers.tick(1000);
+  assert.equal(meter.measured(HOME), undefined);
+});
