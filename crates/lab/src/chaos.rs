@@ -65,14 +65,14 @@ pub fn chaos(
     tell("waiting until all links are known, and all viewers are served");
     mesh.await_ready()?;
     mesh.watch_all()?;
-    run.must_become(mesh, crate::check::flows(), "before anything failed");
+    run.must_become(mesh, vec![crate::check::flows()], "before anything failed");
     let began = Instant::now();
     mesh.must_go_on()?;
     run.play(mesh, seed, duration, tell);
     mesh.must_go_on()?;
     tell("all is mended");
     run.mend(mesh, Instant::now() + Duration::from_millis(LASTS_MS.end));
-    run.must_become(mesh, crate::check::flows(), "after all was mended");
+    run.must_become(mesh, vec![crate::check::flows()], "after all was mended");
     mesh.must_go_on()?;
     run.count_frames(mesh, began);
     tell("nobody watches any more");
@@ -122,7 +122,7 @@ impl Chaos {
         }
     }
 
-    /// Adds up what viewers lost, and what they got twice.
+    /// Adds up what viewers lost, and tells what they got twice and what did not belong there.
     fn count_frames(&mut self, mesh: &Mesh, began: Instant) {
         let now = Instant::now();
         for ((node, stream), viewer) in &mesh.viewers {
@@ -131,20 +131,25 @@ impl Chaos {
             if faults.doubled > 0 {
                 self.outcome.violations.push(format!("{node} got {} frames of {stream} twice", faults.doubled));
             }
+            if faults.torn > 0 {
+                let what = format!("what {node} got of {stream} is torn in {} places", faults.torn);
+                self.outcome.violations.push(what);
+            }
         }
     }
 
-    /// Lets all viewers leave, and looks whether media stop at every node that runs.
+    /// Lets all viewers leave, and looks whether media stop at every node that runs, and links carry no more than they must.
     fn must_fall_silent(&mut self, mesh: &mut Mesh) {
         let watching = mesh.viewers.iter().filter(|(_, viewer)| viewer.since.is_some());
         let watching: BTreeSet<ViewerId> = watching.map(|(id, _)| id.clone()).collect();
+        mesh.dismiss_viewers();
         for (node, stream) in watching {
             self.attempt(mesh, &Action::Unsubscribe(Name(node), stream));
         }
         let nodes: Vec<String> = mesh.lab().nodes.iter().filter(|node| mesh.runs(node)).cloned().collect();
-        for node in nodes {
-            self.must_become(mesh, crate::check::idle(&node), "after the last viewer had left");
-        }
+        let links = mesh.lab().links.iter().map(|link| crate::check::quiet(&link.a, &link.b));
+        let checks = nodes.iter().map(|node| crate::check::idle(node)).chain(links).collect();
+        self.must_become(mesh, checks, "after the last viewer had left");
     }
 
     /// Breaks what the plan says.
@@ -218,8 +223,8 @@ impl Chaos {
         std::thread::sleep(LOOK_INTERVAL);
     }
 
-    fn must_become(&mut self, mesh: &mut Mesh, check: Check, when: &str) {
-        let verdicts = Observation::begin(mesh.look()).until(mesh, &[check], RECOVERY, Duration::ZERO);
+    fn must_become(&mut self, mesh: &mut Mesh, checks: Vec<Check>, when: &str) {
+        let verdicts = Observation::begin(mesh.look()).until(mesh, &checks, RECOVERY, Duration::ZERO);
         let unmet = verdicts.into_iter().filter(|verdict| !verdict.passed);
         let lines =
             unmet.map(|v| format!("{when}: expected {} within {} s; seen: {}", v.expected, RECOVERY.as_secs(), v.seen));

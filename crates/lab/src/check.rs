@@ -40,7 +40,7 @@ pub(crate) enum What {
     Traffic { a: String, b: String, relation: Relation, value: f64 },
     /// `copies out n1 = 2`: how many times each object leaves; `copies in n1 = 1`: how many times it comes.
     Copies { node: String, out: bool, times: f64 },
-    /// `copies n1-n2 = 1`: how many times what an end has that is fed over the link goes over it; whole copies.
+    /// `copies n1-n2 = 1`: how many times what an end has that is fed over the link goes over it, headers and all.
     CopiesOver { a: String, b: String, times: u32 },
     /// `linked n4-n1`: there is a link, in the file or adopted. `unlinked n4-n1`.
     Linked(String, String, bool),
@@ -70,6 +70,8 @@ pub(crate) enum Measure {
     LostAudio,
     /// Frames that a viewer got twice.
     Doubled,
+    /// Places in what a viewer got where something does not belong or is cut off: see [`crate::tape`].
+    Torn,
     /// Longest time without a new picture, less the frame interval, ms.
     Gap,
     /// How long after it had come at the source a picture came, in 99 of a hundred cases at most; ms.
@@ -107,6 +109,13 @@ pub(crate) fn flows() -> Check {
 /// Nothing comes to a node, and nothing leaves it.
 pub(crate) fn idle(node: &str) -> Check {
     Check { line: format!("idle {node}"), what: What::IdleNode(node.to_owned()) }
+}
+
+/// Nothing passes a link but what neighbours say to each other.
+pub(crate) fn quiet(a: &str, b: &str) -> Check {
+    const BPS: f64 = 100e3;
+    let what = What::Traffic { a: a.to_owned(), b: b.to_owned(), relation: Relation::Less, value: BPS };
+    Check { line: format!("traffic {a}-{b} < {:.0}kbit/s", BPS / 1e3), what }
 }
 
 impl Check {
@@ -157,6 +166,15 @@ impl Check {
         match &self.what {
             What::Traffic { a, b, .. } | What::CopiesOver { a, b, .. } | What::Sealed(a, b) => Some((a, b)),
             _ => None,
+        }
+    }
+
+    /// Nodes that have to answer: their silence would look as if it were so.
+    pub(crate) fn hears(&self) -> Vec<&str> {
+        match &self.what {
+            What::IdleLink(a, b) | What::Linked(a, b, false) | What::CopiesOver { a, b, times: 0 } => vec![a, b],
+            What::Reaches(node, _, false) | What::Streams(node, _) | What::Origins { node, .. } => vec![node],
+            _ => Vec::new(),
         }
     }
 
@@ -323,7 +341,7 @@ impl FromStr for Check {
 fn unknown(verb: &str) -> String {
     format!(
         "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, sealed, traffic, copies, \
-         linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, gap, latency, recovery, switches, missed, memory"
+         linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, torn, gap, latency, recovery, switches, missed, memory"
     )
 }
 
@@ -333,6 +351,7 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
         "lost" => Measure::Lost,
         "lost_audio" => Measure::LostAudio,
         "doubled" => Measure::Doubled,
+        "torn" => Measure::Torn,
         "gap" => Measure::Gap,
         "latency" => Measure::Latency,
         "recovery" => Measure::Recovery,
@@ -343,12 +362,16 @@ fn bound(verb: &str, rest: &str) -> Result<What, Option<String>> {
     };
     let (subject, relation, value) =
         compared(rest).ok_or_else(|| Some(format!("\"{verb} {rest}\" compares nothing; write: {verb} n4 <= 1")))?;
+    let who = who(subject).map_err(Some)?;
+    if matches!(measure, Measure::Missed | Measure::Memory) && who.stream.is_some() {
+        return Err(Some(format!("{verb} is counted by node, not by stream; name the node alone")));
+    }
     let value = match measure {
         Measure::Memory => units::bytes(value).map(|bytes| bytes as f64),
         _ if measure.is_time() => units::duration(value).map(ms),
         _ => value.parse().map_err(|_| format!("{value:?} is no number")),
     };
-    Ok(What::Bound { measure, who: who(subject.trim()).map_err(Some)?, relation, value: value.map_err(Some)? })
+    Ok(What::Bound { measure, who, relation, value: value.map_err(Some)? })
 }
 
 /// `a <= b` and the like.
@@ -420,6 +443,7 @@ mod tests {
         assert!(matches!(check("path cam n4 != * n3 *"), What::Path { equal: false, .. }));
         assert!(matches!(check("idle n1-n2"), What::IdleLink(..)));
         assert!(matches!(check("latency n4 <= 1s"), What::Bound { measure: Measure::Latency, value: 1e3, .. }));
+        assert!(matches!(check("torn n4 = 0"), What::Bound { measure: Measure::Torn, .. }));
         assert!(matches!(check("sealed n1-n2"), What::Sealed(..)));
         assert!(matches!(check("copies out n1 = 2"), What::Copies { out: true, .. }));
         assert!(matches!(check("copies n1-n2 = 1"), What::CopiesOver { times: 1, .. }));
@@ -434,6 +458,8 @@ mod tests {
             "copies n1-n2 = 0.5",
             "flows a b c",
             "idle",
+            "memory n4 cam < 100MB",
+            "missed n4 cam = 0",
         ] {
             assert!(wrong.parse::<Check>().is_err(), "{wrong:?}");
         }
@@ -441,6 +467,20 @@ mod tests {
         assert_eq!(longest("gap n4 < 3s"), Some(Duration::from_secs(3)));
         assert!(longest("gap > 1h").is_none() && longest("lost = 0").is_none() && longest("flows").is_none());
         assert!("tickles n1".parse::<Check>().unwrap_err().contains("path"));
+    }
+
+    #[test]
+    fn what_holds_where_nothing_is_has_to_be_heard_of() {
+        let hears = |line: &str| line.parse::<Check>().unwrap().hears().join(" ");
+        for line in ["idle n1-n2", "unlinked n1-n2", "copies n1-n2 = 0"] {
+            assert_eq!(hears(line), "n1 n2", "{line}");
+        }
+        for line in ["misses n1 n2", "streams n1 =", "origins cam n1 ="] {
+            assert_eq!(hears(line), "n1", "{line}");
+        }
+        for line in ["linked n1-n2", "copies n1-n2 = 1", "reaches n1 n2", "idle n1", "flows"] {
+            assert_eq!(hears(line), "", "{line}");
+        }
     }
 
     #[test]

@@ -266,15 +266,26 @@ impl Mesh {
             Action::Subscribe(node, stream) => self.watch(&node.0, stream),
             Action::Unsubscribe(node, stream) => {
                 let id = (node.0.clone(), stream.clone());
-                let watching = |(known, viewer): &&mut (ViewerId, Viewer)| *known == id && viewer.since.is_some();
-                let ended = self.viewers.iter_mut().filter(watching).map(|(_, viewer)| viewer.end()).count();
-                let nobody = || MeshError::Senseless(doing(), format!("nobody watches {stream} at {node}"));
-                (ended > 0).then_some(()).ok_or_else(nobody)
+                let watching = self.viewers.iter_mut().filter(|(known, viewer)| *known == id && viewer.since.is_some());
+                let leaving: Vec<&mut Viewer> = watching.map(|(_, viewer)| viewer).collect();
+                if leaving.is_empty() {
+                    let nobody = format!("nobody watches {stream} at {node}; watch it first");
+                    return Err(MeshError::Senseless(doing(), nobody));
+                }
+                leaving.iter().for_each(|viewer| viewer.dismiss());
+                leaving.into_iter().for_each(Viewer::end);
+                Ok(())
             }
             Action::Publish(node, stream) => self.publish(&node.0, stream),
             Action::Withdraw(node, stream) => {
                 let path = self.videos(&node.0).join(format!("{stream}.mp4"));
-                std::fs::remove_file(path).map_err(failed(&doing()))
+                std::fs::remove_file(path).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => MeshError::Senseless(
+                        doing(),
+                        format!("{node} does not publish {stream}; publish it there first"),
+                    ),
+                    _ => failed(&doing())(error),
+                })
             }
             Action::Pause(..) => Err(failed(&doing())(io::Error::from(io::ErrorKind::Unsupported))),
         }
@@ -356,6 +367,11 @@ impl Mesh {
     pub(crate) fn direction(&self, from: &str, to: &str) -> Option<(Impairment, bool)> {
         let ends = (from.to_owned(), to.to_owned());
         Some((self.impairments.get(&ends)?.clone(), self.cut.contains(&ends)))
+    }
+
+    /// Tells all viewers to leave, without waiting for any.
+    pub(crate) fn dismiss_viewers(&self) {
+        self.viewers.iter().map(|(_, viewer)| viewer).chain(self.at_sources.values()).for_each(Viewer::dismiss);
     }
 
     /// Lets go of viewers who have left, with what they recorded.
@@ -557,6 +573,7 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
+        self.dismiss_viewers();
         self.viewers.clear();
         self.at_sources.clear();
         self.nodes.clear();

@@ -8,6 +8,8 @@
 //!   a player would have had to buffer.
 //! - *lost*: steps missing in the ordered presentation times, up to the newest decode time: whatever is to be presented
 //!   before that has come or never will. *doubled*: a presentation time that was there already.
+//! - *torn*: two presentation times that follow each other and are no whole number of frames apart, as around a frame of another
+//!   stream; and a transport packet that does not follow its predecessor.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -102,8 +104,8 @@ pub struct Faults {
     pub lost_audio: u64,
     /// Frames that came again.
     pub doubled: u64,
-    /// Packets whose continuity counter is wrong.
-    pub broken: u64,
+    /// Steps that are no whole number of frames, as around a frame of another stream, and packets that do not follow their predecessor.
+    pub torn: u64,
 }
 
 /// What a viewer saw of a round. Counts are from `since` to `until`, times from the death until it settled.
@@ -137,7 +139,7 @@ impl Faults {
             lost: self.lost + more.lost,
             lost_audio: self.lost_audio + more.lost_audio,
             doubled: self.doubled + more.doubled,
-            broken: self.broken + more.broken,
+            torn: self.torn + more.torn,
         }
     }
 }
@@ -199,17 +201,19 @@ impl Tape {
         self.video().map(|frame| (self.start + frame.at, late(frame))).collect()
     }
 
-    /// Frames that never came and frames that came again, of both tracks, and packets out of order, between two instants.
+    /// Frames that never came and frames that came again, of both tracks, and what does not belong, between two instants.
     pub fn faults(&self, since: Instant, until: Instant) -> Faults {
         let (since, until) = (self.time(since), self.time(until));
         let within = |at: &Duration| *at > since && *at <= until;
         let frames = self.after(since);
-        let [video, audio] = [Track::Video, Track::Audio].map(|track| self.lost(frames, track, since, until).0);
+        let found = [Track::Video, Track::Audio].map(|track| self.lost(frames, track, since, until));
+        let [(video, video_uneven), (audio, audio_uneven)] = found;
+        let broken = self.broken.iter().filter(|at| within(at)).count() as u64;
         Faults {
             lost: video + audio,
             lost_audio: audio,
             doubled: frames.iter().filter(|frame| frame.doubled && within(&frame.at)).count() as u64,
-            broken: self.broken.iter().filter(|at| within(at)).count() as u64,
+            torn: video_uneven + audio_uneven + broken,
         }
     }
 
@@ -447,11 +451,11 @@ fn timestamp(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A transport packet that is a whole video frame.
-    fn frame(pts: u64, counter: u8) -> [u8; PACKET] {
+    pub(crate) fn frame(pts: u64, counter: u8) -> [u8; PACKET] {
         let mut packet = [0xff; PACKET];
         let stamp = [
             0x21 | (pts >> 29 & 0xe) as u8,
@@ -497,6 +501,24 @@ mod tests {
         }
         assert_eq!((sum.lost, sum.doubled), (all.lost, all.doubled));
         assert_eq!(stepped.newest(), whole.newest());
+    }
+
+    #[test]
+    fn a_frame_of_another_stream_and_a_packet_that_is_missing_are_seen() {
+        let start = Instant::now();
+        let until = start + Duration::from_secs(60);
+        let (mut mixed, mut missing) = (Tape::of_times(start), Tape::of_times(start));
+        record(&mut mixed, start, 0..50, &[], &[]);
+        // Of a stream of 30 pictures a second, in the midst of one of 25.
+        mixed.push(&frame(49 * VIDEO_STEP + 1_200, 50), start + Duration::from_millis(1_990));
+        for n in 50..100 {
+            mixed.push(&frame(n * VIDEO_STEP, n as u8 + 1), start + Duration::from_millis(40 * n));
+        }
+        assert_eq!(mixed.faults(start, until), Faults { torn: 2, ..Faults::default() });
+        for n in 0..100 {
+            missing.push(&frame(n * VIDEO_STEP, n as u8 + u8::from(n >= 50)), start + Duration::from_millis(40 * n));
+        }
+        assert_eq!(missing.faults(start, until), Faults { torn: 1, ..Faults::default() });
     }
 
     #[test]

@@ -44,8 +44,10 @@ pub(crate) struct Viewer {
 }
 
 /// Everything that a viewer got, a tape for each time that it was connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recording {
+    /// When the viewer did.
+    began: Instant,
     /// Of the stream's source.
     cadence: Cadence,
     tapes: Vec<Tape>,
@@ -115,9 +117,9 @@ impl Viewer {
         stream: &StreamName,
         cadence: Cadence,
     ) -> Self {
-        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
-        let (to, stopping, path) = (recording.clone(), stop.clone(), format!("/live/{stream}.ts?wait=1"));
         let began = Instant::now();
+        let (recording, stop) = (Recording::begin(cadence, began), Arc::new(AtomicBool::new(false)));
+        let (to, stopping, path) = (recording.clone(), stop.clone(), format!("/live/{stream}.ts?wait=1"));
         let reader = std::thread::spawn(move || {
             while !stopping.load(Ordering::Relaxed) {
                 let opened = network.connect(&node, port).and_then(|connection| {
@@ -125,7 +127,7 @@ impl Viewer {
                     http::stream(connection, &path)
                 });
                 if let Ok(answer) = opened {
-                    record(answer, &to, began, &stopping);
+                    record(answer, &to, &stopping);
                 }
                 std::thread::sleep(RETRY);
             }
@@ -135,16 +137,25 @@ impl Viewer {
 
     /// A process that writes the stream to its standard output.
     pub(crate) fn leaf(mut process: Process, name: String, cadence: Cadence) -> Self {
-        let (recording, stop) = (Recording::begin(cadence), Arc::new(AtomicBool::new(false)));
-        let (to, stopping, began) = (recording.clone(), stop.clone(), Instant::now());
+        let began = Instant::now();
+        let (recording, stop) = (Recording::begin(cadence, began), Arc::new(AtomicBool::new(false)));
+        let (to, stopping) = (recording.clone(), stop.clone());
         let stdout = process.child.stdout.take();
         // Ends with the process.
         let reader = std::thread::spawn(move || {
             if let Some(stdout) = stdout {
-                record(stdout, &to, began, &stopping);
+                record(stdout, &to, &stopping);
             }
         });
         Self { recording, stop, reader: Some(reader), leaf: Some((process, name)), since: Some(began) }
+    }
+
+    /// Tells a player to stop, and does not wait until it has: of many, all are told before the first is waited for. A leaf has to
+    /// be there until it is ended, which takes no time.
+    pub(crate) fn dismiss(&self) {
+        if self.leaf.is_none() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Stops watching; what was recorded stays.
@@ -165,7 +176,7 @@ impl Viewer {
         Some(now.saturating_duration_since(self.lock().newest()?))
     }
 
-    /// What was lost, doubled or broken between two instants.
+    /// What was lost, doubled or torn between two instants.
     pub(crate) fn faults(&self, since: Instant, until: Instant) -> Faults {
         self.lock().faults(since, until)
     }
@@ -212,10 +223,10 @@ impl Viewer {
 
     /// What happened, second by second; `source` watches where the stream is published.
     pub(crate) fn moments(&self, lab_began: Instant, source: Option<&Self>) -> Vec<Moment> {
-        let Some(since) = self.lock().tapes.first().map(Tape::began) else { return Vec::new() };
-        let offset_s = since.saturating_duration_since(lab_began).as_secs_f64();
-        let mut seconds: BTreeMap<u64, Moment> = BTreeMap::new();
         let recording = self.lock();
+        let began = recording.began;
+        let offset_s = began.saturating_duration_since(lab_began).as_secs_f64();
+        let mut seconds: BTreeMap<u64, Moment> = BTreeMap::new();
         for (second, bytes) in &recording.bytes {
             let at_s = offset_s + *second as f64;
             let bitrate_bps = *bytes as f64 * 8.0;
@@ -227,7 +238,7 @@ impl Viewer {
         let times = source.map_or(times, |source| self.behind(source).collect());
         let mut before = None;
         for (at, late_ms) in times {
-            let second = at.saturating_duration_since(since).as_secs();
+            let second = at.saturating_duration_since(began).as_secs();
             let moment = seconds.entry(second).or_insert(Moment {
                 at_s: offset_s + second as f64,
                 gap_ms: 0.0,
@@ -259,8 +270,20 @@ impl Viewer {
 }
 
 impl Recording {
-    fn begin(cadence: Cadence) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { cadence, ..Self::default() }))
+    fn begin(cadence: Cadence, began: Instant) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { began, cadence, tapes: Vec::new(), bytes: BTreeMap::new() }))
+    }
+
+    /// Takes what was read; of a new connection first.
+    fn take(&mut self, bytes: &[u8], now: Instant, is_first: bool) {
+        if is_first {
+            self.tapes.push(Tape::of_cadence(now, self.cadence));
+        }
+        let second = now.saturating_duration_since(self.began).as_secs();
+        *self.bytes.entry(second).or_default() += bytes.len() as u64;
+        if let Some(tape) = self.tapes.last_mut() {
+            tape.push(bytes, now);
+        }
     }
 
     fn first(&self) -> Option<Instant> {
@@ -360,28 +383,37 @@ fn pause_ms(from: Instant, to: Instant, cadence: Cadence) -> f64 {
     (to.saturating_duration_since(from).as_secs_f64() * 1e3 - cadence.picture_ms()).max(0.0)
 }
 
-fn record(mut from: impl Read, to: &Mutex<Recording>, began: Instant, stop: &AtomicBool) {
-    let lock = || locked(to);
+fn record(mut from: impl Read, to: &Mutex<Recording>, stop: &AtomicBool) {
     let mut bytes = vec![0; READ_LEN];
     let mut first = true;
     while !stop.load(Ordering::Relaxed) {
         match from.read(&mut bytes) {
             Ok(0) => return,
-            Ok(len) => {
-                let now = Instant::now();
-                let mut recording = lock();
-                if std::mem::take(&mut first) {
-                    let tape = Tape::of_cadence(now, recording.cadence);
-                    recording.tapes.push(tape);
-                }
-                *recording.bytes.entry(now.saturating_duration_since(began).as_secs()).or_default() += len as u64;
-                if let Some(tape) = recording.tapes.last_mut() {
-                    tape.push(&bytes[..len], now);
-                }
-            }
+            Ok(len) => locked(to).take(&bytes[..len], Instant::now(), std::mem::take(&mut first)),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::tests::frame;
+
+    #[test]
+    fn what_came_in_a_second_is_one_moment_however_late_the_first_picture_was() {
+        let lab_began = Instant::now();
+        let began = lab_began + Duration::from_secs(2);
+        let recording = Recording::begin(Cadence::default(), began);
+        for (n, ms) in [(0, 5_000), (1, 5_040), (2, 6_340)] {
+            locked(&recording).take(&frame(n * 3_600, n as u8), began + Duration::from_millis(ms), n == 0);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let viewer = Viewer { recording, stop, reader: None, leaf: None, since: Some(began) };
+        let moments = viewer.moments(lab_began, None);
+        let seen: Vec<_> = moments.iter().map(|one| (one.at_s, one.bitrate_bps, one.gap_ms.round())).collect();
+        assert_eq!(seen, [(7.0, 2.0 * 188.0 * 8.0, 0.0), (8.0, 188.0 * 8.0, 1_260.0)]);
     }
 }

@@ -41,25 +41,26 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     let mut mesh = Mesh::open(&lab, settings(mode, args.seed, args.keep.clone())?)?;
     let mut tell = |line: &str| {
         if !quiet {
-            eprintln!("{line}");
+            note(line);
         }
     };
     tell(&format!("{}: {}", args.file.display(), lab.about));
     let outcome = run(&mut mesh, &mode.to_string(), &mut tell)?;
     drop(mesh);
-    if let Some(path) = &args.report {
-        let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
-        let page = levada_lab::report::html(&outcome, &title);
-        std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
-        tell(&format!("report: {}", path.display()));
-    }
     if args.json {
         say(&serde_json::to_string_pretty(&outcome)?);
     } else {
         say(outcome.table().trim_end());
     }
     for failure in outcome.failures() {
-        eprintln!("levada: {}: {failure}", args.file.display());
+        note(&format!("levada: {}: {failure}", args.file.display()));
+    }
+    // What was seen is told even if it cannot be written.
+    if let Some(path) = &args.report {
+        let title = args.file.file_stem().unwrap_or_default().to_string_lossy();
+        let page = levada_lab::report::html(&outcome, &title);
+        std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
+        tell(&format!("report: {}", path.display()));
     }
     Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -71,7 +72,7 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     let mut mesh = Mesh::open(&lab, settings(mode, args.seed, args.keep.clone())?)?;
     let mut tell = |line: &str| {
         if !quiet {
-            eprintln!("{line}");
+            note(line);
         }
     };
     let outcome = chaos(&mut mesh, &mode.to_string(), args.seed, args.duration, &mut tell)?;
@@ -88,7 +89,7 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
         outcome.lost.iter().for_each(|(viewer, lost)| say(&format!("{viewer}: {lost} frames lost")));
     }
     for violation in &outcome.violations {
-        eprintln!("levada: {}: {violation}", args.file.display());
+        note(&format!("levada: {}: {violation}", args.file.display()));
     }
     Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -98,11 +99,17 @@ fn settings(mode: Mode, seed: u64, keep: Option<PathBuf>) -> anyhow::Result<Sett
     Ok(Settings { program, testcard: CLIP, mode, seed, keep, interrupt: by_signal()? })
 }
 
-/// Raised by SIGINT and SIGTERM from now on: a lab that they ended at once would leave its directory behind, keys and all.
+/// Says something beside the results. Nobody may read it any more: a terminal that is closed is no reason to leave a lab behind.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Raised by SIGINT, SIGTERM and SIGHUP from now on: a lab that they ended at once would leave its directory behind, keys and all.
 fn by_signal() -> anyhow::Result<Interrupt> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let inside = runtime.enter();
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hung_up = signal(SignalKind::hangup())?;
     drop(inside);
     let interrupt = Interrupt::default();
     let raised = interrupt.clone();
@@ -112,12 +119,13 @@ fn by_signal() -> anyhow::Result<Interrupt> {
                 tokio::select! {
                     _ = interrupted.recv() => {}
                     _ = terminated.recv() => {}
+                    _ = hung_up.recv() => {}
                 }
             });
         };
         signalled();
-        eprintln!("ending the lab; interrupt again to end at once and leave its files behind");
         raised.raise();
+        note("ending the lab; interrupt again to end at once and leave its files behind");
         signalled();
         std::process::exit(1);
     };

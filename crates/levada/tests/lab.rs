@@ -115,6 +115,7 @@ expect = [
   "lost > 0",
   "lost_audio > 0",
   "doubled > 0",
+  "torn > 0",
   "gap > 1h",
   "recovery > 1h",
   "switches n2 > 9",
@@ -136,7 +137,7 @@ fn what_is_not_so_is_told_with_what_is_seen() {
     let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdicts = outcome["steps"][0]["verdicts"].as_array().unwrap().iter();
     let verdicts: Vec<&Value> = verdicts.chain(outcome["always"].as_array().unwrap()).collect();
-    assert_eq!(verdicts.len(), 29);
+    assert_eq!(verdicts.len(), 30);
     for verdict in verdicts {
         assert_eq!(verdict["passed"], false, "{verdict}");
         assert!(!verdict["seen"].as_str().unwrap().is_empty(), "{verdict}");
@@ -269,7 +270,7 @@ fn a_lab_that_is_told_to_end_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let script = CHAOS.to_owned() + "[[step]]\nafter = \"1h\"\nexpect = \"flows\"\n";
     let file = written(&dir, "long.toml", &script);
-    let commands: [(&str, &[&str]); 2] = [("-TERM", &["run"]), ("-INT", &["chaos", "--for", "1h"])];
+    let commands: [(&str, &[&str]); 3] = [("-TERM", &["run"]), ("-INT", &["chaos", "--for", "1h"]), ("-HUP", &["run"])];
     for (signal, args) in commands {
         let temporary = tempfile::tempdir().unwrap();
         let place = temporary.path().to_str().unwrap();
@@ -308,6 +309,47 @@ fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
     assert!(!run.wait().unwrap().success());
 }
 
+/// The node is killed from outside, before the script stops it.
+#[cfg(target_os = "linux")]
+const DIED: &str = r#"
+links = ["s1-n1", "s1-n2"]
+viewers = "n2 cam"
+
+[[stream]]
+name = "cam"
+at = "s1"
+
+[[step]]
+when = "flows"
+expect = "flows"
+
+[[step]]
+within = "60s"
+expect = "misses s1 n1"
+
+[[step]]
+do = "stop n1"
+expect = ["flows", "misses s1 n1"]
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_that_ended_by_itself_is_told_even_if_the_script_stops_it() {
+    let _shares = one_lab();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(LEVADA);
+    command.args(["lab", "run", &written(&dir, "died.toml", DIED)]).env("TMPDIR", dir.path());
+    let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(stderr.any(|line| line.starts_with("step 2/3")));
+    let node = process_of(&["node", "--name\0n1\0", dir.path().to_str().unwrap()]);
+    assert!(Command::new("kill").args(["-KILL", &node]).status().unwrap().success());
+    let told: String = stderr.collect::<Vec<_>>().join("\n");
+    assert!(told.contains("step 3/3") && told.contains("n1 ended by itself"), "{told}");
+    assert!(!told.contains("expected") && !told.contains("cannot"), "{told}");
+    assert!(!run.wait().unwrap().success());
+}
+
 /// The process whose arguments hold all these words.
 #[cfg(target_os = "linux")]
 fn process_of(words: &[&str]) -> String {
@@ -335,7 +377,7 @@ source = "50.mp4"
 [[step]]
 when = "flows"
 watch = "3s"
-expect = ["flows", "lost = 0"]
+expect = ["flows", "lost = 0", "torn = 0"]
 "#;
 
 #[test]
@@ -437,6 +479,13 @@ expect = "flows"
 "#;
 
 #[test]
+fn what_is_not_published_cannot_be_withdrawn() {
+    let output = run(&UNDONE.replace("start n1", "withdraw n1 cam"), &[]);
+    let told = said(&output);
+    assert!(!output.status.success() && told.contains("n1 does not publish cam; publish it there first"), "{told}");
+}
+
+#[test]
 fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.html");
@@ -451,6 +500,12 @@ fn a_line_that_cannot_be_done_fails_the_run_and_what_was_seen_is_told() {
         "{told}"
     );
     assert!(std::fs::read_to_string(report).unwrap().contains("start n1 to be done"));
+
+    let output = run(UNDONE, &["--report", dir.path().join("nowhere/report.html").to_str().unwrap()]);
+    let told = said(&output);
+    assert!(!output.status.success() && told.contains("cannot write the report"), "{told}");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains("start n1 to be done: ") && told.contains("start n1 to be done"), "{table}{told}");
 }
 
 /// Two ways to each PoP, and a leaf that may take any of them.

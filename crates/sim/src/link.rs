@@ -138,8 +138,8 @@ impl fmt::Display for Burst {
 /// One direction of a link at work.
 #[derive(Debug)]
 pub struct Wire {
-    /// What it does to packets; may be changed at any time.
-    pub impairment: Impairment,
+    /// What it does to packets.
+    impairment: Impairment,
     /// Since when nothing passes.
     pub(crate) cut_since: Option<Time>,
     /// A bad time, in the sense of [`Burst`].
@@ -185,6 +185,24 @@ impl Wire {
             sent: 0,
             lost: 0,
             bytes: 0,
+        }
+    }
+
+    /// What it does to packets.
+    pub fn impairment(&self) -> &Impairment {
+        &self.impairment
+    }
+
+    /// Does something else to packets from now on. The bytes that wait are the same, and leave at the new rate. When their packets
+    /// arrive was told when they were sent, so after a rate that was raised later ones may overtake them; those that have left keep
+    /// their order.
+    pub fn impair(&mut self, now: Time, impairment: Impairment) {
+        let before = std::mem::replace(&mut self.impairment, impairment);
+        let (Some(old), new) = (before.rate, self.impairment.rate) else { return };
+        if new != Some(old) {
+            let waits = new.map_or(Duration::ZERO, |new| self.busy_until.since(now).mul_f64(old as f64 / new as f64));
+            self.busy_until = now + waits;
+            self.last_at = self.last_at.min(self.busy_until + before.delay + before.jitter);
         }
     }
 
@@ -296,6 +314,12 @@ mod tests {
         (Wire::new(impairment), SmallRng::seed_from_u64(1))
     }
 
+    fn change(wire: &mut Wire, at_us: u64, change: &str) {
+        let mut impairment = wire.impairment().clone();
+        impairment.change(change).unwrap();
+        wire.impair(Time::from_micros(at_us), impairment);
+    }
+
     fn lost_of(wire: &mut Wire, rng: &mut SmallRng, packets: u32) -> Vec<bool> {
         (0..packets).map(|n| wire.datagram(Time::from_micros(u64::from(n) * 10_000), 100, rng).is_none()).collect()
     }
@@ -341,12 +365,61 @@ mod tests {
         assert_eq!(wire.datagram(Time::from_micros(5_000), 1_000, &mut rng), at(11));
     }
 
+    /// A queue of 100 kB that is full: at 800 kbit/s, for a second.
+    fn full() -> (Wire, SmallRng) {
+        let (mut wire, mut rng) = wire("delay=1ms rate=800kbit/s queue=100kB");
+        (0..100).for_each(|_| assert!(matches!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Arrives(_))));
+        assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Dropped);
+        (wire, rng)
+    }
+
+    #[test]
+    fn a_full_queue_empties_at_the_rate_that_is_raised() {
+        let (mut wire, mut rng) = full();
+        change(&mut wire, 100_000, "rate=80Mbit/s");
+        // Ninety thousand bytes wait, for 9 ms now, and ten thousand have room.
+        let at = |us: u64| Fate::Arrives(Time::from_micros(us));
+        (1..=9).for_each(|n| {
+            assert_eq!(wire.packet(Time::from_micros(100_000), 1_000, &mut rng), at(110_000 + 100 * n));
+        });
+        assert_eq!(wire.packet(Time::from_micros(100_000), 2_000, &mut rng), Fate::Dropped);
+        assert_eq!(wire.packet(Time::from_micros(200_000), 1_000, &mut rng), at(201_100));
+    }
+
+    #[test]
+    fn nothing_waits_where_the_rate_is_lifted_nor_where_there_is_one_again() {
+        let (mut wire, mut rng) = full();
+        change(&mut wire, 100_000, "rate=none");
+        let at = |us: u64| Fate::Arrives(Time::from_micros(us));
+        assert_eq!(wire.packet(Time::from_micros(100_000), 1_000, &mut rng), at(101_000));
+        change(&mut wire, 200_000, "rate=800kbit/s");
+        assert_eq!(wire.packet(Time::from_micros(200_000), 1_000, &mut rng), at(211_000));
+    }
+
+    #[test]
+    fn a_rate_that_is_lowered_leaves_no_more_room_than_there_was() {
+        let (mut wire, mut rng) = wire("delay=1ms rate=8Mbit/s queue=10kB");
+        (0..5).for_each(|_| assert!(matches!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Arrives(_))));
+        change(&mut wire, 0, "rate=80kbit/s");
+        let at = |n: u64| Fate::Arrives(Time::from_micros(1_000 + n * 100_000));
+        (6..=10).for_each(|n| assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), at(n)));
+        assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Dropped);
+    }
+
+    #[test]
+    fn what_has_left_the_queue_is_not_overtaken() {
+        let (mut wire, mut rng) = wire("delay=50ms rate=8Mbit/s");
+        assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Arrives(Time::from_micros(51_000)));
+        change(&mut wire, 10_000, "delay=0ms rate=none");
+        assert_eq!(wire.packet(Time::from_micros(10_000), 1_000, &mut rng), Fate::Arrives(Time::from_micros(51_000)));
+    }
+
     #[test]
     fn packets_that_are_lost_and_those_that_find_no_room_are_told_apart() {
         let (mut wire, mut rng) = wire("delay=1ms rate=8Mbit/s queue=1kB loss=100%");
         assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Lost);
         assert_eq!(wire.packet(Time::ZERO, 1_000, &mut rng), Fate::Dropped);
-        wire.impairment.loss = 0.0;
+        change(&mut wire, 0, "loss=0%");
         assert_eq!(wire.packet(Time::from_micros(1_000), 1_000, &mut rng), Fate::Arrives(Time::from_micros(3_000)));
     }
 

@@ -19,6 +19,9 @@ const LOOKS: u32 = 4;
 /// every few seconds.
 const COPIES: Duration = Duration::from_secs(10);
 
+/// The most memory that a node may ever have had, bytes. Tuned: ends of links that carry half of a stream have had 42 MB.
+const MEMORY_MAX_BYTES: u64 = 250_000_000;
+
 /// Remembers what did not hold in the looks before.
 #[derive(Debug, Default)]
 pub(super) struct Invariants {
@@ -40,6 +43,7 @@ impl Invariants {
         let lasting = |found: BTreeSet<String>, lasts: Duration| found.into_iter().map(move |what| (what, lasts));
         let mut seen: BTreeMap<String, Duration> = lasting(rings(lab, snapshot), CONFIRMED).collect();
         seen.extend(lasting(tables(lab, snapshot), CONFIRMED));
+        seen.extend(lasting(memory(snapshot), CONFIRMED));
         let (changing, fed_twice) = fed_twice(lab, snapshot);
         seen.extend(lasting(fed_twice, CONFIRMED));
         seen.extend(lasting(changing, VERDICT));
@@ -132,6 +136,13 @@ fn tables(lab: &Lab, snapshot: &Snapshot) -> BTreeSet<String> {
     seen
 }
 
+/// Nodes that have taken more memory than any should. Only some systems tell.
+fn memory(snapshot: &Snapshot) -> BTreeSet<String> {
+    let peak = |state: &NodeState| state.status.memory_peak_bytes.unwrap_or(0);
+    let large = snapshot.nodes.iter().filter(|(_, state)| peak(state) > MEMORY_MAX_BYTES);
+    large.map(|(node, _)| format!("{node} has had more than {} MB of memory", MEMORY_MAX_BYTES / 1_000_000)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +230,14 @@ mod tests {
         assert!(doubled.len() == 1 && doubled[0].starts_with("b gets objects twice"), "{doubled:?}");
         assert!(told(60, |n, world| come(world, 100 * n, 5 * n)).is_empty());
         assert!(told(20, |n, world| come(world, 200 * n, 100 * n)).is_empty(), "a suspicion of five seconds");
+    }
+
+    #[test]
+    fn a_node_that_has_had_too_much_memory_is_told_once() {
+        let of = |bytes: u64| told(20, |n, world| node(world, "a").status.memory_peak_bytes = Some(bytes + n));
+        let large = of(300_000_000);
+        assert!(large.len() == 1 && large[0].starts_with("a has had more than 250 MB of memory"), "{large:?}");
+        assert!(of(60_000_000).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::leaves::ended_by_itself;
 use super::{DRAIN, Mesh, MeshError, failed};
 use crate::file::Name;
 use crate::http;
@@ -34,10 +35,17 @@ impl Mesh {
         Ok(())
     }
 
-    /// Asks a node to end (SIGTERM).
+    /// Asks a node to end (SIGTERM). One that has ended by itself takes the signal, as long as nobody has asked what it ended with;
+    /// that it did is told at the end.
     pub(super) fn ask_to_stop(&mut self, node: &Name, doing: &str) -> Result<(), MeshError> {
         self.must_run(node, doing)?;
-        self.process(node, doing)?.stop().map_err(failed(doing))?;
+        let process = self.process(node, doing)?;
+        if process.has_ended() {
+            self.ended.push(ended_by_itself(&node.0));
+            self.let_go(node);
+            return Ok(());
+        }
+        process.stop().map_err(failed(doing))?;
         self.leaves(node, doing.to_owned(), None);
         Ok(())
     }

@@ -60,6 +60,7 @@ pub(crate) struct Engine {
     wake: Arc<UnixStream>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    epoch: Instant,
 }
 
 impl Engine {
@@ -69,6 +70,7 @@ impl Engine {
         woken.set_nonblocking(true)?;
         let fabric = Arc::new(Mutex::new(fabric));
         let is_over = Arc::new(AtomicBool::new(false));
+        let epoch = Instant::now();
         let carrier = Carrier {
             ports,
             pool: Pool::default(),
@@ -77,16 +79,21 @@ impl Engine {
             memory: vec![0; LARGE_LEN].into_boxed_slice(),
             ready: Vec::new(),
             woken,
-            epoch: Instant::now(),
+            epoch,
         };
         let shared = (fabric.clone(), is_over.clone());
         let run = move || carrier.run(&shared.0, &shared.1);
         let thread = std::thread::Builder::new().name("lab-links".to_owned()).spawn(run)?;
-        Ok(Self { fabric, wake: Arc::new(wake), is_over, thread: Some(thread) })
+        Ok(Self { fabric, wake: Arc::new(wake), is_over, thread: Some(thread), epoch })
     }
 
     pub(crate) fn fabric(&self) -> MutexGuard<'_, Fabric> {
         lock(&self.fabric)
+    }
+
+    /// The time by which packets are carried.
+    pub(crate) fn now(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
     }
 
     /// Makes the thread look at its ports again.

@@ -74,7 +74,7 @@ impl Fabric {
     /// Whether the next link on the way looks at single packets, so that a bundle has to be cut before it.
     pub(crate) fn cuts_bundles(&self, at: usize, to: usize) -> bool {
         self.next(at, to).is_some_and(|(_, lane)| {
-            let impairment = &self.lanes[lane].wire.impairment;
+            let impairment = self.lanes[lane].wire.impairment();
             impairment.loss > 0.0
                 || impairment.burst.is_some()
                 || impairment.rate.is_some()
@@ -121,11 +121,11 @@ impl Fabric {
     }
 
     /// Changes one direction of a link; `false`: there is no such link.
-    pub(crate) fn change(&mut self, from: usize, to: usize, change: Change) -> bool {
+    pub(crate) fn change(&mut self, from: usize, to: usize, change: Change, now: Time) -> bool {
         let Some(lane) = self.between[from * self.count + to] else { return false };
         let lane = &mut self.lanes[lane as usize];
         match change {
-            Change::Impair(impairment) => lane.wire.impairment = impairment,
+            Change::Impair(impairment) => lane.wire.impair(now, impairment),
             Change::Cut => lane.is_cut = true,
             Change::Heal => lane.is_cut = false,
         }
@@ -169,6 +169,10 @@ mod tests {
         (a, b, impairment)
     }
 
+    fn impaired(change: &str) -> Change {
+        Change::Impair(link(0, 1, change).2)
+    }
+
     fn ms(millis: u64) -> Time {
         Time::from_micros(millis * 1_000)
     }
@@ -190,7 +194,7 @@ mod tests {
         assert_eq!(journey(&mut fabric, 0, 2, ms(0)), Some(ms(41)));
         assert_eq!(fabric.counters(1, 2).unwrap().delivered_bytes, 1_000);
         assert_eq!(fabric.counters(0, 2), None);
-        fabric.change(1, 2, Change::Cut);
+        fabric.change(1, 2, Change::Cut, ms(0));
         assert_eq!(journey(&mut fabric, 0, 2, ms(0)), None);
         let counters = fabric.counters(1, 2).unwrap();
         assert_eq!((counters.packets, counters.delivered, counters.cut), (2, 1, 1));
@@ -200,13 +204,24 @@ mod tests {
     #[test]
     fn a_cut_in_one_direction_leaves_the_other() {
         let mut fabric = Fabric::new(2, &[link(0, 1, "delay=10ms")], 1);
-        assert!(fabric.change(0, 1, Change::Cut));
+        assert!(fabric.change(0, 1, Change::Cut, ms(0)));
         assert_eq!(journey(&mut fabric, 0, 1, ms(0)), None);
         assert_eq!(journey(&mut fabric, 1, 0, ms(0)), Some(ms(10)));
-        assert!(fabric.change(0, 1, Change::Heal));
+        assert!(fabric.change(0, 1, Change::Heal, ms(0)));
         assert_eq!(journey(&mut fabric, 0, 1, ms(5)), Some(ms(15)));
         let mut fabric = Fabric::new(3, &[link(0, 1, "delay=10ms")], 1);
-        assert!(!fabric.change(0, 2, Change::Cut) && !fabric.tap(0, 2));
+        assert!(!fabric.change(0, 2, Change::Cut, ms(0)) && !fabric.tap(0, 2));
+    }
+
+    #[test]
+    fn a_link_that_is_released_carries_at_once() {
+        let mut fabric = Fabric::new(2, &[link(0, 1, "delay=1ms rate=80kbit/s queue=10kB")], 1);
+        let arrived = (0..20).filter(|_| journey(&mut fabric, 0, 1, ms(0)).is_some()).count();
+        assert_eq!(arrived, 10);
+        fabric.change(0, 1, impaired("delay=1ms rate=8Mbit/s"), ms(10));
+        assert_eq!(journey(&mut fabric, 0, 1, ms(20)), Some(ms(22)));
+        fabric.change(0, 1, impaired("delay=1ms"), ms(30));
+        assert_eq!(journey(&mut fabric, 0, 1, ms(30)), Some(ms(31)));
     }
 
     #[test]

@@ -63,14 +63,9 @@ struct Session {
 impl Loopback {
     /// Chooses a port for each node.
     pub(crate) fn make(names: &[String]) -> Result<(Self, Proxies), NetError> {
-        let choose = |name: &String| {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-            let chosen = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
-            chosen.map_err(|cause| NetError::Node { name: name.clone(), cause })
-        };
-        // All are held until all are chosen, so that none is chosen twice.
-        let chosen = names.iter().map(choose).collect::<Result<Vec<_>, _>>()?;
-        let nodes: Vec<SocketAddr> = chosen.iter().map(|(address, _)| *address).collect();
+        // None that the system would give to a door before the node listens.
+        let ports = levada_node::ports::free(names.len()).map_err(NetError::Start)?;
+        let nodes: Vec<SocketAddr> = ports.into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
         let fresh = Arc::new(Mutex::new(Vec::new()));
         let proxies = Proxies {
             nodes: nodes.clone(),
@@ -189,6 +184,17 @@ impl Ports for Proxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_door_gets_the_port_of_a_node_that_does_not_listen_yet() {
+        levada_node::limits::raise_open_files();
+        let names: Vec<String> = (0..40).map(|n| format!("n{n}")).collect();
+        let (loopback, _proxies) = Loopback::make(&names).unwrap();
+        for (from, to) in (0..40).flat_map(|from| (0..40).map(move |to| (from, to))) {
+            let (door, _) = loopback.door(from, to).unwrap();
+            assert!(!loopback.nodes.contains(&door), "{door} is a node's");
+        }
+    }
 
     #[test]
     fn the_longest_silent_session_gives_way() {

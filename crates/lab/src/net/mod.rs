@@ -311,7 +311,7 @@ impl Network {
     /// Changes what happens from one node to a neighbour; the other direction stays as it is.
     pub fn change(&self, from: &str, to: &str, change: Change) -> Result<(), NetError> {
         let (a, b) = (self.index(from)?, self.index(to)?);
-        let is_there = self.engine.fabric().change(a, b, change);
+        let is_there = self.engine.fabric().change(a, b, change, self.engine.now());
         is_there.then_some(()).ok_or_else(|| NetError::UnknownLink(from.to_owned(), to.to_owned()))
     }
 

@@ -7,6 +7,9 @@
 //! when a child had turned to its backup. How much may be on its way is bounded all the same: by [`crate::link`]'s window, which sees
 //! queues by itself, and within a tenth of a second.
 //!
+//! On a long link a floor of bytes is a rate too low for a stream, so the floor grows with the round trip. And BBR looks for the round trip until
+//! no more is on its way than its own window: held up by the floor, it would look for ever. So it is told of no more than that.
+//!
 //! Above all it looks for the round trip when, for the first time in ten seconds, more is to be sent at once than may leave: over an idle link
 //! that is when a child wants all that it missed, a large picture among it. For that moment the window is as large as one may be, unless much of
 //! what is sent is lost.
@@ -20,8 +23,10 @@ use quinn_proto::RttEstimator;
 
 use super::SEND_WINDOW;
 
-/// Least window, bytes. Tuned: a large picture of a stream of some Mbit/s, and 100 ms of 8 Mbit/s.
+/// Least window, bytes. Tuned: a large picture of a stream of some Mbit/s ...
 const FLOOR: u64 = 96 * 1024;
+/// ... and as many bytes a second, on links whose round trip is longer than a tenth of it. Tuned: 8 Mbit/s.
+const FLOOR_PER_SECOND: u64 = 1_000_000;
 
 /// A link over which there was never more to send than may leave for this long is idle; BBR looks for the round trip as often.
 const IDLE: Duration = Duration::from_secs(10);
@@ -36,12 +41,13 @@ pub(super) struct SteadyConfig(Arc<BbrConfig>);
 
 impl ControllerFactory for SteadyConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Steady { bbr: self.0.clone().build(now, current_mtu), full_at: None, burst_ends: None })
+        Box::new(Steady { bbr: self.0.clone().build(now, current_mtu), floor: FLOOR, full_at: None, burst_ends: None })
     }
 }
 
 struct Steady {
     bbr: Box<dyn Controller>,
+    floor: u64,
     /// When there was last more to send than may leave.
     full_at: Option<Instant>,
     burst_ends: Option<Instant>,
@@ -53,11 +59,12 @@ impl Controller for Steady {
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
+        self.floor = floor(rtt.min());
         self.bbr.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest_acked: Option<u64>) {
-        self.bbr.on_end_acks(now, in_flight, app_limited, largest_acked);
+        self.bbr.on_end_acks(now, in_flight.min(self.bbr.window()), app_limited, largest_acked);
         if !app_limited {
             let full_at = self.full_at.replace(now);
             if full_at.is_none_or(|at| now.saturating_duration_since(at) > IDLE) {
@@ -79,15 +86,17 @@ impl Controller for Steady {
     }
 
     fn window(&self) -> u64 {
-        self.bbr.window().max(if self.burst_ends.is_some() { SEND_WINDOW } else { FLOOR })
+        self.bbr.window().max(if self.burst_ends.is_some() { SEND_WINDOW } else { self.floor })
     }
 
     fn metrics(&self) -> ControllerMetrics {
-        self.bbr.metrics()
+        let mut metrics = self.bbr.metrics();
+        metrics.congestion_window = self.window();
+        metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { bbr: self.bbr.clone_box(), full_at: self.full_at, burst_ends: self.burst_ends })
+        Box::new(Self { bbr: self.bbr.clone_box(), ..*self })
     }
 
     fn initial_window(&self) -> u64 {
@@ -99,8 +108,15 @@ impl Controller for Steady {
     }
 }
 
+/// What may always be on its way over a link with this round trip, bytes.
+fn floor(rtt: Duration) -> u64 {
+    (rtt.as_millis() as u64 * FLOOR_PER_SECOND / 1_000).clamp(FLOOR, SEND_WINDOW)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     const MTU: u16 = 1_452;
@@ -118,6 +134,55 @@ mod tests {
             let controller = bbr(window);
             assert_eq!((controller.window(), controller.clone_box().window()), (expected, expected));
         }
+    }
+
+    /// Has a window that never changes, and tells how much it was said to be on its way.
+    #[derive(Clone)]
+    struct Told(u64, Arc<AtomicU64>);
+
+    impl Controller for Told {
+        fn on_end_acks(&mut self, _: Instant, in_flight: u64, _: bool, _: Option<u64>) {
+            self.1.store(in_flight, Ordering::Relaxed);
+        }
+
+        fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: u64) {}
+
+        fn on_mtu_update(&mut self, _: u16) {}
+
+        fn window(&self) -> u64 {
+            self.0
+        }
+
+        fn clone_box(&self) -> Box<dyn Controller> {
+            Box::new(self.clone())
+        }
+
+        fn initial_window(&self) -> u64 {
+            self.0
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+    }
+
+    /// It would wait for ever until that is less.
+    #[test]
+    fn bbr_is_told_of_no_more_on_its_way_than_it_would_have_sent() {
+        let (now, told) = (Instant::now(), Arc::default());
+        let bbr = Box::new(Told(8_000, Arc::clone(&told)));
+        let mut steady = Steady { bbr, floor: FLOOR, full_at: None, burst_ends: None };
+        for (in_flight, expected) in [(FLOOR, 8_000), (5_000, 5_000)] {
+            steady.on_end_acks(now, in_flight, true, None);
+            assert_eq!(told.load(Ordering::Relaxed), expected);
+        }
+        assert_eq!(steady.metrics().congestion_window, FLOOR);
+    }
+
+    #[test]
+    fn a_long_link_carries_a_stream_at_the_floor() {
+        let floors = [20, 90, 160, 280].map(|ms| floor(Duration::from_millis(ms)));
+        assert_eq!(floors, [FLOOR, FLOOR, 160_000, SEND_WINDOW]);
     }
 
     #[test]

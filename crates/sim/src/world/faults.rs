@@ -147,7 +147,10 @@ impl World {
     /// Changes what a link does in one direction.
     pub fn change_direction(&mut self, from: usize, to: usize, change: impl Fn(&mut Impairment)) {
         if let Some(wire) = self.wire(from as NodeIndex, to as NodeIndex) {
-            change(&mut self.wires[wire as usize].impairment);
+            let wire = &mut self.wires[wire as usize];
+            let mut impairment = wire.impairment().clone();
+            change(&mut impairment);
+            wire.impair(self.now, impairment);
         }
     }
 

@@ -29,7 +29,7 @@ impl World {
                 whole && self.wires[*wire as usize ^ 1].cut_since.is_none() && self.nodes[*peer as usize].works()
             };
             let delay = |(peer, wire): &(NodeIndex, u32)| {
-                (*peer, self.wires[*wire as usize].impairment.mean_delay().as_micros() as u64)
+                (*peer, self.wires[*wire as usize].impairment().mean_delay().as_micros() as u64)
             };
             if node.works() { node.links.iter().filter(passes).map(delay).collect() } else { Vec::new() }
         };

@@ -68,7 +68,7 @@ impl World {
         let to = named(&neighbour.name);
         match to.and_then(|to| Some((to, self.wire(from, to)?))) {
             Some((to, wire)) => {
-                let delay = self.wires[wire as usize].impairment.mean_delay();
+                let delay = self.wires[wire as usize].impairment().mean_delay();
                 self.later(HANDSHAKE_DELAYS * delay, Happening::Dialed { from, to, lives });
             }
             None => self.later(DIAL_TIMEOUT, Happening::DialFailed { from, to, lives }),
@@ -111,7 +111,7 @@ impl World {
 
     fn rtt(&self, connection: u32) -> Duration {
         let wires = self.connections[connection as usize].wires;
-        wires.iter().map(|wire| self.wires[*wire as usize].impairment.mean_delay()).sum()
+        wires.iter().map(|wire| self.wires[*wire as usize].impairment().mean_delay()).sum()
     }
 
     /// Sends a probe, and plans its way back: two ways, one event.
