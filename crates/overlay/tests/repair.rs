@@ -228,6 +228,33 @@ fn who_refuses_to_give_more_is_not_pressed_and_another_one_is_asked() {
     assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
 }
 
+/// Its child's parent came to life again for a moment: it wanted all, then fronts, then all. A parent has one feed for each child and stream, so the
+/// first one is over once the second was asked for.
+#[test]
+fn who_wants_all_again_before_its_parent_has_answered_to_less_asks_for_all_again() {
+    let mut script = Script::new(FAR);
+    let join = |feed, mode| Message::Join(Join { feed: FeedId(feed), stream: cam(), resume: None, mode });
+    script.message(CHILD, join(1, Mode::Full));
+    let all = script.feed(A, Mode::Full).unwrap();
+    script.flows(A, all);
+    script.newer(all);
+    script.message(CHILD, join(2, Mode::Shadow));
+    let fronts = script.feed(A, Mode::Shadow).expect("it asks for no more than is wanted");
+    script.message(CHILD, join(3, Mode::Full));
+    let again = script.feed(A, Mode::Full).unwrap();
+    assert_ne!(again, all, "{:?}", script.asked);
+    assert!(
+        script.asked.iter().position(|asked| *asked == Asked::Join(A, again, Mode::Full))
+            > script.asked.iter().position(|asked| *asked == Asked::Join(A, fronts, Mode::Shadow))
+    );
+    // The answer to the second comes before that to the third, and changes nothing.
+    script.flows(A, fronts);
+    script.flows(A, again);
+    script.newer(again);
+    script.run(Duration::from_secs(5));
+    assert_eq!(script.feed(A, Mode::Full), Some(again), "{:?}", script.asked);
+}
+
 #[test]
 fn a_pause_of_the_origin_moves_nobody_and_is_over_when_it_is_over() {
     let (mut script, mut feed) = Script::fed(RTT);

@@ -340,6 +340,10 @@ impl Node {
             }
             return true;
         }
+        if well && !child && same {
+            self.ask_again(name, &candidate, now);
+            return true;
+        }
         let fed = stream.main.is_some();
         let not = candidate.link;
         let other = self.replacement(name, Some(not), now).is_some();
@@ -361,6 +365,16 @@ impl Node {
         stream.check_at = stream.check_at.min(now + pause);
         self.leave(&candidate);
         false
+    }
+
+    /// The parent was just asked for less than is wanted now. It has put that in place of the feed before, or is about to, and cannot be
+    /// made to go back to it: it is asked for more once more.
+    fn ask_again(&mut self, name: &StreamName, less: &Upstream, now: Time) {
+        self.feeds.remove(&less.feed);
+        self.join(name, less.link, Cause::Again, now);
+        if let Some(candidate) = self.streams.get_mut(name).and_then(|stream| stream.candidate.as_mut()) {
+            candidate.replaces = Some(less.feed);
+        }
     }
 
     fn look_again(&mut self, name: &StreamName, now: Time) {
