@@ -16,7 +16,7 @@ run() {
   $1"
 }
 
-for file in squeezed kills lossy; do
+for file in squeezed kills kills-far lossy; do
     run "examples/lab/figures/$file.toml"
     echo
 done
