@@ -45,8 +45,10 @@ pub struct Settings {
     pub mode: Mode,
     /// Chance of the links.
     pub seed: u64,
-    /// Where logs are kept; otherwise they go with the lab.
+    /// Where logs and recordings are kept; otherwise they go with the lab.
     pub keep: Option<PathBuf>,
+    /// Whether nodes that are no leaves record what happens to their brains: `NAME-1.jsonl` of the first life, and so on.
+    pub record: bool,
     /// What ends it before its time.
     pub interrupt: Interrupt,
 }
@@ -407,7 +409,10 @@ impl Mesh {
         }
         troubles.extend(self.lost_leaves());
         let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().filter_map(Result::ok);
-        for path in logs.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log")) {
+        for path in logs
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "log" || end == "jsonl"))
+        {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let errors = text.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked at"));
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -466,6 +471,7 @@ impl Mesh {
         }
         let doing = format!("start {name}");
         let videos = self.videos(name);
+        let recording = self.settings.record.then(|| self.recording(name));
         let mut command = self.command(name)?;
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
         match node.process.as_mut().map(Process::has_ended) {
@@ -479,6 +485,9 @@ impl Mesh {
         command.arg("--dir").arg(self.dir.path().join(name)).arg("--publish").arg(videos);
         command.args(["--listen", &self.network.bind(name)?.to_string()]);
         command.args(["--http", &format!("127.0.0.1:{}", node.http)]);
+        if let Some(file) = recording {
+            command.arg("--record").arg(file);
+        }
         (node.process, node.leaving) = (Some(Process::new(self.network.spawn(name, command)?)), None);
         Ok(())
     }
@@ -525,6 +534,12 @@ impl Mesh {
         self.dir.path().join(node).join("videos")
     }
 
+    /// Of the life of a node that begins now.
+    fn recording(&self, name: &str) -> PathBuf {
+        let of_life = |life: u32| self.dir.path().join(format!("{name}-{life}.jsonl"));
+        (1..).map(of_life).find(|file| !file.exists()).unwrap_or_default()
+    }
+
     fn command(&self, name: &str) -> Result<std::process::Command, MeshError> {
         let log = self.dir.path().join(format!("{name}.log"));
         command(&self.settings.program, &log).map_err(failed("write a log"))
@@ -563,7 +578,9 @@ impl Mesh {
         std::fs::create_dir_all(to)?;
         for entry in std::fs::read_dir(self.dir.path())? {
             let path = entry?.path();
-            if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|end| end == "log")) {
+            if let Some(name) =
+                path.file_name().filter(|_| path.extension().is_some_and(|end| end == "log" || end == "jsonl"))
+            {
                 std::fs::copy(&path, to.join(name))?;
             }
         }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use levada_node::http::{Pop, Pops};
-use tokio::time::timeout;
+use levada_node::http::Pop;
 
 use crate::client::Client;
 
@@ -26,9 +25,7 @@ pub(crate) async fn count(client: &Client, mut pops: Vec<Pop>) -> Vec<Pop> {
     pops
 }
 
-/// What a PoP says of itself.
 async fn ask(client: &Client, at: usize, pop: Pop) -> Option<(usize, Pop)> {
-    let told: Pops = timeout(DEADLINE, client.elsewhere(&pop.http).get("/api/v1/pops")).await.ok()?.ok()?;
-    let own = told.pops.into_iter().find(|own| own.name == pop.name)?;
-    Some((at, own))
+    let own = client.elsewhere(&pop.http).itself(None, DEADLINE).await?;
+    (own.name == pop.name).then_some((at, own))
 }

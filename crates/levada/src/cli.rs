@@ -426,6 +426,9 @@ pub(crate) struct LabRunArgs {
     /// Keep the nodes' logs in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+    /// Keep there, of each life of a node, what it heard and decided: levada replay DIR/NODE-1.jsonl
+    #[arg(long, requires = "keep")]
+    pub(crate) record: bool,
 }
 
 #[derive(Debug, Args)]

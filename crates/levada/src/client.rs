@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use levada_node::http::{Pop, Pops};
+use levada_overlay::StreamName;
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::cli::{OperatorArgs, QueryArgs};
 
@@ -60,6 +63,18 @@ impl Client {
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let response = self.sent(self.request(Method::GET, path)).await?;
         response.json().await.with_context(|| format!("{}{path} did not answer as a Levada node does", self.node))
+    }
+
+    /// The PoPs that the node knows, itself among them, and how far a stream has come to each.
+    pub(crate) async fn pops(&self, stream: Option<&StreamName>) -> anyhow::Result<Pops> {
+        let path = stream.map_or_else(|| "/api/v1/pops".to_owned(), |stream| format!("/api/v1/pops?stream={stream}"));
+        self.get(&path).await
+    }
+
+    /// What the node says of itself as a PoP; nothing in this time if it is dead or hangs.
+    pub(crate) async fn itself(&self, stream: Option<&StreamName>, time: Duration) -> Option<Pop> {
+        let Pops { node, pops } = timeout(time, self.pops(stream)).await.ok()?.ok()?;
+        pops.into_iter().find(|pop| pop.name == node)
     }
 
     /// Tells the node to do something.

@@ -38,7 +38,8 @@ fn run_script(args: &LabRunArgs, quiet: bool) -> anyhow::Result<ExitCode> {
     lab.relax(args.slack);
     anyhow::ensure!(!lab.steps.is_empty(), "{} has no [[step]] to run", args.file.display());
     let mode = net::enter()?;
-    let mut mesh = Mesh::open(&lab, settings(mode, args.seed, args.keep.clone())?)?;
+    let settings = Settings { record: args.record, ..settings(mode, args.seed, args.keep.clone())? };
+    let mut mesh = Mesh::open(&lab, settings)?;
     let mut tell = |line: &str| {
         if !quiet {
             note(line);
@@ -96,7 +97,7 @@ fn run_chaos(args: &LabChaosArgs, quiet: bool) -> anyhow::Result<ExitCode> {
 
 fn settings(mode: Mode, seed: u64, keep: Option<PathBuf>) -> anyhow::Result<Settings> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    Ok(Settings { program, testcard: CLIP, mode, seed, keep, interrupt: by_signal()? })
+    Ok(Settings { program, testcard: CLIP, mode, seed, keep, record: false, interrupt: by_signal()? })
 }
 
 /// Says something beside the results. Nobody may read it any more: a terminal that is closed is no reason to leave a lab behind.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use levada_node::http::{Pop, Pops};
+use levada_overlay::StreamName;
 use levada_overlay::pop::{self, Cost};
 use serde::Serialize;
 
@@ -54,11 +55,8 @@ impl Measured {
 
 pub(crate) async fn pops(args: &PopsArgs) -> anyhow::Result<()> {
     let client = Client::of(&args.query)?;
-    let path = match &args.stream {
-        Some(stream) => format!("/api/v1/pops?stream={stream}"),
-        None => "/api/v1/pops".to_owned(),
-    };
-    let Pops { node, pops } = client.get(&path).await?;
+    let stream = args.stream.as_deref().map(StreamName::new).transpose()?;
+    let Pops { node, pops } = client.pops(stream.as_ref()).await?;
     let measured = ranked(audience::count(&client, pops).await, args.pings).await;
     if args.query.json {
         say(&serde_json::to_string_pretty(&serde_json::json!({"node": node, "pops": measured}))?);

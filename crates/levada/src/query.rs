@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use levada_node::http::{ACTION_HEADER, Drained, Map, Refused, Streams, Trace, Why};
+use levada_overlay::node::view::LinkView;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -66,18 +67,24 @@ pub(crate) async fn map(args: &QueryArgs) -> anyhow::Result<()> {
     }
     print_table(&rows);
     say("");
-    let mut rows = vec![["FROM", "TO", "COST", "RTT", "LOSS", "LOAD"].map(str::to_owned)];
-    for link in answer.links {
-        let loss = link.loss.map_or_else(dash, |loss| format!("{:.1} %", loss * 100.0));
-        let (cost, rtt) = (ms(Some(link.cost_us.into())), ms(Some(link.rtt_us.into())));
-        rows.push([link.from, link.to, cost, rtt, loss, mbps(link.bps)]);
-    }
+    let mut rows = vec![LINK_HEADS.map(str::to_owned)];
+    rows.extend(answer.links.iter().map(link));
     print_table(&rows);
     for neighbour in answer.neighbours.into_iter().filter(|neighbour| !neighbour.up) {
         let why = neighbour.failure.unwrap_or_else(dash);
         say(&format!("\nneighbour {} is not reached: {why}", neighbour.name));
     }
     Ok(())
+}
+
+/// What [`link`] tells.
+pub(crate) const LINK_HEADS: [&str; 6] = ["FROM", "TO", "COST", "RTT", "LOSS", "LOAD"];
+
+/// One direction of a link of the mesh.
+pub(crate) fn link(link: &LinkView) -> [String; LINK_HEADS.len()] {
+    let loss = link.loss.map_or_else(dash, |loss| format!("{:.1} %", loss * 100.0));
+    let (cost, rtt) = (ms(Some(link.cost_us.into())), ms(Some(link.rtt_us.into())));
+    [link.from.clone(), link.to.clone(), cost, rtt, loss, mbps(link.bps)]
 }
 
 pub(crate) async fn trace(args: &TraceArgs) -> anyhow::Result<()> {

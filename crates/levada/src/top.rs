@@ -82,7 +82,7 @@ impl Told {
                 status: client.get("/api/v1/status").await?,
                 streams: client.get("/api/v1/streams").await?,
                 map: client.get("/api/v1/map").await?,
-                pops: match client.get::<Pops>("/api/v1/pops").await {
+                pops: match client.pops(None).await {
                     Ok(told) => Some(Pops { pops: audience::count(client, told.pops).await, ..told }),
                     Err(_) => None,
                 },
@@ -116,14 +116,16 @@ fn looks(client: Client, mut after: u64) -> mpsc::Receiver<anyhow::Result<Told>>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tab {
     Streams,
+    Neighbours,
     Links,
     Nodes,
     Pops,
     Events,
 }
 
-const TABS: [(Tab, &str); 5] = [
+const TABS: [(Tab, &str); 6] = [
     (Tab::Streams, "Streams"),
+    (Tab::Neighbours, "Neighbours"),
     (Tab::Links, "Links"),
     (Tab::Nodes, "Nodes"),
     (Tab::Pops, "PoPs"),
@@ -151,7 +153,7 @@ impl Desk {
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return false,
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
-            KeyCode::Char(digit @ '1'..='5') => self.tab = digit as usize - '1' as usize,
+            KeyCode::Char(digit @ '1'..='6') => self.tab = digit as usize - '1' as usize,
             KeyCode::Tab | KeyCode::Right | KeyCode::Char('l') => self.tab = (self.tab + 1) % TABS.len(),
             KeyCode::BackTab | KeyCode::Left | KeyCode::Char('h') => {
                 self.tab = (self.tab + TABS.len() - 1) % TABS.len()

@@ -44,7 +44,7 @@ impl Viewer {
     pub(crate) async fn open(node: &str, stream: StreamName) -> anyhow::Result<Self> {
         let pop = Client::new(node)?;
         let response = Some(get(&pop, &stream).await?);
-        if way(&pop, &stream).await == Some(Way::None) {
+        if has_way(&pop, &stream).await == Some(false) {
             tracing::warn!(%stream, "nobody gives the stream now; waiting for it (levada streams tells what there is)");
         }
         let mut viewer = Self { stream, pop, response, known: watch::Sender::default(), learning: JoinSet::new() };
@@ -62,10 +62,10 @@ impl Viewer {
             let lost = match timeout(SILENT, open.chunk()).await {
                 Ok(Ok(Some(bytes))) => return bytes,
                 Ok(Ok(None) | Err(_)) => true,
-                Err(_) => match way(&self.pop, &self.stream).await {
+                Err(_) => match has_way(&self.pop, &self.stream).await {
                     // The stream pauses.
-                    Some(Way::Known) => false,
-                    Some(Way::None) => {
+                    Some(true) => false,
+                    Some(false) => {
                         self.go_elsewhere().await;
                         false
                     }
@@ -95,7 +95,7 @@ impl Viewer {
         let known = self.known.borrow().clone();
         let ranked = pops::ranked(known, PINGS).await.into_iter().filter(pops::Measured::answered);
         for pop in ranked.map(|measured| self.pop.elsewhere(&measured.pop.http)) {
-            if pop.node() == self.pop.node() || way(&pop, &self.stream).await != Some(Way::Known) {
+            if pop.node() == self.pop.node() || has_way(&pop, &self.stream).await != Some(true) {
                 continue;
             }
             if let Ok(response) = get(&pop, &self.stream).await {
@@ -115,11 +115,11 @@ impl Viewer {
     /// Keeps in mind whom the PoP in use knows.
     fn learn(&mut self) {
         let (pop, known) = (self.pop.clone(), self.known.clone());
-        let path = format!("/api/v1/pops?stream={}", self.stream);
+        let stream = self.stream.clone();
         self.learning = JoinSet::new();
         self.learning.spawn(async move {
             loop {
-                if let Ok(Ok(Pops { pops, .. })) = timeout(ANSWERS, pop.get(&path)).await {
+                if let Ok(Ok(Pops { pops, .. })) = timeout(ANSWERS, pop.pops(Some(&stream))).await {
                     known.send_replace(pops);
                 }
                 tokio::time::sleep(LEARN).await;
@@ -128,19 +128,10 @@ impl Viewer {
     }
 }
 
-/// Whether a PoP knows how to get at the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Known,
-    None,
-}
-
-/// By its own word; `None`: it does not say so in time, as one that is dead or hangs.
-async fn way(pop: &Client, stream: &StreamName) -> Option<Way> {
-    let path = format!("/api/v1/pops?stream={stream}");
-    let Pops { node, pops } = timeout(LIVES, pop.get(&path)).await.ok()?.ok()?;
-    let own = pops.iter().find(|pop| pop.name == node);
-    Some(if own.is_some_and(|own| own.stream_metric_us.is_some()) { Way::Known } else { Way::None })
+/// Whether a PoP has a way to the stream, by its own word; `None`: it does not say so in time.
+async fn has_way(pop: &Client, stream: &StreamName) -> Option<bool> {
+    let own = pop.itself(Some(stream), LIVES).await?;
+    Some(own.stream_metric_us.is_some())
 }
 
 /// The stream, once there is one.

@@ -297,20 +297,9 @@ fn a_lab_that_is_told_to_end_leaves_nothing_behind() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_leaf_that_ends_by_itself_is_told_and_can_begin_anew() {
-    let _shares = one_lab();
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(LEVADA);
-    command.args(["lab", "run", &written(&dir, "ended.toml", ENDED)]).env("TMPDIR", dir.path());
-    let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
-    // The lab's nodes live below the directory, so their command lines name it.
-    assert!(stderr.any(|line| line.starts_with("step 2/3")));
-    let leaf = process_of(&["watch", "cam", dir.path().to_str().unwrap()]);
-    assert!(Command::new("kill").args(["-KILL", &leaf]).status().unwrap().success());
-    let told: String = stderr.collect::<Vec<_>>().join("\n");
+    let told = told_when_killed(ENDED, &["watch", "cam"]);
     assert!(told.contains("step 3/3") && told.contains("k1 ended by itself"), "{told}");
     assert!(!told.contains("expected flows") && !told.contains("cannot"), "{told}");
-    assert!(!run.wait().unwrap().success());
 }
 
 /// The node is killed from outside, before the script stops it.
@@ -339,19 +328,27 @@ expect = ["flows", "misses s1 n1"]
 #[cfg(target_os = "linux")]
 #[test]
 fn a_node_that_ended_by_itself_is_told_even_if_the_script_stops_it() {
+    let told = told_when_killed(DIED, &["node", "--name\0n1\0"]);
+    assert!(told.contains("step 3/3") && told.contains("n1 ended by itself"), "{told}");
+    assert!(!told.contains("expected") && !told.contains("cannot"), "{told}");
+}
+
+/// What is told of a lab of three steps, which fails, if the process with these arguments is killed in the second.
+#[cfg(target_os = "linux")]
+fn told_when_killed(lab: &str, process: &[&str]) -> String {
     let _shares = one_lab();
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(LEVADA);
-    command.args(["lab", "run", &written(&dir, "died.toml", DIED)]).env("TMPDIR", dir.path());
+    command.args(["lab", "run", &written(&dir, "lab.toml", lab)]).env("TMPDIR", dir.path());
     let mut run = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(stderr.any(|line| line.starts_with("step 2/3")));
-    let node = process_of(&["node", "--name\0n1\0", dir.path().to_str().unwrap()]);
-    assert!(Command::new("kill").args(["-KILL", &node]).status().unwrap().success());
-    let told: String = stderr.collect::<Vec<_>>().join("\n");
-    assert!(told.contains("step 3/3") && told.contains("n1 ended by itself"), "{told}");
-    assert!(!told.contains("expected") && !told.contains("cannot"), "{told}");
+    // The lab's nodes live below the directory, so their command lines name it.
+    let pid = process_of(&[process, &[dir.path().to_str().unwrap()]].concat());
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let told = stderr.collect::<Vec<_>>().join("\n");
     assert!(!run.wait().unwrap().success());
+    told
 }
 
 /// The process whose arguments hold all these words.
@@ -425,10 +422,17 @@ expect = ["flows", "lost n1 > 50", "doubled = 0"]
 
 #[test]
 fn what_comes_while_a_player_is_away_is_lost() {
-    let output = run(AWAY, &[]);
+    let kept = tempfile::tempdir().unwrap();
+    let output = run(AWAY, &["--keep", kept.path().to_str().unwrap(), "--record"]);
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{table}{}", said(&output));
     assert!(table.starts_with("in network namespaces") || table.starts_with("in loopback"), "{table}");
+    // Each life of the node was recorded, also the one that a kill ended.
+    for life in ["n1-1.jsonl", "n1-2.jsonl"] {
+        let replay = Command::new(LEVADA).arg("replay").arg(kept.path().join(life)).output().unwrap();
+        let told = String::from_utf8_lossy(&replay.stdout);
+        assert!(replay.status.success() && told.contains("cam: fed by s1"), "{life}: {told}{}", said(&replay));
+    }
 }
 
 /// A viewer whom nobody serves, and one who is not served any more: neither keeps a bound for want of pictures.

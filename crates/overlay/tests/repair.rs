@@ -228,10 +228,9 @@ fn who_refuses_to_give_more_is_not_pressed_and_another_one_is_asked() {
     assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
 }
 
-/// Its child's parent came to life again for a moment: it wanted all, then fronts, then all. A parent has one feed for each child and stream, so the
-/// first one is over once the second was asked for.
-#[test]
-fn who_wants_all_again_before_its_parent_has_answered_to_less_asks_for_all_again() {
+/// Its child's parent came to life again for a moment: it wanted all, then fronts, then all. A parent has one feed for each
+/// child and stream, so the first one is over once the second was asked for.
+fn wants_all_again() -> (Script, FeedId, FeedId) {
     let mut script = Script::new(FAR);
     let join = |feed, mode| Message::Join(Join { feed: FeedId(feed), stream: cam(), resume: None, mode });
     script.message(CHILD, join(1, Mode::Full));
@@ -243,16 +242,29 @@ fn who_wants_all_again_before_its_parent_has_answered_to_less_asks_for_all_again
     script.message(CHILD, join(3, Mode::Full));
     let again = script.feed(A, Mode::Full).unwrap();
     assert_ne!(again, all, "{:?}", script.asked);
-    assert!(
-        script.asked.iter().position(|asked| *asked == Asked::Join(A, again, Mode::Full))
-            > script.asked.iter().position(|asked| *asked == Asked::Join(A, fronts, Mode::Shadow))
-    );
+    let asked = |feed, mode| script.asked.iter().position(|asked| *asked == Asked::Join(A, feed, mode));
+    assert!(asked(again, Mode::Full) > asked(fronts, Mode::Shadow), "{:?}", script.asked);
+    (script, fronts, again)
+}
+
+#[test]
+fn who_wants_all_again_before_its_parent_has_answered_to_less_asks_for_all_again() {
+    let (mut script, fronts, again) = wants_all_again();
     // The answer to the second comes before that to the third, and changes nothing.
     script.flows(A, fronts);
     script.flows(A, again);
     script.newer(again);
     script.run(Duration::from_secs(5));
     assert_eq!(script.feed(A, Mode::Full), Some(again), "{:?}", script.asked);
+}
+
+/// Neither the first nor the second feed is left then, so somebody else is asked at once.
+#[test]
+fn who_wants_all_again_and_is_refused_has_no_parent_any_more() {
+    let (mut script, fronts, again) = wants_all_again();
+    script.flows(A, fronts);
+    script.message(A, Message::Refuse { feed: again, reason: Refusal::Busy, alternates: vec![] });
+    assert!(script.feed(B, Mode::Full).is_some(), "{:?}", script.asked);
 }
 
 #[test]
@@ -307,6 +319,22 @@ fn a_late_parent_that_falls_silent_is_passed_over_as_soon_as_another() {
     assert_eq!(script.joins(B, Mode::Full), 0, "what was lost on the way gets the time to come again");
     script.behind(feed, true);
     script.run(FAR - PATIENCE / 2);
+    assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
+}
+
+/// It brought nothing before it died either, so its feed fell silent only once; but it was heard.
+#[test]
+fn a_parent_that_dies_while_it_repairs_its_supply_is_passed_over_like_any_other() {
+    let (mut script, feed) = Script::fed(FAR);
+    let report = Report { supply: Supply::Repairing, path: [id(A)].into(), patience: Duration::ZERO };
+    script.message(A, Message::Supply { feed, report });
+    script.behind(feed, true);
+    script.run(PATIENCE * 5);
+    assert_eq!(script.joins(B, Mode::Full), 0, "it answers, and gets its time");
+    script.fall_silent(A);
+    script.run(PATIENCE);
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
+    script.run(PATIENCE * 2);
     assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
 }
 

@@ -57,7 +57,7 @@ test("of many the nearest are kept and the others take turns", async (context) =
   assert.ok(nearest.every((base) => all.indexOf(base) < 10), nearest.join());
 });
 
-/** A meter under a clock of the test's own, and how often it asked. */
+/** A meter under a clock of the test's own and without jitter, and how often it asked. */
 function clocked(context: TestContext) {
   let [now, asked] = [0, 0];
   context.mock.timers.enable({ apis: ["setTimeout"] });
@@ -65,7 +65,7 @@ function clocked(context: TestContext) {
   const meter = new Meter(() => {
     asked += 1;
     return Promise.resolve({ rttMs: 5 });
-  });
+  }, () => 0.5);
   context.after(() => meter.close());
   const pass = async (seconds: number): Promise<number> => {
     const before = asked;

@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, Tabs};
 
 use super::{Desk, Seen, TABS, Tab};
 use crate::control;
-use crate::query::{dash, mbps, ms};
+use crate::query::{LINK_HEADS, dash, link, mbps, ms};
 use levada_node::http::Pop;
 
 /// Lines of the log below the tables, where there is room for them.
@@ -46,7 +46,7 @@ pub(super) fn screen(frame: &mut Frame<'_>, url: &str, seen: &Seen, desk: &mut D
             events,
         );
     }
-    let keys = Line::from(" 1-5, Tab tables   ↑ ↓ PgUp PgDn Home End rows   q quit").style(DIM);
+    let keys = Line::from(" 1-6, Tab tables   ↑ ↓ PgUp PgDn Home End rows   q quit").style(DIM);
     frame.render_widget(keys, foot);
 }
 
@@ -85,7 +85,7 @@ fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Des
             &[20, 9, 12, 12, 12, 9, 7, 13, 8, 9, 9],
             seen.streams.iter().flat_map(|streams| streams.streams.iter().map(stream)).collect(),
         ),
-        Tab::Links => (
+        Tab::Neighbours => (
             &["NEIGHBOUR", "LINK", "CAME BY", "RTT", "JITTER", "LOSS", "SENT", "RECEIVED", "WHY NOT"],
             &[16, 6, 9, 10, 10, 8, 13, 13, 40],
             seen.map
@@ -96,6 +96,11 @@ fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Des
                     if one.up { row } else { row.style(Style::new().fg(Color::Red)) }
                 })
                 .collect(),
+        ),
+        Tab::Links => (
+            &LINK_HEADS,
+            &[16, 16, 10, 10, 8, 13],
+            seen.map.iter().flat_map(|map| &map.links).map(|one| Row::new(link(one))).collect(),
         ),
         Tab::Nodes => (
             &["NODE", "ROLES", "REACHED", "LINKS", "BY", "HTTP"],
@@ -124,7 +129,8 @@ fn rows(frame: &mut Frame<'_>, area: Rect, seen: &Seen, tab: Tab, desk: &mut Des
 fn nothing(tab: Tab, seen: &Seen) -> &'static str {
     match tab {
         Tab::Streams => "no streams yet; publish one with: levada publish FILE",
-        Tab::Links => "no neighbours; add one with: levada neighbours add HOST:PORT",
+        Tab::Neighbours => "no neighbours; add one with: levada neighbours add HOST:PORT",
+        Tab::Links => "no links are known: nobody is connected",
         Tab::Nodes => "the node knows of nobody, not even itself",
         Tab::Pops if seen.pops.is_none() => "the node does not tell of PoPs",
         Tab::Pops => "no node of the mesh serves HTTP",

@@ -42,9 +42,10 @@ fn every_table_shows_what_was_recorded() {
     let screens = [
         ('1', &["STREAM", "cam", "watched", "Mbit/s", "Newest events"][..]),
         ('2', &["NEIGHBOUR", "in use", "topology", "WHY NOT", "down"]),
-        ('3', &["NODE", "origin,relay,pop", "this node", "link of"]),
-        ('4', &["POP", "12 %"]),
-        ('5', &["KIND", "link down", "node down", "cannot be reached any more"]),
+        ('3', &["FROM", "COST", "0.51 ms", "0.0 %"]),
+        ('4', &["NODE", "origin,relay,pop", "this node", "link of"]),
+        ('5', &["POP", "12 %"]),
+        ('6', &["KIND", "link down", "node down", "cannot be reached any more"]),
     ];
     for (key, texts) in screens {
         assert!(press(&mut desk, KeyCode::Char(key)));
@@ -57,7 +58,7 @@ fn every_table_shows_what_was_recorded() {
 
 #[test]
 fn events_that_are_no_longer_kept_are_not_passed_over_in_silence() {
-    let (mut seen, mut desk) = (recorded(), Desk { tab: 4, ..Desk::default() });
+    let (mut seen, mut desk) = (recorded(), Desk { tab: 5, ..Desk::default() });
     assert!(!drawn(&seen, &mut desk, 160, 30).contains("no longer kept"));
     seen.entries.remove(2);
     assert!(drawn(&seen, &mut desk, 160, 30).contains("no longer kept"));
@@ -69,8 +70,8 @@ fn keys_move_between_tables_and_rows() {
     for key in [KeyCode::Tab, KeyCode::Right, KeyCode::BackTab] {
         press(&mut desk, key);
     }
-    assert_eq!(TABS[desk.tab].0, Tab::Links);
-    press(&mut desk, KeyCode::Char('5'));
+    assert_eq!(TABS[desk.tab].0, Tab::Neighbours);
+    press(&mut desk, KeyCode::Char('6'));
     for _ in 0..1_000 {
         press(&mut desk, KeyCode::Down);
         drawn(&seen, &mut desk, 100, 12);
@@ -133,7 +134,7 @@ async fn a_running_node_is_shown() {
     seen.take(Told::at(&client, 0).await);
     assert_eq!(seen.failure, None);
     let mut desk = Desk::default();
-    for (key, text) in [('1', "no streams yet"), ('2', "away"), ('3', "this node")] {
+    for (key, text) in [('1', "no streams yet"), ('2', "away"), ('4', "this node")] {
         press(&mut desk, KeyCode::Char(key));
         let screen = drawn(&seen, &mut desk, 140, 30);
         assert!(screen.contains(text) && screen.contains("solo "), "{text} is not in\n{screen}");

@@ -23,9 +23,10 @@ use quinn_proto::RttEstimator;
 
 use super::SEND_WINDOW;
 
-/// Least window, bytes. Tuned: a large picture of a stream of some Mbit/s ...
+/// Least window, bytes. Tuned: a large picture of a stream of some Mbit/s.
 const FLOOR: u64 = 96 * 1024;
-/// ... and as many bytes a second, on links whose round trip is longer than a tenth of it. Tuned: 8 Mbit/s.
+/// Least rate that the window allows, bytes per second: on links with a round trip above 98 ms it asks for more than [`FLOOR`]. Tuned: a
+/// stream of 6 Mbit/s and a third more.
 const FLOOR_PER_SECOND: u64 = 1_000_000;
 
 /// A link over which there was never more to send than may leave for this long is idle; BBR looks for the round trip as often.

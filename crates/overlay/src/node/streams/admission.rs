@@ -149,6 +149,13 @@ impl Node {
             backup
         } else if let Some(asked) = stream.candidate.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
+            // Asked for less and then for all again, the parent has ended the feed before for the former.
+            let ended = |main: &mut Upstream| main.link == link && asked.replaces.is_some();
+            if let Some(main) = stream.main.take_if(ended) {
+                stream.suspicion = None;
+                stream.lost = peer.map(|peer| Lost { peer, name: by_name.clone(), cause: Cause::Refused });
+                self.leave(&main);
+            }
             asked
         } else if let Some(former) = stream.former.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Round trips are for what was lost on the way, and for queues. Where no packet comes at all, the backup is asked as soon as that
-//! is more than jitter.
+//! is more than jitter; and so it is, for the same reason, once a parent that had answered is silent.
 //!
 //! A parent that says it is repairing its own supply gets a second: one failure makes one switch. Between the first newer
 //! object of the backup and the verdict both feeds are open, and whichever brings the newest object is the parent in the
@@ -162,9 +162,13 @@ impl Node {
         let told = main.report.as_ref().map_or(Duration::ZERO, |report| report.patience);
         let patience = own.max(told);
         let alertness = link.estimator.alertness();
-        let lives = link.heard_at > suspicion.asked_at;
+        let answered = link.heard_at > suspicion.asked_at;
+        // It may have died since, and a feed that brought nothing before cannot fall silent.
+        let silent_at = link.heard_at + SILENT.max(alertness);
+        let lives = answered && now < silent_at;
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
+            (false, _) if answered => (silent_at, link.heard_at + own * DEAD_PATIENCES),
             (false, _) => {
                 // Where something is missing, the answer gets the time of a round trip; and so does what a parent that repaired, or
                 // repairs, its own supply has to pass on.
@@ -183,6 +187,9 @@ impl Node {
                 (hedge_at, (suspicion.since + patience * DEAD_PATIENCES).max(hedge_at + patience))
             }
         };
+        if lives {
+            stream.check_at = stream.check_at.min(silent_at);
+        }
         suspicion.dead_at = dead_at;
         suspicion.merely_silent = lives && !repairing && !suspicion.announced;
         if now < hedge_at {
