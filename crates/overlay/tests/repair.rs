@@ -338,6 +338,24 @@ fn a_parent_that_dies_while_it_repairs_its_supply_is_passed_over_like_any_other(
     assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
 }
 
+/// What it lacks was lost twice; whoever is asked for it has to ask others first, and they are far away.
+#[test]
+fn a_parent_that_lives_is_not_left_before_whoever_was_asked_had_time_to_bring_anything() {
+    let (mut script, feed) = Script::fed(FAR);
+    script.input(Input::Behind { feed, since: Some(script.now), announced: true, silent: false });
+    let end = script.now + Duration::from_millis(200) * 3 + PATIENCE;
+    while script.now < end {
+        let since = script.now;
+        script.run(HEARD_INTERVAL);
+        script.input(Input::Heard { link: A, since });
+    }
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked for what is missing");
+    assert_eq!(script.feed(A, Mode::Full), Some(feed), "{:?}", script.asked);
+    script.input(Input::Behind { feed, since: None, announced: true, silent: false });
+    assert_eq!(script.feed(A, Mode::Full), Some(feed), "it is the parent again: {:?}", script.asked);
+    assert!(script.feed(B, Mode::Shadow) > Some(hedge), "{:?}", script.asked);
+}
+
 /// It died within the interval of which this tells: what came, came before.
 #[test]
 fn what_came_before_a_parent_was_asked_is_no_answer() {

@@ -27,8 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const TWICE: usize = 64 * 1024;
 /// Behind all that is sent for the first time, whose priority is that of its layer.
 const PRIORITY_AGAIN: i32 = -(LAYERS as i32);
-/// A link loses packets that lost so many, and one of so many. Tuned: fewer may be chance.
-const LOST_MIN: u64 = 3;
+/// A link loses packets that lost one of so many. Over a link that has carried little a single one is enough: what is sent twice in vain is
+/// little too.
 const LOST_ONE_OF: u64 = 500;
 /// Code with which a stream is reset whose deadline has passed (docs/protocol.md).
 const CODE_LATE: u32 = 1;
@@ -97,7 +97,7 @@ async fn first_group(log: &StreamLog, start: &OnceLock<GroupId>) -> GroupId {
 }
 
 fn loses(path: &quinn::PathStats) -> bool {
-    path.lost_packets >= LOST_MIN && path.lost_packets * LOST_ONE_OF >= path.sent_packets
+    path.lost_packets > 0 && path.lost_packets * LOST_ONE_OF >= path.sent_packets
 }
 
 struct LayerSender {

@@ -118,12 +118,12 @@ fn whole_objects_are_taken_until_it_is_enough() {
 }
 
 #[test]
-fn a_link_loses_that_lost_more_than_chance_takes() {
+fn a_link_loses_that_lost_one_of_five_hundred() {
     let loses = |lost, sent| {
         let mut path = PathStats::default();
         (path.lost_packets, path.sent_packets) = (lost, sent);
         loses(&path)
     };
-    assert!(!loses(0, 0) && !loses(2, 10) && !loses(3, 1_501));
-    assert!(loses(3, 1_500) && loses(10, 1_000));
+    assert!(!loses(0, 0) && !loses(0, 10) && !loses(3, 1_501));
+    assert!(loses(1, 10) && loses(3, 1_500) && loses(10, 1_000));
 }

@@ -173,9 +173,11 @@ impl Node {
                 // Where something is missing, the answer gets the time of a round trip; and so does what a parent that repaired, or
                 // repairs, its own supply has to pass on.
                 let (since, time) = suspicion.silent_since.map_or((suspicion.since, own), |since| (since, alertness));
-                let time = if repairing { own } else { time };
+                let round_trip = own.min(link.estimator.rtt().unwrap_or_default() + alertness);
+                let time = if repairing { round_trip } else { time };
                 let answered_at = (since + time).max(suspicion.asked_at + time / 2);
-                let hedge_at = if suspicion.lived { answered_at.max(main.report_since + own) } else { answered_at };
+                let repaired_at = main.report_since + round_trip;
+                let hedge_at = if suspicion.lived { answered_at.max(repaired_at) } else { answered_at };
                 (hedge_at, since + own * DEAD_PATIENCES)
             }
             (true, true) => (main.report_since + REPAIR_PATIENCE, main.report_since + REPAIR_PATIENCE + own),
@@ -206,6 +208,11 @@ impl Node {
             self.hedge(name, lives, now);
         }
         let Some(stream) = self.streams.get_mut(name) else { return };
+        // Who was asked in the place of a parent that lives may have to ask others first: it gets as long.
+        let patience_of = |link| self.links.get(link).map(|link| link.estimator.patience());
+        let asked = stream.candidate.as_ref().filter(|_| lives);
+        let tried_at = asked.and_then(|asked| Some(asked.since + patience_of(&asked.link)? * DEAD_PATIENCES));
+        let dead_at = tried_at.map_or(dead_at, |tried_at| tried_at.max(dead_at));
         if now < dead_at {
             stream.check_at = stream.check_at.min(dead_at);
         } else if stream.candidate.is_some() {
