@@ -409,10 +409,7 @@ impl Mesh {
         }
         troubles.extend(self.lost_leaves());
         let logs = std::fs::read_dir(self.dir.path()).into_iter().flatten().filter_map(Result::ok);
-        for path in logs
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|end| end == "log" || end == "jsonl"))
-        {
+        for path in logs.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "log")) {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let errors = text.lines().filter(|line| line.contains(" ERROR ") || line.contains("panicked at"));
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -597,7 +594,7 @@ impl Drop for Mesh {
         if let Some(to) = &self.settings.keep
             && let Err(error) = self.keep(to)
         {
-            eprintln!("levada: no logs are kept in {}: {error}", to.display());
+            eprintln!("levada: what was to be kept cannot be written to {}: {error}", to.display());
         }
     }
 }

@@ -26,6 +26,6 @@ pub(crate) async fn count(client: &Client, mut pops: Vec<Pop>) -> Vec<Pop> {
 }
 
 async fn ask(client: &Client, at: usize, pop: Pop) -> Option<(usize, Pop)> {
-    let own = client.elsewhere(&pop.http).itself(None, DEADLINE).await?;
+    let own = client.elsewhere(&pop.http).itself(None, DEADLINE).await??;
     (own.name == pop.name).then_some((at, own))
 }

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Neighbours(NeighboursArgs),
     /// Stop a stream at the node that publishes it
     Stop(StopArgs),
-    /// Watch a node's tables in this terminal: streams, links, nodes, PoPs, events
+    /// Watch a node's tables in this terminal: streams, neighbours, links, nodes, PoPs, events
     Top(TopArgs),
     /// Run a recorded node again and show what it decided, and why
     Replay(ReplayArgs),
@@ -426,7 +426,7 @@ pub(crate) struct LabRunArgs {
     /// Keep the nodes' logs in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
-    /// Keep there, of each life of a node, what it heard and decided: levada replay DIR/NODE-1.jsonl
+    /// Keep there, of each life of a node that is no leaf, what came to it: levada replay DIR/NODE-1.jsonl shows what it decided
     #[arg(long, requires = "keep")]
     pub(crate) record: bool,
 }

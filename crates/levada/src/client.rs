@@ -65,16 +65,16 @@ impl Client {
         response.json().await.with_context(|| format!("{}{path} did not answer as a Levada node does", self.node))
     }
 
-    /// The PoPs that the node knows, itself among them, and how far a stream has come to each.
+    /// The PoPs that the node knows, itself among them if it is one, and how far a stream has come to each.
     pub(crate) async fn pops(&self, stream: Option<&StreamName>) -> anyhow::Result<Pops> {
         let path = stream.map_or_else(|| "/api/v1/pops".to_owned(), |stream| format!("/api/v1/pops?stream={stream}"));
         self.get(&path).await
     }
 
-    /// What the node says of itself as a PoP; nothing in this time if it is dead or hangs.
-    pub(crate) async fn itself(&self, stream: Option<&StreamName>, time: Duration) -> Option<Pop> {
+    /// What the node says of itself, if it is a PoP; `None`: it does not answer in this time, as one that is dead or hangs.
+    pub(crate) async fn itself(&self, stream: Option<&StreamName>, time: Duration) -> Option<Option<Pop>> {
         let Pops { node, pops } = timeout(time, self.pops(stream)).await.ok()?.ok()?;
-        pops.into_iter().find(|pop| pop.name == node)
+        Some(pops.into_iter().find(|pop| pop.name == node))
     }
 
     /// Tells the node to do something.

@@ -128,10 +128,10 @@ impl Viewer {
     }
 }
 
-/// Whether a PoP has a way to the stream, by its own word; `None`: it does not say so in time.
-async fn has_way(pop: &Client, stream: &StreamName) -> Option<bool> {
-    let own = pop.itself(Some(stream), LIVES).await?;
-    Some(own.stream_metric_us.is_some())
+/// Whether a node has a way to the stream, by its own word; `None`: it does not answer in time.
+async fn has_way(node: &Client, stream: &StreamName) -> Option<bool> {
+    let own = node.itself(Some(stream), LIVES).await?;
+    Some(own.is_some_and(|own| own.stream_metric_us.is_some()))
 }
 
 /// The stream, once there is one.

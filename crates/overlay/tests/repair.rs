@@ -334,8 +334,22 @@ fn a_parent_that_dies_while_it_repairs_its_supply_is_passed_over_like_any_other(
     script.fall_silent(A);
     script.run(PATIENCE);
     assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
-    script.run(PATIENCE * 2);
+    script.run(PATIENCE * 3);
     assert_eq!(script.joins(B, Mode::Full), 1, "{:?}", script.asked);
+}
+
+/// The origin has a pause, and the machine stands still for a moment: what came meanwhile is not read yet.
+#[test]
+fn who_was_late_itself_asks_the_parent_again_before_another_one() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.behind(feed, false);
+    script.run(RTT);
+    script.now = script.now + PATIENCE * 15;
+    script.brain.handle_timeout(script.now);
+    script.run(HEARD_ALERT);
+    script.input(Input::Heard { link: A, since: script.now });
+    script.run(PATIENCE);
+    assert_eq!(script.joins(B, Mode::Full), 0, "{:?}", script.asked);
 }
 
 /// What it lacks was lost twice; whoever is asked for it has to ask others first, and they are far away.

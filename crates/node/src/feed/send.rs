@@ -27,8 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const TWICE: usize = 64 * 1024;
 /// Behind all that is sent for the first time, whose priority is that of its layer.
 const PRIORITY_AGAIN: i32 = -(LAYERS as i32);
-/// A link loses packets that lost one of so many. Over a link that has carried little a single one is enough: what is sent twice in vain is
-/// little too.
+/// A link counts as lossy if it lost one packet of so many. Over one that has carried little, as to a node that stood by for some seconds, a
+/// single one is enough; if that was chance, so much is sent twice in vain, behind everything else.
 const LOST_ONE_OF: u64 = 500;
 /// Code with which a stream is reset whose deadline has passed (docs/protocol.md).
 const CODE_LATE: u32 = 1;

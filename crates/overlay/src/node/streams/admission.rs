@@ -149,7 +149,7 @@ impl Node {
             backup
         } else if let Some(asked) = stream.candidate.take_if(is_it) {
             stream.avoid.insert(link, now + REFUSED_RETRY);
-            // Asked for less and then for all again, the parent has ended the feed before for the former.
+            // It was asked for less, which ended the feed before, and then for all again.
             let ended = |main: &mut Upstream| main.link == link && asked.replaces.is_some();
             if let Some(main) = stream.main.take_if(ended) {
                 stream.suspicion = None;

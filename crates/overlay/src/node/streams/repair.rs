@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Round trips are for what was lost on the way, and for queues. Where no packet comes at all, the backup is asked as soon as that
-//! is more than jitter; and so it is, for the same reason, once a parent that had answered is silent.
+//! is more than jitter. A parent that has answered is asked again once no packet came from it for 150 ms.
 //!
 //! A parent that says it is repairing its own supply gets a second: one failure makes one switch. Between the first newer
 //! object of the backup and the verdict both feeds are open, and whichever brings the newest object is the parent in the
@@ -37,7 +37,7 @@ const ASKED_ANEW: Duration = Duration::from_secs(2);
 const STUCK: Duration = Duration::from_secs(2);
 /// What the diagram above says, in patiences: a parent that lives is passed over after two ...
 const ALIVE_PATIENCES: u32 = 2;
-/// ... and either is dead after three (DESIGN 3).
+/// ... and either is dead after three (DESIGN 3); one that lives not before whoever was asked in its place had as long.
 pub(super) const DEAD_PATIENCES: u32 = 3;
 /// Another backup is chosen at most this often. Tuned.
 const BACKUP_HOLD: Duration = Duration::from_secs(10);
@@ -63,6 +63,8 @@ pub(super) struct Suspicion {
     silent_since: Option<Time>,
     /// It answered when it was asked before.
     lived: bool,
+    /// It is asked because it was not heard any more.
+    doubted: bool,
     /// The parent lives, nothing is known to be missing: its origin may have a pause.
     pub(super) merely_silent: bool,
     /// When it is given up.
@@ -90,15 +92,22 @@ impl Node {
                 // It lived when it was asked, and may have died since.
                 if silent_since.is_some() {
                     suspicion.lived |= self.links.get(&link).is_some_and(|link| link.heard_at > suspicion.asked_at);
-                    (suspicion.silent_since, suspicion.asked_at) = (silent_since, now);
+                    (suspicion.silent_since, suspicion.asked_at, suspicion.doubted) = (silent_since, now, false);
                     self.ask(link, now);
                 }
             }
             (Some(since), place @ None) => {
-                let (lived, merely_silent, dead_at, told) = (false, false, Time::NEVER, false);
-                let asked_at = now;
-                *place =
-                    Some(Suspicion { since, asked_at, announced, silent_since, lived, merely_silent, dead_at, told });
+                *place = Some(Suspicion {
+                    since,
+                    asked_at: now,
+                    announced,
+                    silent_since,
+                    lived: false,
+                    doubted: false,
+                    merely_silent: false,
+                    dead_at: Time::NEVER,
+                    told: false,
+                });
                 self.ask(link, now);
             }
         }
@@ -146,6 +155,23 @@ impl Node {
         }
     }
 
+    /// A parent that had answered may have died since, and a feed that brought nothing before cannot fall silent: it is asked again once
+    /// it is not heard any more.
+    fn doubt(&mut self, name: &StreamName, now: Time) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let (Some(main), Some(suspicion)) = (&stream.main, &mut stream.suspicion) else { return };
+        let Some(link) = self.links.get(&main.link).filter(|link| link.heard_at > suspicion.asked_at) else { return };
+        let silent_at = link.heard_at + SILENT.max(link.estimator.alertness());
+        if now < silent_at {
+            stream.check_at = stream.check_at.min(silent_at);
+            return;
+        }
+        (suspicion.lived, suspicion.doubted) = (true, true);
+        (suspicion.silent_since, suspicion.asked_at) = (Some(now), now);
+        let link = main.link;
+        self.ask(link, now);
+    }
+
     /// Acts upon a suspicion whose time has come.
     pub(super) fn judge(&mut self, name: &StreamName, now: Time) {
         let Some(stream) = self.streams.get_mut(name) else { return };
@@ -156,26 +182,29 @@ impl Node {
             }
             return self.condemn(name, now);
         }
+        self.doubt(name, now);
+        let Some(stream) = self.streams.get_mut(name) else { return };
         let (Some(main), Some(suspicion)) = (&stream.main, &mut stream.suspicion) else { return };
         let Some(link) = self.links.get(&main.link) else { return };
         let own = link.estimator.patience();
         let told = main.report.as_ref().map_or(Duration::ZERO, |report| report.patience);
         let patience = own.max(told);
         let alertness = link.estimator.alertness();
-        let answered = link.heard_at > suspicion.asked_at;
-        // It may have died since, and a feed that brought nothing before cannot fall silent.
-        let silent_at = link.heard_at + SILENT.max(alertness);
-        let lives = answered && now < silent_at;
+        let lives = link.heard_at > suspicion.asked_at;
         let repairing = main.supply() == Supply::Repairing;
         let (hedge_at, dead_at) = match (lives, repairing) {
-            (false, _) if answered => (silent_at, link.heard_at + own * DEAD_PATIENCES),
             (false, _) => {
                 // Where something is missing, the answer gets the time of a round trip; and so does what a parent that repaired, or
                 // repairs, its own supply has to pass on.
-                let (since, time) = suspicion.silent_since.map_or((suspicion.since, own), |since| (since, alertness));
                 let round_trip = own.min(link.estimator.rtt().unwrap_or_default() + alertness);
-                let time = if repairing { round_trip } else { time };
-                let answered_at = (since + time).max(suspicion.asked_at + time / 2);
+                let (since, time, answer) = match suspicion.silent_since {
+                    since if repairing && !suspicion.doubted => {
+                        (since.unwrap_or(suspicion.since), round_trip, round_trip)
+                    }
+                    Some(since) => (since, alertness, alertness / 2),
+                    None => (suspicion.since, own, own / 2),
+                };
+                let answered_at = (since + time).max(suspicion.asked_at + answer);
                 let repaired_at = main.report_since + round_trip;
                 let hedge_at = if suspicion.lived { answered_at.max(repaired_at) } else { answered_at };
                 (hedge_at, since + own * DEAD_PATIENCES)
@@ -189,9 +218,6 @@ impl Node {
                 (hedge_at, (suspicion.since + patience * DEAD_PATIENCES).max(hedge_at + patience))
             }
         };
-        if lives {
-            stream.check_at = stream.check_at.min(silent_at);
-        }
         suspicion.dead_at = dead_at;
         suspicion.merely_silent = lives && !repairing && !suspicion.announced;
         if now < hedge_at {
@@ -213,6 +239,7 @@ impl Node {
         let asked = stream.candidate.as_ref().filter(|_| lives);
         let tried_at = asked.and_then(|asked| Some(asked.since + patience_of(&asked.link)? * DEAD_PATIENCES));
         let dead_at = tried_at.map_or(dead_at, |tried_at| tried_at.max(dead_at));
+        stream.suspicion.iter_mut().for_each(|suspicion| suspicion.dead_at = dead_at);
         if now < dead_at {
             stream.check_at = stream.check_at.min(dead_at);
         } else if stream.candidate.is_some() {
