@@ -22,6 +22,8 @@ pub struct Check {
 pub(crate) enum What {
     /// `ready`: whoever runs has links with its neighbours that run, and knows it of the others.
     Ready,
+    /// `settled`: and nobody takes a link for much longer than it is.
+    Settled,
     /// `flows`, `flows n4`, `flows n4 cam`: viewers get the stream in time.
     Flows(Who),
     /// `waits n4 cam`: the stream is wanted, and nobody can give it. Of leaves and of nodes that do not run: their viewers have no pictures.
@@ -99,6 +101,12 @@ pub(crate) enum Relation {
 /// What is waited for before any script.
 pub(crate) fn ready() -> Check {
     Check { line: "ready".to_owned(), what: What::Ready }
+}
+
+/// What is given a while to come true, so that the first ways are chosen by what links are, not by how busy the machine was when all
+/// nodes started.
+pub(crate) fn settled() -> Check {
+    Check { line: "settled".to_owned(), what: What::Settled }
 }
 
 /// Everybody gets what they watch.
@@ -186,7 +194,7 @@ impl Check {
     /// Nodes that it names.
     pub fn nodes(&self) -> Vec<&str> {
         match &self.what {
-            What::Ready => Vec::new(),
+            What::Ready | What::Settled => Vec::new(),
             What::Flows(who) | What::Bound { who, .. } => who.node.iter().map(String::as_str).collect(),
             What::Waits(node, _) | What::IdleNode(node) | What::Copies { node, .. } | What::Streams(node, _) => {
                 vec![node]
@@ -272,6 +280,7 @@ impl FromStr for Check {
         let two = |form| rest.split_once(' ').map(|(a, b)| (a, b.trim())).ok_or_else(|| wrong(form));
         let what = match verb {
             "ready" if rest.is_empty() => What::Ready,
+            "settled" if rest.is_empty() => What::Settled,
             "flows" => What::Flows(who(rest)?),
             "waits" => {
                 let (at, of) = two("waits n4 cam")?;
@@ -340,7 +349,7 @@ impl FromStr for Check {
 
 fn unknown(verb: &str) -> String {
     format!(
-        "{verb:?} is nothing that can be expected; there are ready, flows, waits, path, backup, idle, sealed, traffic, copies, \
+        "{verb:?} is nothing that can be expected; there are ready, settled, flows, waits, path, backup, idle, sealed, traffic, copies, \
          linked, unlinked, reaches, misses, streams, origins, lost, lost_audio, doubled, torn, gap, latency, recovery, switches, missed, memory"
     )
 }

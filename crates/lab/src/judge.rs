@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use levada_overlay::StreamName;
+use levada_sim::Impairment;
 
 use crate::check::{Check, Measure, Relation, What, Who, fits};
 use crate::history::History;
@@ -40,6 +41,7 @@ impl Observed<'_> {
         }
         match &check.what {
             What::Ready => self.ready(newest),
+            What::Settled => self.settled(newest),
             What::Flows(who) => self.flows(who),
             What::Waits(node, stream) => match newest.stream(node, stream) {
                 Some(known) if known.waiting => Ok("it waits".to_owned()),
@@ -134,6 +136,12 @@ impl Observed<'_> {
             }
         }
         Ok("all links are known to all".to_owned())
+    }
+
+    fn settled(&self, newest: &Snapshot) -> Result<String, String> {
+        self.ready(newest)?;
+        let known = |from: &str, to: &str| Some(self.mesh.direction(from, to)?.0);
+        overrated(newest, known).map_or_else(|| Ok("all links are taken for what they are".to_owned()), Err)
     }
 
     fn flows(&self, who: &Who) -> Result<String, String> {
@@ -333,6 +341,25 @@ impl Observed<'_> {
     }
 }
 
+/// A link that somebody takes for much longer than it is, one that `known` does not tell of apart.
+fn overrated(newest: &Snapshot, known: impl Fn(&str, &str) -> Option<Impairment>) -> Option<String> {
+    let links = newest.nodes.iter().flat_map(|(node, state)| state.map.links.iter().map(move |link| (node, link)));
+    links.into_iter().find_map(|(node, link)| {
+        let most = cost_us_at_most(&known(&link.from, &link.to)?);
+        let [seen, most] = [f64::from(link.cost_us), most].map(|us| us / 1e3);
+        let ends = format!("{}-{}", link.from, link.to);
+        (seen > most).then(|| format!("{node} takes {ends} for {seen:.1} ms long, and not for {most:.1} ms at most"))
+    })
+}
+
+/// What a link costs at most if its ends are not too busy to measure it.
+fn cost_us_at_most(impairment: &Impairment) -> f64 {
+    // What is measured late, and the price of a hop.
+    const SLACK_US: f64 = 3_000.0;
+    let way = impairment.delay + impairment.jitter * 2;
+    way.as_micros() as f64 * (1.25 + 4.0 * impairment.loss) + SLACK_US
+}
+
 /// Whoever runs, and has not answered. A leaf never answers, and of who was killed it is known why.
 fn silent<'a>(names: &[&'a str], runs: impl Fn(&str) -> bool, newest: &Snapshot) -> Option<&'a str> {
     names.iter().copied().find(|name| runs(name) && !newest.nodes.contains_key(*name))
@@ -352,7 +379,10 @@ fn listed(names: &[&str], none: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::state::LinkState;
     use crate::state::tests::snapshot;
 
     #[test]
@@ -362,5 +392,21 @@ mod tests {
         assert_eq!(of(&["s", "a"], ""), None);
         assert_eq!(of(&["a", "b"], ""), Some("b"));
         assert_eq!(of(&["a", "b"], "b"), None);
+    }
+
+    #[test]
+    fn a_link_that_somebody_takes_for_much_longer_than_it_is_is_named() {
+        let told = |cost_us: u32| {
+            let mut newest = snapshot(&[("s", None), ("a", Some("s"))]);
+            let links = &mut newest.nodes.get_mut("a").unwrap().map.links;
+            links.push(LinkState { from: "s".to_owned(), to: "a".to_owned(), cost_us, rtt_us: 10_000 });
+            links.push(LinkState { from: "a".to_owned(), to: "adopted".to_owned(), cost_us: 900_000, rtt_us: 1 });
+            let known = |_: &str, to: &str| {
+                (to == "a").then(|| Impairment { delay: Duration::from_millis(5), ..Impairment::default() })
+            };
+            overrated(&newest, known)
+        };
+        assert_eq!(told(6_300), None);
+        assert_eq!(told(15_000).unwrap(), "a takes s-a for 15.0 ms long, and not for 9.2 ms at most");
     }
 }

@@ -27,6 +27,8 @@ use crate::viewers::{Latency, Viewer, ViewerId};
 
 /// Time for all nodes to have their links. Tuned: 30 debug processes that start at once on 2 cores.
 pub(crate) const READY: Duration = Duration::from_secs(60);
+/// Time to know them for what they are. On a machine that is too busy for that a lab begins all the same.
+pub(crate) const SETTLED: Duration = Duration::from_secs(8);
 /// Time for a node to let its children move, and to end.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Last changes of a way that are told.

@@ -9,7 +9,7 @@ use crate::check::Check;
 use crate::file::{Name, Step};
 use crate::history::History;
 use crate::judge::Observed;
-use crate::mesh::{Mesh, MeshError, READY, chain};
+use crate::mesh::{Mesh, MeshError, READY, SETTLED, chain};
 use crate::outcome::{Outcome, Picture, StepOutcome, Verdict, ViewerOutcome};
 use crate::state::Snapshot;
 
@@ -66,11 +66,13 @@ pub fn run(mesh: &mut Mesh, mode: &str, tell: &mut dyn FnMut(&str)) -> Result<Ou
     Ok(outcome)
 }
 
-/// Looks until all links are known to all; otherwise says what is missing.
+/// Looks until all links are known to all, and, for a while, until they are known for what they are; otherwise says what is missing.
 pub(crate) fn await_ready(mesh: &mut Mesh) -> Result<(), String> {
-    let ready = [crate::check::ready()];
-    let verdicts = Observation::begin(mesh.look()).until(mesh, &ready, READY, Duration::ZERO);
-    verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))
+    let mut until = |check, within| Observation::begin(mesh.look()).until(mesh, &[check], within, Duration::ZERO);
+    let verdicts = until(crate::check::ready(), READY);
+    verdicts.into_iter().find(|verdict| !verdict.passed).map_or(Ok(()), |verdict| Err(verdict.seen))?;
+    until(crate::check::settled(), SETTLED);
+    Ok(())
 }
 
 fn play(mesh: &mut Mesh, step: &Step, script_began: Instant, number: &str, tell: &mut dyn FnMut(&str)) -> StepOutcome {

@@ -60,6 +60,8 @@ pub(crate) struct Known {
 pub(crate) struct LinkState {
     pub(crate) from: String,
     pub(crate) to: String,
+    /// What it counts in the choice of ways, microseconds.
+    pub(crate) cost_us: u32,
     /// Microseconds, as the sending end measures it.
     pub(crate) rtt_us: u64,
 }
