@@ -39,6 +39,9 @@ const STUCK: Duration = Duration::from_secs(2);
 const ALIVE_PATIENCES: u32 = 2;
 /// ... and either is dead after three (DESIGN 3); one that lives not before whoever was asked in its place had as long.
 pub(super) const DEAD_PATIENCES: u32 = 3;
+/// One that had answered is left for somebody who is no neighbour yet only after this silence. Tuned: longer than a busy machine lets a process
+/// wait.
+const STALLED: Duration = Duration::from_millis(500);
 /// Another backup is chosen at most this often. Tuned.
 const BACKUP_HOLD: Duration = Duration::from_secs(10);
 /// A link in use over which nothing came for this long is silent: not slow, but dead. Tuned: probes come every 100 ms.
@@ -270,6 +273,7 @@ impl Node {
         let heard_at = self.links.get(&main_link).map_or(now, |link| link.heard_at);
         let stuck_at = match (lives, suspicion.lived) {
             (true, _) => suspicion.since + STUCK,
+            (false, true) if suspicion.doubted => heard_at + STALLED,
             (false, true) => heard_at + SILENT,
             (false, false) => now,
         };
