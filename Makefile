@@ -11,7 +11,7 @@ help:
 	@echo 'make web    rebuild the page (web/dist) from its sources'
 	@echo 'make sim    the large scenarios of examples/sim, ten seeds each (SEEDS=10), and random worlds with many (WORLDS=200)'
 	@echo 'make lab    figures of real processes on bad links, ten minutes of chaos, every scenario twenty times (PASSES=20)'
-	@echo 'make bench  links of the lab, joins, muxing, viewers, forwarding, deaths, the shortest delay of the page (ARGS="--rounds 5 --only kill --json"): figures for this machine'
+	@echo 'make bench  links of the lab, joins, muxing, viewers, forwarding, deaths (ARGS="--rounds 5 --only kill --json"): figures for this machine'
 
 demo:
 	$(CARGO) build --package levada
@@ -60,7 +60,6 @@ bench:
 	$(CARGO) bench --package levada --bench glass
 	$(CARGO) bench --package levada --bench viewers
 	$(CARGO) bench --package levada --bench deaths -- $(ARGS)
-	$(CARGO) test --package levada --test player -- --ignored
 
 clean:
 	$(CARGO) clean

@@ -41,9 +41,8 @@ async fn no_frame_is_skipped_or_doubled_when_the_pop_dies() {
     moves(Leaving::Dies("SIGKILL"), "WebTransport", "steady").await;
 }
 
-/// The short buffer outlasts a death that the system tells of. `make bench` runs it.
+/// The short buffer outlasts a death that the system tells of.
 #[tokio::test]
-#[ignore = "a buffer of 0.15 s shows every pause of a busy machine; for one that has nothing else to do"]
 async fn no_frame_is_skipped_or_doubled_with_a_short_delay() {
     moves(Leaving::Dies("SIGKILL"), "WebTransport", "short").await;
 }
