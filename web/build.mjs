@@ -1,9 +1,11 @@
 // Bundles scripts and styles of both pages into dist/; the binary embeds them, and the pages as they stand in src/. Nothing is
 // loaded from elsewhere.
 
-import { mkdir, stat } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
+const kib = (bytes) => (bytes.length / 1024).toFixed(1);
 const here = (path) => new URL(path, import.meta.url).pathname;
 
 await mkdir(here("dist"), { recursive: true });
@@ -17,17 +19,21 @@ const common = {
   legalComments: "none",
   logLevel: "warning",
 };
-// What the console loads later (plots) is a file of its own.
+// What the console loads when it is wanted, the player and the plots, are files of their own; so is what it shares with them.
 await build({
   ...common,
-  entryPoints: [here("src/app.tsx"), here("src/app.css")],
+  entryPoints: {
+    app: here("src/app.tsx"),
+    player: here("src/ui/card.ts"),
+    plots: here("node_modules/uplot/dist/uPlot.esm.js"),
+  },
   format: "esm",
   splitting: true,
-  chunkNames: "plots",
+  chunkNames: "shared",
 });
-await build({ ...common, entryPoints: [here("src/lab/lab.tsx"), here("src/lab/lab.css")], format: "iife" });
+await build({ ...common, entryPoints: [here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")], format: "iife" });
 
-for (const name of ["app.js", "plots.js", "app.css", "lab.js", "lab.css"]) {
-  const { size } = await stat(here(`dist/${name}`));
-  console.log(`dist/${name}  ${(size / 1024).toFixed(1)} KiB`);
+for (const name of ["app.js", "shared.js", "player.js", "plots.js", "app.css", "lab.js", "lab.css"]) {
+  const bytes = await readFile(here(`dist/${name}`));
+  console.log(`dist/${name}  ${kib(bytes)} KiB, ${kib(gzipSync(bytes))} gzipped`);
 }

@@ -343,12 +343,12 @@ async fn questions_are_answered_in_tables_and_in_json() {
     viewer.abort();
 }
 
-/// The page, in a real Chromium: picture and sound at real-time pace, two streams side by side.
+/// The page, in a real Chromium: picture and sound at real-time pace, two streams side by side, each with its name.
 #[tokio::test]
 async fn the_page_plays_in_a_browser() {
     let mut mesh = Mesh::new(&["origin", "pop"], &[("origin", "pop")]);
     let clip = clip(mesh.dir.path(), "card.mp4");
-    let (one, two) = (format!("one={}", clip.display()), format!("two={}", clip.display()));
+    let (one, two) = (format!("one={}", clip.display()), format!("testcard={}", clip.display()));
     mesh.start("origin", &["--publish", &one, "--publish", &two]);
     mesh.start("pop", &[]);
     mesh.knows("pop", 2).await;
@@ -356,7 +356,7 @@ async fn the_page_plays_in_a_browser() {
     let out = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/test-results");
     let url = mesh.node("pop").url();
     let playing = tokio::task::spawn_blocking(move || {
-        tool("node", &[script, &url, "--streams", "one,two", "--seconds", "6", "--json", "--out", out])
+        tool("node", &[script, &url, "--streams", "one,testcard", "--seconds", "6", "--json", "--out", out])
     });
     let (result, _) = playing.await.unwrap();
     assert!(result.contains("\"ok\":true"), "{result}");

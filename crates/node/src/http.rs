@@ -57,10 +57,15 @@ pub use shelf::{Media, MediaFile, Publish, Published, UPLOAD_BYTES_MAX};
 pub use transport::Offer;
 
 const PAGE: &str = include_str!("../../../web/src/index.html");
-const SCRIPT: &str = include_str!("../../../web/dist/app.js");
-/// What the script loads when there are figures to draw.
-const PLOTS: &str = include_str!("../../../web/dist/plots.js");
-const STYLE: &str = include_str!("../../../web/dist/app.css");
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// What the page asks for: path, type, content. The player and the plots come when they are wanted.
+const ASSETS: [(&str, &str, &str); 5] = [
+    ("/app.css", "text/css; charset=utf-8", include_str!("../../../web/dist/app.css")),
+    ("/app.js", JAVASCRIPT, include_str!("../../../web/dist/app.js")),
+    ("/shared.js", JAVASCRIPT, include_str!("../../../web/dist/shared.js")),
+    ("/player.js", JAVASCRIPT, include_str!("../../../web/dist/player.js")),
+    ("/plots.js", JAVASCRIPT, include_str!("../../../web/dist/plots.js")),
+];
 /// Nothing from elsewhere, nothing inline; but the page asks and reads other PoPs, which may be anywhere.
 const POLICY: &str = "default-src 'self'; media-src 'self' blob: http: https:; \
                       connect-src 'self' http: https: ws: wss:; \
@@ -156,14 +161,10 @@ pub fn serve(node: Node, listener: TcpListener, config: HttpConfig) -> Result<Ht
         tasks.spawn(transport.run(rooms.clone()));
     }
     tasks.spawn(lookout::watch_tables(rooms.clone()));
-    let page = [
-        ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)))),
-        ("/app.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT))),
-        ("/plots.js", get(async || asset("text/javascript; charset=utf-8", PLOTS))),
-        ("/app.css", get(async || asset("text/css; charset=utf-8", STYLE))),
-    ];
-    let page = page.map(|(path, methods)| (path, methods.layer(CompressionLayer::new())));
-    let all = page.into_iter().chain(routes());
+    let page = ("/", get(async || ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE))));
+    let assets = ASSETS.map(|(path, kind, content)| (path, get(async move || asset(kind, content))));
+    let packed = [page].into_iter().chain(assets).map(|(path, methods)| (path, methods.layer(CompressionLayer::new())));
+    let all = packed.chain(routes());
     let router = all.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     let router = router.fallback(api::not_found).with_state(rooms);
     tasks.spawn(connections::serve(listener, router, Limits::of(stats.viewers_max, files), stats));

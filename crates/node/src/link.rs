@@ -32,7 +32,7 @@ use crate::trust::PeerIdentity;
 
 use window::{Counted, Window};
 
-pub use turns::Turns;
+pub use turns::{Turn, Turns};
 pub use warmth::Warmth;
 
 /// Control messages that may wait for a neighbour that does not read; one more and the link is closed.

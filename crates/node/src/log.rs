@@ -16,7 +16,7 @@ use levada_media::{Layer, Object};
 use levada_overlay::{Position, Resume};
 use tokio::sync::watch;
 
-pub use cursor::{FrameCursor, FrameStep, LayerCursor, LayerStep};
+pub use cursor::{FrameCursor, FrameStep, LayerCursor, LayerStep, Squeeze};
 
 /// Media older than this goes when newer media come (DESIGN 2); counted against the newest object, so a stall expires nothing.
 pub const KEEP: Duration = Duration::from_secs(10);
@@ -578,6 +578,11 @@ impl Group {
 
     fn is_complete(&self) -> bool {
         self.total == Some(self.held)
+    }
+
+    /// Whether the stream had nothing in this layer: nothing is held, and nothing was dropped.
+    fn does_without(&self, layer: usize) -> bool {
+        self.layers[layer].is_empty() && (!self.done[layer] || self.is_complete())
     }
 }
 

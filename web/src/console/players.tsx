@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { formatHash, PLAYERS_MAX, parseHash } from "../hash";
 import type { PlayerStats } from "../media/playing";
-import { Card } from "../ui/card";
+import type { Card } from "../ui/card";
 import { connection } from "./store";
 
 declare global {
@@ -18,6 +18,22 @@ export const playing = signal<readonly string[]>([]);
 /** As many are open as the page takes. */
 export const full = computed(() => playing.value.length >= PLAYERS_MAX);
 const cards = new Map<string, Card>();
+
+/** Nearly half of the page's script is for playing: it comes when something is to be played. */
+const player = signal<typeof Card | "coming" | "lost" | undefined>(undefined);
+
+function fetchPlayer(): void {
+  if (typeof player.peek() === "function" || player.peek() === "coming") return;
+  player.value = "coming";
+  import("../ui/card").then(
+    (script) => {
+      player.value = script.Card;
+    },
+    () => {
+      player.value = "lost";
+    },
+  );
+}
 
 export function play(name: string): void {
   if (!full.value && !playing.value.includes(name)) playing.value = [...playing.value, name];
@@ -44,8 +60,10 @@ export function Players() {
 /** The one place where the player meets the console. */
 function PlayerFrame({ name }: { name: string }) {
   const frame = useRef<HTMLDivElement>(null);
+  const script = player.value;
   useEffect(() => {
-    const card = new Card(name, {
+    if (typeof script !== "function") return;
+    const card = new script(name, {
       muted: [...cards.values()].some((other) => other.audible),
       onClose: () => close(name),
     });
@@ -57,8 +75,12 @@ function PlayerFrame({ name }: { name: string }) {
       cards.delete(name);
       delete window.levada.players[name];
     };
-  }, [name]);
-  return <div class="player" ref={frame} />;
+  }, [name, script]);
+  return (
+    <div class="player" ref={frame}>
+      {script === "lost" && <p class="quiet">The player of {name} did not load. Reload the page once the node answers again.</p>}
+    </div>
+  );
 }
 
 /** Keeps the address in step, and has players try again as soon as the node is back. */
@@ -70,13 +92,19 @@ export function startPlayers(): void {
   followHash();
   window.addEventListener("hashchange", followHash);
   effect(() => {
+    if (playing.value.length > 0) fetchPlayer();
+  });
+  effect(() => {
     const hash = formatHash(playing.value);
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname + location.search);
   });
   let lost = false;
   effect(() => {
     const now = connection.value;
-    if (lost && typeof now === "string") for (const card of cards.values()) card.player.source.retryNow();
+    if (lost && typeof now === "string") {
+      if (playing.peek().length > 0) fetchPlayer();
+      for (const card of cards.values()) card.player.source.retryNow();
+    }
     lost = typeof now === "object";
   });
 }

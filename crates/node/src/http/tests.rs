@@ -362,7 +362,7 @@ async fn answers_of_running_nodes_are_as_described() {
 async fn the_page_is_sent_packed() {
     let world = World::new();
     let node = world.start("a", Vec::new()).await;
-    for (path, whole) in [("/", PAGE), ("/app.js", SCRIPT), ("/plots.js", PLOTS), ("/app.css", STYLE)] {
+    for (path, whole) in [("/", PAGE)].into_iter().chain(ASSETS.map(|(path, _, whole)| (path, whole))) {
         assert_eq!(node.request(Method::GET, path).send().await.unwrap().text().await.unwrap(), whole);
         let packed = node.request(Method::GET, path).header(header::ACCEPT_ENCODING, "gzip").send().await.unwrap();
         assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip", "{path}");

@@ -27,7 +27,7 @@ pub struct Turn {
 }
 
 impl Turns {
-    pub(super) fn set_short(&self, short: bool) {
+    pub(crate) fn set_short(&self, short: bool) {
         self.short.store(short, Ordering::Relaxed);
     }
 

@@ -1,5 +1,6 @@
 //! Positions in a log: one layer for a child's feed, all layers in order for a muxer.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use levada_media::{Layer, Object};
@@ -17,11 +18,30 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
+/// Where video was passed over, what can be done without is too for this long, unless there is room for it at once: readers wait for what
+/// may come yet. Tuned: from one time to the next.
+const SPARED_FOR: Duration = Duration::from_secs(3);
+/// At once. Tuned: not what comes in one go.
+pub(super) const LAG_SPARED: Duration = Duration::from_millis(100);
 /// A child over a link that has just begun to carry media gets longer: congestion control finds the rate of a link that loses packets
 /// in some seconds.
 pub(super) const WARM_UP: Duration = Duration::from_secs(5);
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// What the cursors of one feed know of each other: up to where video was passed over last, and when.
+#[derive(Debug, Default)]
+pub struct Squeeze(Mutex<Option<(GroupId, Instant)>>);
+
+impl Squeeze {
+    fn last(&self) -> Option<(GroupId, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, to: GroupId, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((to, now));
+    }
+}
 
 /// Reads one layer in order.
 #[derive(Clone, Debug)]
@@ -42,6 +62,7 @@ pub struct LayerCursor {
     beyond: u64,
     /// Since when something is missing that others came after.
     stuck_since: Option<Instant>,
+    squeeze: Arc<Squeeze>,
 }
 
 /// What a layer cursor finds.
@@ -82,6 +103,7 @@ impl LayerCursor {
             began: None,
             beyond: 0,
             stuck_since: None,
+            squeeze: Arc::default(),
         }
     }
 
@@ -101,6 +123,7 @@ impl LayerCursor {
             began: None,
             beyond,
             stuck_since: None,
+            squeeze: Arc::default(),
         }
     }
 
@@ -109,13 +132,27 @@ impl LayerCursor {
         Self { began: since, ..self }
     }
 
-    /// Takes up to `max` objects.
+    /// One of several of the same feed, which share this.
+    pub fn beside(self, squeeze: Arc<Squeeze>) -> Self {
+        Self { squeeze, ..self }
+    }
+
+    /// Takes up to `max` objects; if that is 0, there is no room, and what is too late is passed over all the same.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
+        let squeezed_last = self.squeeze.last().filter(|_| self.layer == Layer::Discardable);
         let state = log.state();
         let newest = state.newest_begun();
         let (id, at) = loop {
             let Some(id) = self.group.or(newest) else { return LayerStep::Wait };
             self.group = Some(id);
+            // Without the video beside it, it is of no use.
+            if let Some((to, _)) = squeezed_last.filter(|(to, _)| to.timeline == id.timeline && to.group > id.group) {
+                if self.owed || state.has_any(self.layer, id, to) {
+                    return self.skip_to(to);
+                }
+                self.enter(to);
+                continue;
+            }
             match state.place(id, self.index, self.beyond) {
                 Place::Held(at) => break (id, at),
                 Place::Moved(to) => {
@@ -143,12 +180,17 @@ impl LayerCursor {
             let grace = *self.grace.insert(self.grace.map_or(age, |grace| grace.min(age)));
             let late = age > LAG_MAX + grace;
             let squeezed = self.is_squeezed(age, now);
-            if let Some(newest) = newest.filter(|newest| (late || squeezed) && *newest != id) {
-                return self.skip_to(newest);
+            let is_recent = |at: Instant| now.saturating_duration_since(at) < SPARED_FOR;
+            let spared = age >= LAG_SPARED && squeezed_last.is_some_and(|(_, at)| is_recent(at));
+            if let Some(newest) = newest.filter(|newest| (late || squeezed || spared) && *newest != id) {
+                return self.pass_over(newest, now);
             }
             // One that catches up is not made to miss the rest of the only group there is.
-            if late && squeezed {
-                return self.skip_to(following(id));
+            if late && squeezed || spared {
+                return self.pass_over(following(id), now);
+            }
+            if max == 0 {
+                return LayerStep::Wait;
             }
             out.extend(pending.iter().take(max).filter_map(|index| group.get(*index)).map(|held| held.object.clone()));
             self.index = out.last().map_or(self.index, |object| object.index + 1);
@@ -209,6 +251,13 @@ impl LayerCursor {
             self.late_since = Some((now, age));
         }
         !catches_up
+    }
+
+    fn pass_over(&mut self, to: GroupId, now: Instant) -> LayerStep {
+        if self.layer == Layer::Video {
+            self.squeeze.note(to, now);
+        }
+        self.skip_to(to)
     }
 
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
@@ -375,8 +424,8 @@ impl State {
     }
 
     /// Whether no layer can bring an index of a group any more: each has ended, is beyond it, or has nothing in the group and
-    /// had nothing in the one before. The beginning may come from further up yet: a log may have been filled from a later
-    /// object on.
+    /// had nothing in the one before, of which nothing was dropped. The beginning may come from further up yet: a log may have been filled
+    /// from a later object on.
     fn is_passed(&self, at: usize, index: u32) -> bool {
         let group = &self.groups[at];
         if index == 0 || group.get(index - 1).is_none() {
@@ -385,7 +434,7 @@ impl State {
         let before = at.checked_sub(1).and_then(|before| self.groups.get(before));
         Layer::ALL.into_iter().map(|layer| layer as usize).all(|layer| {
             let indices = &group.layers[layer];
-            let unused = indices.is_empty() && before.is_some_and(|before| before.layers[layer].is_empty());
+            let unused = indices.is_empty() && before.is_some_and(|before| before.does_without(layer));
             group.done[layer] || unused || indices.last().is_some_and(|last| *last > index)
         })
     }
@@ -393,6 +442,12 @@ impl State {
     /// Whether a parent dropped, in a layer, all that is missing between a stamp and a group.
     fn was_dropped(&self, from: GroupId, to: GroupId, layer: Layer) -> bool {
         self.group_at(to).is_ok_and(|at| !self.is_missing(&self.groups[at], from.group, Some(layer)))
+    }
+
+    /// Whether anything is held of a layer from a group on and before another one.
+    fn has_any(&self, layer: Layer, from: GroupId, to: GroupId) -> bool {
+        let mut between = self.groups.iter().filter(|group| group.id >= from && group.id < to);
+        between.any(|group| !group.layers[layer as usize].is_empty())
     }
 
     /// What is held after a group: the next one of its timeline, or else the next one of another.

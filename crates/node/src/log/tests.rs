@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use levada_media::Frame;
 
@@ -692,6 +694,29 @@ fn what_no_layer_can_bring_any_more_is_passed_over_at_once() {
     assert_eq!(cursor.lost, 2);
 }
 
+/// A layer without anything in the group before is taken for one that the stream does not use, unless a parent dropped it there.
+#[test]
+fn the_beginning_of_a_group_is_waited_for_where_that_of_the_one_before_was_dropped() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    let mut cursor = FrameCursor::at(id(1));
+    fill(&log, 1, 0..4);
+    log.end(id(1), None, 4);
+    for group in [2, 3] {
+        for index in [0, 2] {
+            put(&log, group, object(index, Layer::Base), now);
+        }
+    }
+    log.end(id(2), Some(Layer::Base), 3);
+    log.skip(Layer::Video, 3);
+    let read = |cursor: &mut FrameCursor| {
+        let (read, position) = (read(cursor, &log, now), cursor.position());
+        (read.len(), position)
+    };
+    assert_eq!(read(&mut cursor), (4 + 2 + 1, Some((id(3), 1))));
+    put(&log, 3, object(1, Layer::Video), now);
+    assert_eq!(read(&mut cursor), (2, Some((id(3), 3))));
+}
+
 /// Of several groups that come at once, the last layer comes after the others of all of them.
 #[test]
 fn a_patient_reader_waits_for_a_layer_that_is_groups_behind() {
@@ -744,4 +769,45 @@ fn the_beginning_of_a_group_that_is_filled_from_further_up_is_waited_for() {
 fn a_child_that_was_cut_off_for_long_within_one_group_and_catches_up_gets_all() {
     let given = video_given(1_000, 900, |n| if (300..420).contains(&n) { 0 } else { 2 });
     assert_eq!(given.len(), 900);
+}
+
+/// A picture that nothing refers to, and none of the video that it stands between.
+#[test]
+fn what_can_be_done_without_is_passed_over_with_the_video_beside_it() {
+    let (log, start) = (StreamLog::default(), Instant::now());
+    let squeeze = Arc::<Squeeze>::default();
+    let [mut video, mut rest] = [Layer::Video, Layer::Discardable]
+        .map(|layer| LayerCursor::start(layer, Some(id(1))).over_warm(Some(start)).beside(squeeze.clone()));
+    let warm = start + WARM_UP;
+    put(&log, 1, object(0, Layer::Video), warm);
+    put(&log, 1, object(1, Layer::Discardable), warm);
+    // Up to which group it goes on, with no room for anything.
+    let skips = |cursor: &mut LayerCursor, ms: u64| match cursor.next(
+        &log,
+        0,
+        &mut Vec::new(),
+        warm + Duration::from_millis(ms),
+    ) {
+        LayerStep::Skipped { to: (to, 0), .. } => Some(to),
+        LayerStep::Wait => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([skips(&mut video, 500), skips(&mut rest, 900)], [None; 2], "they may catch up");
+    put(&log, 2, object(0, Layer::Video), warm + Duration::from_millis(990));
+    assert_eq!([skips(&mut video, 1_010), skips(&mut rest, 1_010)], [Some(id(2)); 2]);
+    put(&log, 2, object(1, Layer::Discardable), warm + Duration::from_millis(1_100));
+    assert_eq!([skips(&mut video, 1_150), skips(&mut rest, 1_150)], [None; 2]);
+    assert_eq!([skips(&mut video, 1_250), skips(&mut rest, 1_250)], [None, Some(id(3))], "nobody waits for it");
+}
+
+/// Else its children would wait for it.
+#[test]
+fn of_a_layer_that_a_stream_does_not_use_no_gap_is_told() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    let squeeze = Arc::<Squeeze>::default();
+    put(&log, 1, object(0, Layer::Video), now);
+    put(&log, 2, object(0, Layer::Video), now);
+    squeeze.note(id(2), now);
+    let mut unused = LayerCursor::start(Layer::Discardable, Some(id(1))).beside(squeeze);
+    assert!(steps(&mut unused, &log, now).is_empty());
 }

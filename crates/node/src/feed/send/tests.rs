@@ -86,9 +86,10 @@ async fn the_first_of_a_feed_may_be_sent_twice_and_is_held_once() {
     let [sent, received] = [(); 2].map(|()| Arc::<StreamLog>::default());
     let [sending, receiving] = [(); 2].map(|()| Arc::<Stats>::default());
     take(connection, &received, &receiving);
-    let again = Again { left: TWICE, open: None };
-    let (log, target) = (sent.clone(), ChildTarget { link, feed: FEED });
-    let sender = LayerSender { log, target, layer: Layer::Video, stats: sending.clone(), open: None, again };
+    let target = ChildTarget { link, feed: FEED };
+    let outlet = Outlet { log: sent.clone(), target, layer: Layer::Video };
+    let again = Again::begin(outlet.clone());
+    let sender = LayerSender { outlet, stats: sending.clone(), open: Open::default(), again, gaps: Gaps::default() };
     tokio::spawn(sender.run(LayerCursor::start(Layer::Video, None)));
     let came = |objects: u32, twice: u32| {
         let [all, again] = [&receiving.objects_in, &receiving.duplicates].map(|count| count.load(Ordering::Relaxed));
@@ -109,12 +110,34 @@ async fn the_first_of_a_feed_may_be_sent_twice_and_is_held_once() {
     assert_eq!(sending.objects_out.load(Ordering::Relaxed), u64::from(FIRST + 3), "they count once");
 }
 
+#[tokio::test]
+async fn what_was_written_before_video_is_passed_over_arrives() {
+    let (link, connection) = link_to_child().await;
+    let [log, received] = [(); 2].map(|()| Arc::<StreamLog>::default());
+    take(connection, &received, &Arc::default());
+    link.turns.set_short(true);
+    let outlet = Outlet { log: log.clone(), target: ChildTarget { link, feed: FEED }, layer: Layer::Video };
+    let (open, again, gaps) = (Open::default(), Again::none(), Gaps::default());
+    let mut sender = LayerSender { outlet, stats: Arc::default(), open, again, gaps };
+    fill(&log, 1, 0..1);
+    let mut objects = Vec::new();
+    LayerCursor::start(Layer::Video, Some(group(1))).next(&log, 1, &mut objects, Instant::now());
+    sender.write(group(1), &mut [objects[0].wire().clone()], None, true).await.unwrap();
+    sender.skip((group(1), 1), (group(2), 0));
+    until("the picture arrives", || received.head().is_some()).await;
+}
+
 #[test]
-fn whole_objects_are_taken_until_it_is_enough() {
-    let mut again = Again { left: 1_000, open: None };
+fn whole_objects_are_taken_until_it_is_enough_and_none_where_there_is_no_room() {
     let objects = [600, 300, 200, 100].map(|len| Bytes::from(vec![0; len]));
-    assert_eq!((again.take(&objects).len(), again.left), (3, 0));
-    assert!(again.take(&objects).is_empty());
+    let (sender, mut waiting) = mpsc::channel(1);
+    let mut again = Again { left: 1_000, objects: Some(sender), _task: JoinSet::new() };
+    again.send(group(1), &objects[..1]);
+    again.send(group(1), &objects[..1]);
+    again.send(group(2), &objects);
+    assert!(again.objects.is_none(), "it was enough");
+    let taken = waiting.try_recv().map(|(_, objects)| objects.len());
+    assert_eq!((taken, waiting.try_recv().is_err()), (Ok(1), true));
 }
 
 #[test]
