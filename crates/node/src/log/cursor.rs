@@ -18,18 +18,18 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
-/// Where video was passed over, what can be done without is too for this long, unless there is room for it at once: readers wait for what
+/// Where video was passed over for want of room, what can be done without is too for this long, unless there is room for it at once: readers wait for what
 /// may come yet. Tuned: from one time to the next.
 const SPARED_FOR: Duration = Duration::from_secs(3);
 /// At once. Tuned: not what comes in one go.
-pub(super) const LAG_SPARED: Duration = Duration::from_millis(100);
+const LAG_SPARED: Duration = Duration::from_millis(100);
 /// A child over a link that has just begun to carry media gets longer: congestion control finds the rate of a link that loses packets
 /// in some seconds.
 pub(super) const WARM_UP: Duration = Duration::from_secs(5);
 /// A muxer gives up on missing objects this long after a later object arrived. Tuned: a repair takes a fraction of it.
 pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(2_500);
 
-/// What the cursors of one feed know of each other: up to where video was passed over last, and when.
+/// What the cursors of one feed know of each other: up to where video was last passed over for want of room, and when.
 #[derive(Debug, Default)]
 pub struct Squeeze(Mutex<Option<(GroupId, Instant)>>);
 
@@ -139,7 +139,7 @@ impl LayerCursor {
 
     /// Takes up to `max` objects; if that is 0, there is no room, and what is too late is passed over all the same.
     pub fn next(&mut self, log: &StreamLog, max: usize, out: &mut Vec<Object>, now: Instant) -> LayerStep {
-        let squeezed_last = self.squeeze.last().filter(|_| self.layer == Layer::Discardable);
+        let squeezed_last = if self.layer == Layer::Discardable { self.squeeze.last() } else { None };
         let state = log.state();
         let newest = state.newest_begun();
         let (id, at) = loop {
@@ -182,12 +182,17 @@ impl LayerCursor {
             let squeezed = self.is_squeezed(age, now);
             let is_recent = |at: Instant| now.saturating_duration_since(at) < SPARED_FOR;
             let spared = age >= LAG_SPARED && squeezed_last.is_some_and(|(_, at)| is_recent(at));
-            if let Some(newest) = newest.filter(|newest| (late || squeezed || spared) && *newest != id) {
-                return self.pass_over(newest, now);
-            }
-            // One that catches up is not made to miss the rest of the only group there is.
-            if late && squeezed || spared {
-                return self.pass_over(following(id), now);
+            let to = match newest {
+                Some(newest) if newest != id && (late || squeezed || spared) => Some(newest),
+                // One that catches up is not made to miss the rest of the only group there is.
+                _ if late && squeezed || spared => Some(following(id)),
+                _ => None,
+            };
+            if let Some(to) = to {
+                if squeezed && self.layer == Layer::Video {
+                    self.squeeze.note(to, now);
+                }
+                return self.skip_to(to);
             }
             if max == 0 {
                 return LayerStep::Wait;
@@ -251,13 +256,6 @@ impl LayerCursor {
             self.late_since = Some((now, age));
         }
         !catches_up
-    }
-
-    fn pass_over(&mut self, to: GroupId, now: Instant) -> LayerStep {
-        if self.layer == Layer::Video {
-            self.squeeze.note(to, now);
-        }
-        self.skip_to(to)
     }
 
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
