@@ -19,21 +19,17 @@ const common = {
   legalComments: "none",
   logLevel: "warning",
 };
-// What the console loads when it is wanted, the player and the plots, are files of their own; so is what it shares with them.
-await build({
-  ...common,
-  entryPoints: {
-    app: here("src/app.tsx"),
-    player: here("src/ui/card.ts"),
-    plots: here("node_modules/uplot/dist/uPlot.esm.js"),
-  },
-  format: "esm",
-  splitting: true,
-  chunkNames: "shared",
-});
+// What the console loads when it is wanted, the player and the plots, are files of their own. They share nothing with it: a page may be older than
+// the node that it asks for them.
+const entryPoints = {
+  app: here("src/app.tsx"),
+  player: here("src/ui/card.ts"),
+  plots: here("node_modules/uplot/dist/uPlot.esm.js"),
+};
+await build({ ...common, entryPoints, format: "esm" });
 await build({ ...common, entryPoints: [here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")], format: "iife" });
 
-for (const name of ["app.js", "shared.js", "player.js", "plots.js", "app.css", "lab.js", "lab.css"]) {
+for (const name of ["app.js", "player.js", "plots.js", "app.css", "lab.js", "lab.css"]) {
   const bytes = await readFile(here(`dist/${name}`));
   console.log(`dist/${name}  ${kib(bytes)} KiB, ${kib(gzipSync(bytes))} gzipped`);
 }

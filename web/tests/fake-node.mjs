@@ -273,7 +273,6 @@ const mesh = new FakeMesh(streams);
 const FILES = {
   "/": ["src/index.html", "text/html; charset=utf-8"],
   "/app.js": ["dist/app.js", "text/javascript; charset=utf-8"],
-  "/shared.js": ["dist/shared.js", "text/javascript; charset=utf-8"],
   "/player.js": ["dist/player.js", "text/javascript; charset=utf-8"],
   "/plots.js": ["dist/plots.js", "text/javascript; charset=utf-8"],
   "/app.css": ["dist/app.css", "text/css; charset=utf-8"],

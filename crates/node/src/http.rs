@@ -59,10 +59,9 @@ pub use transport::Offer;
 const PAGE: &str = include_str!("../../../web/src/index.html");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// What the page asks for: path, type, content. The player and the plots come when they are wanted.
-const ASSETS: [(&str, &str, &str); 5] = [
+const ASSETS: [(&str, &str, &str); 4] = [
     ("/app.css", "text/css; charset=utf-8", include_str!("../../../web/dist/app.css")),
     ("/app.js", JAVASCRIPT, include_str!("../../../web/dist/app.js")),
-    ("/shared.js", JAVASCRIPT, include_str!("../../../web/dist/shared.js")),
     ("/player.js", JAVASCRIPT, include_str!("../../../web/dist/player.js")),
     ("/plots.js", JAVASCRIPT, include_str!("../../../web/dist/plots.js")),
 ];

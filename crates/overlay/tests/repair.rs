@@ -504,6 +504,27 @@ fn a_parent_that_fell_silent_is_of_use_again_as_soon_as_it_is_heard() {
     assert_eq!(script.joins(A, Mode::Full), 2, "{:?}", script.asked);
 }
 
+/// A narrow link fills, and answers come late: whoever was slower, or would have to be dialled over the same way, would take of what little it
+/// carries.
+#[test]
+fn a_parent_that_was_just_heard_is_not_left_for_one_that_was_slower() {
+    let (mut script, feed) = Script::fed(RTT);
+    script.input(Input::Behind { feed, since: Some(script.now), announced: true, silent: false });
+    script.run(PATIENCE * 2);
+    let hedge = script.feed(B, Mode::Full).expect("the backup is asked");
+    script.flows(B, hedge);
+    script.newer(hedge);
+    script.run(Duration::from_secs(1));
+    assert_eq!(script.feed(A, Mode::Full), None, "it lives, and was slower");
+    script.input(Input::Heard { link: B, since: script.now });
+    script.fall_silent(B);
+    script.input(Input::Behind { feed: hedge, since: Some(script.now), announced: false, silent: false });
+    script.run(PATIENCE * 2);
+    assert_eq!(script.joins(A, Mode::Full), 1, "{:?}", script.asked);
+    script.run(PATIENCE);
+    assert_eq!(script.joins(A, Mode::Full), 2, "it is silent: {:?}", script.asked);
+}
+
 /// A parent that answers late, when the backup has been asked already, and brings nothing.
 #[test]
 fn every_verdict_comes() {

@@ -20,12 +20,14 @@ export const full = computed(() => playing.value.length >= PLAYERS_MAX);
 const cards = new Map<string, Card>();
 
 /** Nearly half of the page's script is for playing: it comes when something is to be played. */
+const SCRIPT = "./player.js";
 const player = signal<typeof Card | "coming" | "lost" | undefined>(undefined);
 
 function fetchPlayer(): void {
   if (typeof player.peek() === "function" || player.peek() === "coming") return;
   player.value = "coming";
-  import("../ui/card").then(
+  const coming: Promise<typeof import("../ui/card")> = import(SCRIPT);
+  coming.then(
     (script) => {
       player.value = script.Card;
     },
@@ -78,6 +80,7 @@ function PlayerFrame({ name }: { name: string }) {
   }, [name, script]);
   return (
     <div class="player" ref={frame}>
+      {script === "coming" && <p class="quiet">The player of {name} is loading.</p>}
       {script === "lost" && <p class="quiet">The player of {name} did not load. Reload the page once the node answers again.</p>}
     </div>
   );

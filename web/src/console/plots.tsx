@@ -17,11 +17,12 @@ const SPANS = [
 ] as const;
 
 /** A third of the page, and nobody waits for it: it comes when there is something to draw. */
+const SCRIPT = "./plots.js";
 const drawing = signal<typeof uPlot | undefined>(undefined);
 let coming: Promise<void> | undefined;
 
 function fetchDrawing(): void {
-  coming ??= import("uplot").then(
+  coming ??= (import(SCRIPT) as Promise<{ default: typeof uPlot }>).then(
     ({ default: Plot }) => {
       drawing.value = Plot;
     },

@@ -10,6 +10,7 @@ use levada_overlay::message::Gap;
 use levada_overlay::{FeedId, Message, Resume};
 use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 use crate::link::{LinkHandle, Turn};
@@ -139,6 +140,10 @@ impl Outlet {
     fn is_short(&self) -> bool {
         self.target.link.turns.is_short()
     }
+
+    fn tell(&self, gap: Gap) {
+        self.target.link.control.send(&Message::Gap(gap));
+    }
 }
 
 /// A stream of a feed. The feed may end within an object; the child must not take that for its end.
@@ -210,6 +215,10 @@ impl Again {
 async fn send_again(outlet: &Outlet, mut waiting: mpsc::Receiver<(GroupId, Vec<Bytes>)>) -> Result<(), WriteError> {
     let (mut open, mut current) = (Open::default(), None);
     while let Some((group, mut chunks)) = waiting.recv().await {
+        // Where packets queue there is no room for anything twice.
+        if outlet.is_short() {
+            continue;
+        }
         if current.replace(group) != Some(group) {
             open.finish();
         }
@@ -237,20 +246,23 @@ impl Gaps {
             self.task.spawn(tell_gaps(outlet.clone(), waiting));
             sender
         });
-        // The next one says as much if there is no room.
-        let _ = waiting.try_send((open, gap));
+        if let Err(TrySendError::Full((mut open, gap)) | TrySendError::Closed((mut open, gap))) =
+            waiting.try_send((open, gap))
+        {
+            open.reset(CODE_LATE);
+            outlet.tell(gap);
+        }
     }
 }
 
 async fn tell_gaps(outlet: Outlet, mut waiting: mpsc::Receiver<(Open, Gap)>) {
     while let Some((mut open, gap)) = waiting.recv().await {
-        if let Some(stream) = &mut open.0 {
+        if let Some(mut stream) = open.0.take() {
             // Fails only if the child stopped the stream, and then nothing is waited for.
             let _ = stream.finish();
             let _ = tokio::time::timeout(ARRIVES, stream.stopped()).await;
         }
-        open.reset(CODE_LATE);
-        outlet.target.link.control.send(&Message::Gap(gap));
+        outlet.tell(gap);
     }
 }
 
@@ -284,10 +296,7 @@ impl LayerSender {
                     let bytes: usize = objects.iter().map(|object| object.wire().len()).sum();
                     chunks.clear();
                     chunks.extend(objects.iter().map(|object| object.wire().clone()));
-                    // Where packets queue there is no room for anything twice.
-                    if !self.outlet.is_short() {
-                        self.again.send(group, &chunks);
-                    }
+                    self.again.send(group, &chunks);
                     self.write(group, &mut chunks, turn, is_short).await?;
                     self.outlet.target.link.warmth.carried(Instant::now());
                     Stats::add(&self.stats.objects_out, objects.len() as u64);
@@ -360,7 +369,7 @@ impl LayerSender {
             self.gaps.tell(&self.outlet, std::mem::take(&mut self.open), gap);
         } else {
             self.open.reset(CODE_LATE);
-            self.outlet.target.link.control.send(&Message::Gap(gap));
+            self.outlet.tell(gap);
         }
     }
 }

@@ -18,6 +18,9 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
+/// One large picture tells little: while a cursor gets no further than this it is judged over twice that time, and behind it anew. Tuned: two
+/// pictures.
+const LARGE: Duration = Duration::from_millis(80);
 /// Where video was passed over for want of room, what can be done without is too for this long, unless there is room for it at once: readers wait for what
 /// may come yet. Tuned: from one time to the next.
 const SPARED_FOR: Duration = Duration::from_secs(3);
@@ -54,8 +57,7 @@ pub struct LayerCursor {
     owed: bool,
     /// How far behind a child was when it resumed, and is still.
     grace: Option<Duration>,
-    /// Since when it is late, and how late it was then.
-    late_since: Option<(Instant, Duration)>,
+    late: Option<Late>,
     /// When the link to the child began to carry media, or this cursor gave out its first object.
     began: Option<Instant>,
     /// Groups of another timeline are newer than all that the child holds from this stamp on.
@@ -63,6 +65,16 @@ pub struct LayerCursor {
     /// Since when something is missing that others came after.
     stuck_since: Option<Instant>,
     squeeze: Arc<Squeeze>,
+}
+
+/// A cursor that is late.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    since: Instant,
+    /// By how much, then.
+    then: Duration,
+    /// It has not got beyond a large picture.
+    is_large: bool,
 }
 
 /// What a layer cursor finds.
@@ -99,7 +111,7 @@ impl LayerCursor {
             index: 0,
             owed: false,
             grace: None,
-            late_since: None,
+            late: None,
             began: None,
             beyond: 0,
             stuck_since: None,
@@ -119,7 +131,7 @@ impl LayerCursor {
             index,
             owed: index > 0,
             grace: None,
-            late_since: None,
+            late: None,
             began: None,
             beyond,
             stuck_since: None,
@@ -147,7 +159,7 @@ impl LayerCursor {
             self.group = Some(id);
             // Without the video beside it, it is of no use.
             if let Some((to, _)) = squeezed_last.filter(|(to, _)| to.timeline == id.timeline && to.group > id.group) {
-                if self.owed || state.has_any(self.layer, id, to) {
+                if state.uses(self.layer) {
                     return self.skip_to(to);
                 }
                 self.enter(to);
@@ -185,7 +197,7 @@ impl LayerCursor {
             let to = match newest {
                 Some(newest) if newest != id && (late || squeezed || spared) => Some(newest),
                 // One that catches up is not made to miss the rest of the only group there is.
-                _ if late && squeezed || spared => Some(following(id)),
+                _ if late && squeezed || spared && is_recent(group.opened_at) => Some(following(id)),
                 _ => None,
             };
             if let Some(to) = to {
@@ -214,6 +226,10 @@ impl LayerCursor {
                 _ => LayerStep::Wait,
             };
         }
+        // What never came because a parent dropped it does not come to a child either, and that must know.
+        if later.is_some() && !self.owed && id.group < state.dropped[self.layer as usize] && !group.is_complete() {
+            return self.skip_to(following(id));
+        }
         let (total, owed) = (group.total, std::mem::take(&mut self.owed));
         match later {
             Some(_) => {
@@ -241,27 +257,33 @@ impl LayerCursor {
     /// Whether the child gets video too late and does not catch up. Sound is never so much that leaving some out helped.
     fn is_squeezed(&mut self, age: Duration, now: Instant) -> bool {
         if self.layer == Layer::Base || age < LAG_SQUEEZED {
-            self.late_since = None;
+            self.late = None;
             return false;
         }
-        let (since, then) = *self.late_since.get_or_insert((now, age));
-        let elapsed = now.duration_since(since);
+        let late = self.late.get_or_insert(Late { since: now, then: age, is_large: false });
+        let elapsed = now.duration_since(late.since);
         // A link that is cold carries less than it will.
         let is_cold = self.began.is_none_or(|began| now.duration_since(began) < WARM_UP);
         if elapsed < if is_cold { LAG_MAX } else { TREND } {
             return false;
         }
-        let catches_up = age + elapsed.mul_f64(TREND_SHARE) <= then;
-        if catches_up {
-            self.late_since = Some((now, age));
+        let further = (elapsed + late.then).saturating_sub(age);
+        if !is_cold && further <= LARGE && elapsed < TREND * 2 {
+            late.is_large = true;
+            return false;
         }
-        !catches_up
+        let catches_up = age + elapsed.mul_f64(TREND_SHARE) <= late.then;
+        let begins = further > LARGE && late.is_large;
+        if catches_up || begins {
+            *late = Late { since: now, then: age, is_large: false };
+        }
+        !catches_up && !begins
     }
 
     fn skip_to(&mut self, to: GroupId) -> LayerStep {
         let from = (self.group.unwrap_or(to), self.index);
         self.enter(to);
-        (self.grace, self.late_since) = (None, None);
+        (self.grace, self.late) = (None, None);
         LayerStep::Skipped { from, to: (to, 0) }
     }
 }
@@ -442,10 +464,9 @@ impl State {
         self.group_at(to).is_ok_and(|at| !self.is_missing(&self.groups[at], from.group, Some(layer)))
     }
 
-    /// Whether anything is held of a layer from a group on and before another one.
-    fn has_any(&self, layer: Layer, from: GroupId, to: GroupId) -> bool {
-        let mut between = self.groups.iter().filter(|group| group.id >= from && group.id < to);
-        between.any(|group| !group.layers[layer as usize].is_empty())
+    /// Whether the stream has anything in a layer.
+    fn uses(&self, layer: Layer) -> bool {
+        self.groups.iter().any(|group| !group.layers[layer as usize].is_empty())
     }
 
     /// What is held after a group: the next one of its timeline, or else the next one of another.

@@ -792,12 +792,17 @@ fn what_can_be_done_without_is_passed_over_with_the_video_beside_it() {
         LayerStep::Wait => None,
         other => panic!("{other:?}"),
     };
-    assert_eq!([skips(&mut video, 500), skips(&mut rest, 900)], [None; 2], "they may catch up");
+    assert_eq!([skips(&mut video, 500), skips(&mut rest, 500)], [None; 2], "they may catch up");
     put(&log, 2, object(0, Layer::Video), warm + Duration::from_millis(990));
-    assert_eq!([skips(&mut video, 1_010), skips(&mut rest, 1_010)], [Some(id(2)); 2]);
-    put(&log, 2, object(1, Layer::Discardable), warm + Duration::from_millis(1_100));
-    assert_eq!([skips(&mut video, 1_150), skips(&mut rest, 1_150)], [None; 2]);
-    assert_eq!([skips(&mut video, 1_250), skips(&mut rest, 1_250)], [None, Some(id(3))], "nobody waits for it");
+    assert_eq!(
+        [skips(&mut video, 1_010), skips(&mut video, 1_510)],
+        [None, Some(id(2))],
+        "one large picture tells little"
+    );
+    assert_eq!(skips(&mut rest, 1_510), Some(id(2)));
+    put(&log, 2, object(1, Layer::Discardable), warm + Duration::from_millis(1_600));
+    assert_eq!([skips(&mut video, 1_650), skips(&mut rest, 1_650)], [None; 2]);
+    assert_eq!([skips(&mut video, 1_750), skips(&mut rest, 1_750)], [None, Some(id(3))], "nobody waits for it");
 }
 
 /// Else its children would wait for it.
@@ -810,4 +815,37 @@ fn of_a_layer_that_a_stream_does_not_use_no_gap_is_told() {
     squeeze.note(id(2), now);
     let mut unused = LayerCursor::start(Layer::Discardable, Some(id(1))).beside(squeeze);
     assert!(steps(&mut unused, &log, now).is_empty());
+}
+
+#[test]
+fn one_large_picture_is_no_reason_to_pass_over_the_small_ones_behind_it() {
+    let (log, start) = (StreamLog::default(), Instant::now());
+    let mut cursor = LayerCursor::start(Layer::Video, Some(id(1))).over_warm(Some(start));
+    let began = start + WARM_UP;
+    // A picture in 13 pieces, and 24 in one.
+    for index in 0..37 {
+        put(&log, 1, object(index, Layer::Video), began + FRAME * index.saturating_sub(12));
+    }
+    put(&log, 2, object(0, Layer::Video), began + FRAME * 25);
+    let mut now = began + FRAME * 20;
+    for index in 0..37 {
+        let mut out = Vec::new();
+        let step = cursor.next(&log, 1, &mut out, now);
+        assert!(matches!(step, LayerStep::Objects(GroupId { group: 1, .. }, _)), "{index}: {step:?}");
+        now += if index < 13 { FRAME } else { FRAME / 4 };
+    }
+}
+
+/// The children of a child that is squeezed.
+#[test]
+fn what_a_parent_dropped_is_told_on() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    for group in [2, 3] {
+        put(&log, group, object(0, Layer::Base), now);
+    }
+    log.end(id(2), Some(Layer::Base), 2);
+    log.skip(Layer::Video, 3);
+    let told = |layer| steps(&mut LayerCursor::start(layer, Some(id(2))), &log, now);
+    assert_eq!(told(Layer::Video), ["skip 2 to 3"]);
+    assert_eq!(told(Layer::Base), ["1x2@1", "end 2@1 2", "1x3@1"]);
 }

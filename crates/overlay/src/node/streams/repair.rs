@@ -269,13 +269,12 @@ impl Node {
         }
         // Where two are slow it is not they who are: the way that both share carries too little. To go to and fro, or to dial
         // others over the same way, would take of it what little there is.
-        // One that brings little by little is silent now and then.
+        // One that brings little by little is silent now and then, and where a queue grows answers come late.
         let heard_at = self.links.get(&main_link).map_or(now, |link| link.heard_at);
         let stuck_at = match (lives, suspicion.lived) {
             (true, _) => suspicion.since + STUCK,
             (false, true) if suspicion.doubted => heard_at + STALLED,
-            (false, true) => heard_at + SILENT,
-            (false, false) => now,
+            (false, _) => heard_at + SILENT,
         };
         match self.replacement(name, Some(main_link), now) {
             other if stuck_at > now && other.is_none_or(|link| self.was_slower(name, link)) => {
