@@ -18,8 +18,8 @@ pub(super) const LAG_SQUEEZED: Duration = Duration::from_millis(500);
 const TREND: Duration = Duration::from_millis(500);
 /// ... in which it must come nearer by this share of it. Tuned.
 const TREND_SHARE: f64 = 0.1;
-/// One large picture tells little: while a cursor gets no further than this it is judged over twice that time, and behind it anew. Tuned: two
-/// pictures.
+/// One large picture tells little: while a cursor gets no further than this it is judged over twice that time, and behind it anew, unless video
+/// was passed over a moment ago. Tuned: two pictures.
 const LARGE: Duration = Duration::from_millis(80);
 /// Where video was passed over for want of room, what can be done without is too for this long, unless there is room for it at once: readers wait for what
 /// may come yet. Tuned: from one time to the next.
@@ -268,7 +268,8 @@ impl LayerCursor {
             return false;
         }
         let further = (elapsed + late.then).saturating_sub(age);
-        if !is_cold && further <= LARGE && elapsed < TREND * 2 {
+        let was_squeezed = self.squeeze.last().is_some_and(|(_, at)| now.saturating_duration_since(at) < SPARED_FOR);
+        if !is_cold && !was_squeezed && further <= LARGE && elapsed < TREND * 2 {
             late.is_large = true;
             return false;
         }
