@@ -24,7 +24,7 @@ const common = {
 const entryPoints = {
   app: here("src/app.tsx"),
   player: here("src/ui/card.ts"),
-  plots: here("node_modules/uplot/dist/uPlot.esm.js"),
+  plots: "uplot",
 };
 await build({ ...common, entryPoints, format: "esm" });
 await build({ ...common, entryPoints: [here("src/app.css"), here("src/lab/lab.tsx"), here("src/lab/lab.css")], format: "iife" });

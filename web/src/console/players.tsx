@@ -105,6 +105,7 @@ export function startPlayers(): void {
   effect(() => {
     const now = connection.value;
     if (lost && typeof now === "string") {
+      // In vain where a browser keeps in mind what did not load; the page says to reload it.
       if (playing.peek().length > 0) fetchPlayer();
       for (const card of cards.values()) card.player.source.retryNow();
     }

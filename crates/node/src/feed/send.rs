@@ -1,4 +1,5 @@
-//! Sending: one task per child, stream and layer, each with a cursor into the log.
+//! Sending: one task per child, stream and layer, each with a cursor into the log. What must not hold it up has a task of its own, as long as it
+//! is needed: what goes twice, and gaps that are told once what was written before them has arrived.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use levada_overlay::message::Gap;
 use levada_overlay::{FeedId, Message, Resume};
 use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 use crate::link::{LinkHandle, Turn};
@@ -86,7 +86,7 @@ impl ChildFeed {
                 };
                 let cursor = cursor.over_warm(warm).beside(squeeze);
                 let outlet = Outlet { log, target, layer };
-                let again = if anxious { Again::begin(outlet.clone()) } else { Again::none() };
+                let again = if anxious { Again::begin(outlet.clone()) } else { Again::default() };
                 let sender = LayerSender { outlet, stats, open: Open::default(), again, gaps: Gaps::default() };
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
@@ -172,7 +172,8 @@ impl Drop for Open {
     }
 }
 
-/// What is sent a second time, by a task of its own: what is sent for the first time does not wait for it.
+/// What is sent a second time, by a task of its own: what is sent for the first time does not wait for it. By default nothing.
+#[derive(Default)]
 struct Again {
     /// Bytes that still are.
     left: usize,
@@ -181,10 +182,6 @@ struct Again {
 }
 
 impl Again {
-    fn none() -> Self {
-        Self { left: 0, objects: None, _task: JoinSet::new() }
-    }
-
     fn begin(outlet: Outlet) -> Self {
         let (objects, waiting) = mpsc::channel(TWICE_WAITING);
         let mut task = JoinSet::new();
@@ -246,9 +243,8 @@ impl Gaps {
             self.task.spawn(tell_gaps(outlet.clone(), waiting));
             sender
         });
-        if let Err(TrySendError::Full((mut open, gap)) | TrySendError::Closed((mut open, gap))) =
-            waiting.try_send((open, gap))
-        {
+        if let Err(refused) = waiting.try_send((open, gap)) {
+            let (mut open, gap) = refused.into_inner();
             open.reset(CODE_LATE);
             outlet.tell(gap);
         }

@@ -117,7 +117,7 @@ async fn what_was_written_before_video_is_passed_over_arrives() {
     take(connection, &received, &Arc::default());
     link.turns.set_short(true);
     let outlet = Outlet { log: log.clone(), target: ChildTarget { link, feed: FEED }, layer: Layer::Video };
-    let (open, again, gaps) = (Open::default(), Again::none(), Gaps::default());
+    let (open, again, gaps) = (Open::default(), Again::default(), Gaps::default());
     let mut sender = LayerSender { outlet, stats: Arc::default(), open, again, gaps };
     fill(&log, 1, 0..1);
     let mut objects = Vec::new();
