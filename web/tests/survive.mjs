@@ -31,6 +31,7 @@ const EXCUSED = /WebSocket connection|ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCO
 const { base, stop, fault: cause } = await startFake(NAMES);
 const { page, failures, expect, run } = await openTrial({ excused: EXCUSED });
 await run(async () => {
+  await page.route("**/player.js", comesLate);
   await page.goto(`${base}#play=${NAMES.join(",")}`);
   if (!(await until(15, () => running()))) throw new Error("the streams did not start");
   for (const fault of options.only?.split(",") ?? Object.keys(FAULTS)) await survive(fault, FAULTS[fault]);
@@ -38,6 +39,12 @@ await run(async () => {
 });
 stop();
 tell(failures, "all survived");
+
+/** The player is loaded when it is wanted: the page is without it for a while. */
+async function comesLate(route) {
+  await pause(1);
+  return route.continue();
+}
 
 async function survive(fault, allowed) {
   await pause(1);
@@ -70,6 +77,7 @@ async function running() {
   const second = await observe(page, NAMES);
   return NAMES.every((name) => {
     const [a, b] = [first[name], second[name]];
+    if (!a || !b) return false;
     const pace = (b.position - a.position) / (b.at - a.at);
     const frames = b.stats.framesDecoded - a.stats.framesDecoded;
     const good = pace > 0.85 && pace < 1.2 && frames > 8;
