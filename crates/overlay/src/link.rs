@@ -79,17 +79,70 @@ const PROBES_OPEN_MAX: usize = 64;
 pub struct Estimator {
     open: std::collections::VecDeque<(u64, Time)>,
     next_nonce: u64,
-    rtt_us: Option<f64>,
-    /// Echoes so far. Before the first one the round-trip time is that of the handshake, which took work besides.
-    echoes: u32,
+    delay: Option<Delay>,
     jitter_us: f64,
-    late_us: f64,
     loss: f64,
     load: f64,
     told: Option<Told>,
-    good_since: Option<Time>,
+    good: Option<Good>,
     /// Echoes to come until what changed is known well enough.
     curious: u32,
+}
+
+/// Smoothed round-trip time and lateness. The first few echoes count alike, so that what is found does not depend on what it began with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Delay {
+    /// Before the first one the round-trip time is that of the handshake, which took work besides.
+    echoes: u32,
+    rtt_us: f64,
+    late_us: f64,
+}
+
+impl Delay {
+    /// Takes a round trip, and gives its lateness. Only lateness counts: what comes early waits for nobody, and a link that improves must not
+    /// look worse.
+    fn take(&mut self, sample_us: f64) -> f64 {
+        let late = if self.echoes == 0 { 0.0 } else { (sample_us - self.rtt_us).max(0.0) };
+        self.late_us += LATE_BETA.max(self.share(0)) * (late - self.late_us);
+        self.rtt_us += (1.0 - RTT_ALPHA).max(self.share(1)) * (sample_us - self.rtt_us);
+        self.echoes = self.echoes.saturating_add(1);
+        late
+    }
+
+    /// What one echo is of all so far and `more`.
+    fn share(&self, more: u32) -> f64 {
+        1.0 / f64::from(self.echoes.saturating_add(more).max(1))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.echoes >= SETTLED_ECHOES
+    }
+
+    /// Microseconds from one end to the other.
+    fn one_way_us(&self) -> f64 {
+        (self.rtt_us + JITTER_FACTOR * self.late_us) / 2.0
+    }
+
+    /// The less of both, but for what is not known well enough.
+    fn if_less(self, than: Self) -> Self {
+        if self.is_settled() && self.one_way_us() < than.one_way_us() { self } else { than }
+    }
+}
+
+/// Good news that are told if they last.
+#[derive(Clone, Copy, Debug)]
+struct Good {
+    since: Time,
+    /// What was measured since then alone.
+    delay: Delay,
+    /// Some were told just now: there may be more.
+    more: bool,
+}
+
+impl Good {
+    fn begin(since: Time, more: bool) -> Self {
+        Self { since, delay: Delay::default(), more }
+    }
 }
 
 /// Costs that others were told, in microseconds.
@@ -114,26 +167,24 @@ impl Estimator {
         Self {
             open: Default::default(),
             next_nonce: nonce,
-            rtt_us: None,
-            echoes: 0,
+            delay: None,
             jitter_us: 0.0,
-            late_us: 0.0,
             loss: 0.0,
             load: 0.0,
             told: None,
-            good_since: None,
+            good: None,
             curious: 0,
         }
     }
 
     /// Takes the round-trip time of the handshake until the first echo comes.
     pub fn seed(&mut self, rtt: Duration) {
-        self.rtt_us = Some(rtt.as_micros() as f64);
+        self.delay = Some(Delay { rtt_us: rtt.as_micros() as f64, ..Delay::default() });
     }
 
     /// Whether so many echoes have come that the rest of the mesh may hear of the link.
     pub fn is_settled(&self) -> bool {
-        self.echoes >= SETTLED_ECHOES
+        self.delay.is_some_and(|delay| delay.is_settled())
     }
 
     /// Whether round trips are not what they were, so that it is worth to probe as often as a new link for a moment.
@@ -143,7 +194,7 @@ impl Estimator {
 
     /// Whether there are good news that are to be told if they last, so that it is worth to look as often as on a link in use.
     pub fn is_improving(&self) -> bool {
-        self.good_since.is_some()
+        self.good.is_some()
     }
 
     /// A probe leaves at `now`; gives its nonce.
@@ -166,22 +217,17 @@ impl Estimator {
             return false;
         };
         let sample = now.since(sent).as_micros() as f64;
-        let usual = SURPRISE_LATES * self.late_us + TELL_MIN_US;
-        let surprises = self.rtt_us.is_some_and(|rtt| (sample - rtt).abs() > usual) && self.is_settled();
+        let delay = self.delay.get_or_insert_default();
+        let usual = SURPRISE_LATES * delay.late_us + TELL_MIN_US;
+        let surprises = delay.is_settled() && (sample - delay.rtt_us).abs() > usual;
         self.curious = if surprises { CURIOUS_ECHOES } else { self.curious.saturating_sub(1) };
-        if let Some(rtt) = self.rtt_us.filter(|_| self.echoes > 0) {
-            // The first few count alike, so that what is found does not depend on what it began with.
-            let weight = |usual: f64| usual.max(1.0 / f64::from(self.echoes));
-            // Only lateness counts: what comes early waits for nobody, and a link that improves must not look worse.
-            let late = (sample - rtt).max(0.0);
-            self.jitter_us += weight(JITTER_BETA) * (late - self.jitter_us);
-            self.late_us += weight(LATE_BETA) * (late - self.late_us);
-            self.rtt_us = Some(rtt + (1.0 - RTT_ALPHA).max(1.0 / f64::from(self.echoes + 1)) * (sample - rtt));
-        } else {
-            (self.rtt_us, self.told) = (Some(sample), None);
+        let jitter_weight = JITTER_BETA.max(delay.share(0));
+        self.jitter_us += jitter_weight * (delay.take(sample) - self.jitter_us);
+        if let Some(good) = &mut self.good {
+            good.delay.take(sample);
         }
-        self.echoes = self.echoes.saturating_add(1);
-        if self.echoes == SETTLED_ECHOES {
+        // The first echo is better than the handshake, and so many are better than the first.
+        if [1, SETTLED_ECHOES].contains(&delay.echoes) {
             self.told = None;
         }
         true
@@ -198,12 +244,12 @@ impl Estimator {
 
     /// Smoothed round-trip time, once measured.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt_us.map(|us| Duration::from_micros(us as u64))
+        self.delay.map(|delay| Duration::from_micros(delay.rtt_us as u64))
     }
 
     /// Smoothed lateness: by how much round trips exceed the smoothed round-trip time.
     pub fn jitter(&self) -> Duration {
-        Duration::from_micros(self.late_us as u64)
+        self.delay.map_or(Duration::ZERO, |delay| Duration::from_micros(delay.late_us as u64))
     }
 
     /// Smoothed share of sent packets that were lost, 0 to 1.
@@ -214,7 +260,7 @@ impl Estimator {
     /// How late something may be on this link before the other end is suspected: two round trips and four times their
     /// jitter, 60 to 200 ms (DESIGN 3 says 250; docs/decisions.md), in steps that small changes do not cross.
     pub fn patience(&self) -> Duration {
-        let us = 2.0 * self.rtt_us.unwrap_or(0.0) + JITTERS * self.jitter_us;
+        let us = 2.0 * self.delay.map_or(0.0, |delay| delay.rtt_us) + JITTERS * self.jitter_us;
         stepped(us).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
@@ -226,10 +272,10 @@ impl Estimator {
 
     /// Costs as measured now; `None` before the first echo.
     pub fn measured(&self) -> Option<Told> {
-        let rtt = self.rtt_us?;
-        let receive = rtt / 2.0 + JITTER_FACTOR * self.late_us / 2.0 + HOP_COST_US;
+        let delay = self.delay?;
+        let receive = delay.one_way_us() + HOP_COST_US;
         let loss = self.loss.min(LOSS_MAX);
-        let retransmit = loss / (1.0 - loss) * RETRANSMIT_RTTS * rtt;
+        let retransmit = loss / (1.0 - loss) * RETRANSMIT_RTTS * delay.rtt_us;
         let used = self.load.min(LOAD_MAX);
         let load = LOAD_COST_US * ((used - LOAD_KNEE) / (1.0 - used)).max(0.0);
         Some(Told { out_us: (receive + retransmit + load) as u32, in_us: receive as u32 })
@@ -245,22 +291,35 @@ impl Estimator {
         let Some(measured) = self.measured() else {
             return false;
         };
-        let Some(told) = self.told else {
-            self.told = Some(measured);
-            return true;
-        };
-        let worse = differs(told.out_us, measured.out_us) || differs(told.in_us, measured.in_us);
-        let better = differs(measured.out_us, told.out_us) || differs(measured.in_us, told.in_us);
-        if !better {
-            self.good_since = None;
+        match self.told {
+            Some(told) if !is_worse(told, measured) => self.tell_good(told, is_worse(measured, told), now),
+            _ => {
+                (self.told, self.good) = (Some(measured), None);
+                true
+            }
         }
-        let lasted = better && now.since(*self.good_since.get_or_insert(now)) >= GOOD_NEWS_LASTS;
-        if worse || lasted {
-            self.told = Some(measured);
-            self.good_since = None;
-        }
-        worse || lasted
     }
+
+    /// Good news are told once they have lasted, and then for a moment more are looked for.
+    fn tell_good(&mut self, told: Told, is_better: bool, now: Time) -> bool {
+        let begun = self.good.or_else(|| is_better.then(|| Good::begin(now, false)));
+        self.good = begun.filter(|good| is_better || good.more);
+        let Some(good) = self.good.take_if(|good| now.since(good.since) >= GOOD_NEWS_LASTS) else {
+            return false;
+        };
+        // What was before is past, and smoothed values would long remember it.
+        self.delay = self.delay.map(|smoothed| good.delay.if_less(smoothed));
+        let Some(better) = self.measured().filter(|measured| is_worse(*measured, told)) else {
+            return false;
+        };
+        (self.told, self.good) = (Some(better), Some(Good::begin(now, true)));
+        true
+    }
+}
+
+/// Whether `to` is so much worse than `from` in a direction that it is news.
+fn is_worse(from: Told, to: Told) -> bool {
+    differs(from.out_us, to.out_us) || differs(from.in_us, to.in_us)
 }
 
 /// Whether `to` is so much more than `from` that it is news.
@@ -337,6 +396,18 @@ mod tests {
         feed(&mut steady, &mut now, 15_000, 30);
         assert!(!steady.is_curious());
         assert!(steady.rtt().unwrap() < Duration::from_micros(15_200), "{steady:?}");
+    }
+
+    #[test]
+    fn a_link_of_a_busy_start_is_told_as_it_is_soon_after() {
+        let (mut link, mut now) = (Estimator::new(0), Time::ZERO);
+        let scattered = |n: u64| n * 7_919 % 80_000;
+        let told =
+            (0..SETTLED_ECHOES.into()).map(|n| feed(&mut link, &mut now, 10_000 + scattered(n), 1)).sum::<usize>();
+        assert!(told >= 2 && link.told().unwrap().out_us > 50_000, "{link:?}");
+        feed(&mut link, &mut now, 10_000, 30);
+        assert!(link.told().unwrap().out_us < 9_000, "{link:?}");
+        assert_eq!(feed(&mut link, &mut now, 10_000, 1_000), 0, "{link:?}");
     }
 
     #[test]

@@ -452,6 +452,28 @@ fn a_path_that_was_idle_until_it_became_a_fifth_better_is_taken_as_soon() {
     }
 }
 
+/// A node that starts keeps its machine busy, and answers late.
+#[test]
+fn a_busy_start_leads_nobody_astray() {
+    for seed in seeds(20) {
+        // 0 - 1 - 4, and one hop more: 0 - 2 - 3 - 4
+        let links = vec![(0, 1), (1, 4), (0, 2), (2, 3), (3, 4)];
+        let mut world = World::new(Settings { delay_us: (5_000, 5_000), ..Settings::new(seed, 5, links) });
+        let jitter = |ms: u64| move |link: &mut Impairment| link.jitter = Duration::from_millis(ms);
+        let busy = [(0, 1), (1, 4)];
+        busy.iter().for_each(|(a, b)| world.change_link(*a, *b, jitter(60)));
+        let cam = stream("cam");
+        world.publish(0, &cam);
+        world.run_for(SECOND);
+        busy.iter().for_each(|(a, b)| world.change_link(*a, *b, jitter(0)));
+        world.run_for(5 * SECOND);
+        world.subscribe(4, &cam);
+        world.run_for(2 * SECOND);
+        assert_eq!(world.parent(4, &cam), Some(1), "seed {seed}: {}", world.explain(4, &cam));
+        assert_clean(&world, seed);
+    }
+}
+
 /// All relays of a line die at once. Records do not tell of it: nobody is left who could pass them on.
 #[test]
 fn an_origin_behind_many_dead_relays_is_dialled() {

@@ -15,9 +15,9 @@ use crate::time::Time;
 /// Two links to one neighbour that come up within this time were dialled by both ends; a later one means that the
 /// neighbour lost the first. Tuned.
 const BOTH_DIALED_WINDOW: Duration = Duration::from_secs(2);
-/// New links are probed often for at most this long. More probes are not remembered than 1.6 s hold: a slower link settles at the
-/// usual pace.
-const SETTLING: Duration = Duration::from_secs(5);
+/// New links are probed often until they have settled, and as those in use for so long: nodes that start together measure how busy they are.
+/// More probes are not remembered than 1.6 s hold, and a slower link settles at the usual pace.
+const YOUNG: Duration = Duration::from_secs(5);
 /// Children of a node that is to stop get this long to find another parent. Tuned: a join around the world, twice.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Most links.
@@ -274,13 +274,13 @@ impl Node {
         for (&id, link) in &mut self.links {
             if link.next_probe <= now {
                 let nonce = link.estimator.probe(now);
-                let is_new = !link.estimator.is_settled() && now.since(link.up_since) < SETTLING;
-                link.next_probe = now
-                    + match link.in_use || link.estimator.is_improving() {
-                        _ if is_new || link.estimator.is_curious() => PROBE_NEW,
-                        true => PROBE_IN_USE,
-                        false => PROBE_IDLE,
-                    };
+                let is_young = now.since(link.up_since) < YOUNG;
+                let pause = match &link.estimator {
+                    known if known.is_curious() || is_young && !known.is_settled() => PROBE_NEW,
+                    known if is_young || link.in_use || known.is_improving() => PROBE_IN_USE,
+                    _ => PROBE_IDLE,
+                };
+                link.next_probe = now + pause;
                 self.outputs.push_back(Output::Probe { link: id, nonce });
             }
         }
