@@ -198,6 +198,15 @@ impl StreamLog {
         *dropped = (*dropped).max(to.min(bound));
     }
 
+    /// Another parent may bring what one said to have dropped: groups that are not here yet are waited for whole.
+    pub fn hope(&self) {
+        let mut state = self.state();
+        let ahead = state.groups.back().map_or(0, |group| group.id.group.saturating_add(1));
+        for dropped in &mut state.dropped {
+            *dropped = (*dropped).min(ahead);
+        }
+    }
+
     /// Lets the readers look again.
     pub fn wake(&self) {
         self.version.send_modify(|version| *version = version.wrapping_add(1));
@@ -364,11 +373,16 @@ impl StreamLog {
 }
 
 impl State {
+    /// A group of which nothing is held, and nothing will come of what a parent dropped.
+    fn begin(&self, id: GroupId, now: Instant) -> Group {
+        Group { done: self.dropped.map(|dropped| id.group < dropped), ..Group::new(id, now) }
+    }
+
     fn insert(&mut self, id: GroupId, previous: Option<u64>, object: Object, now: Instant) -> Inserted {
         let place = self.group_at(id);
         let opened = place.is_err();
         let gone = opened && self.evicted.is_some_and(|evicted| id <= evicted);
-        let empty = Group::new(id, now);
+        let empty = self.begin(id, now);
         if gone || !place.map_or(&empty, |at| &self.groups[at]).has_place_for(&object) {
             return self.refuse();
         }
@@ -408,7 +422,7 @@ impl State {
             && self.evicted.is_none_or(|evicted| id > evicted)
         {
             let now = Instant::now();
-            self.groups.insert(at, Group::new(id, now));
+            self.groups.insert(at, self.begin(id, now));
             self.evict(now);
         }
         if let Some(group) = self.groups.iter_mut().find(|group| group.id == id) {

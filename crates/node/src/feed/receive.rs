@@ -114,6 +114,9 @@ impl Feeds {
 
     /// Opens or replaces an inlet.
     pub fn open(&self, feed: FeedId, inlet: Arc<Inlet>) {
+        if inlet.mode == Mode::Full {
+            inlet.log.hope();
+        }
         self.inlets().insert(feed, inlet);
     }
 

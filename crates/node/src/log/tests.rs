@@ -694,6 +694,32 @@ fn what_no_layer_can_bring_any_more_is_passed_over_at_once() {
     assert_eq!(cursor.lost, 2);
 }
 
+/// A parent says what it drops when it does; the rest of that group may be on its way yet.
+#[test]
+fn what_was_dropped_of_a_group_that_is_not_here_yet_is_not_waited_for() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    let mut cursor = FrameCursor::at(id(1));
+    fill(&log, 1, 0..4);
+    log.end(id(1), None, 4);
+    log.skip(Layer::Video, 3);
+    for group in [2, 3] {
+        for index in [0, 2, 4] {
+            put(&log, group, object(index, Layer::Base), now);
+        }
+    }
+    log.end(id(2), Some(Layer::Base), 5);
+    assert_eq!(read(&mut cursor, &log, now), [0, 1, 2, 3, 0, 2, 4, 0], "what comes after it is waited for");
+    // Another parent may bring it, but for what others have been told is dropped.
+    log.skip(Layer::Video, 5);
+    log.hope();
+    put(&log, 3, object(5, Layer::Video), now);
+    log.end(id(3), None, 6);
+    for index in [0, 2] {
+        put(&log, 4, object(index, Layer::Base), now);
+    }
+    assert_eq!(read(&mut cursor, &log, now), [2, 4, 5, 0]);
+}
+
 /// A layer without anything in the group before is taken for one that the stream does not use, unless a parent dropped it there.
 #[test]
 fn the_beginning_of_a_group_is_waited_for_where_that_of_the_one_before_was_dropped() {

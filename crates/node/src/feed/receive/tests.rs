@@ -43,10 +43,11 @@ fn what_one_feed_dropped_is_waited_for_while_another_may_bring_it() {
     let (feeds, log) = (Feeds::default(), Arc::new(StreamLog::default()));
     let [main, candidate, former] = [1, 2, 3].map(|feed| open(&feeds, feed, &log));
     let other = open(&feeds, 4, &Arc::default());
-    for stamp in [1, 2, 3] {
+    let begin = |stamp: u64| {
         let opener = Object::catalog(b"{}").unwrap();
         log.insert(GroupId { group: stamp, timeline: 7 }, Some(stamp - 1), opener, Instant::now());
-    }
+    };
+    (1..=3).for_each(begin);
     let drop_before = |feed, stamp| {
         let gap = Gap { feed, layer: Layer::Video as u8, from: (1, 0), to: (stamp, 0) };
         feeds.gap(LINK, &gap);
@@ -61,6 +62,10 @@ fn what_one_feed_dropped_is_waited_for_while_another_may_bring_it() {
     assert_eq!(video_from(&log), 2, "both dropped what lies before");
     feeds.close(candidate);
     assert_eq!(video_from(&log), 3, "nobody is left to bring it");
+    drop_before(main, 6);
+    open(&feeds, 5, &log);
+    (4..=5).for_each(begin);
+    assert_eq!(video_from(&log), 4, "another one has come");
 }
 
 #[test]
