@@ -21,7 +21,7 @@ mod world;
 
 pub use action::{Action, NodeRef, pair};
 pub use checkers::Violation;
-pub use link::{Burst, Fate, Impairment, Wire};
+pub use link::{Burst, Fate, Impairment, Repace, Wire};
 pub use run::run;
 pub use water::{GROUP_MS, GROUP_OBJECTS, OBJECT_INTERVAL};
 pub use world::{BITRATE_DEFAULT, Settings, World};

@@ -165,6 +165,22 @@ pub enum Fate {
     Dropped,
 }
 
+/// How a change of the rate changes when packets arrive that wait for their turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Repace {
+    /// What arrives later than this still waits.
+    waits_from: Time,
+    factor: f64,
+}
+
+impl Repace {
+    /// When a packet arrives that was to arrive at `at`.
+    pub fn arrival(self, at: Time) -> Time {
+        let waits = at.since(self.waits_from);
+        if waits.is_zero() { at } else { self.waits_from + waits.mul_f64(self.factor) }
+    }
+}
+
 /// What the sending transport counted.
 pub(crate) struct Counts {
     pub(crate) sent: u64,
@@ -194,16 +210,19 @@ impl Wire {
     }
 
     /// Does something else to packets from now on. The bytes that wait are the same, and leave at the new rate. When their packets
-    /// arrive was told when they were sent, so after a rate that was raised later ones may overtake them; those that have left keep
-    /// their order.
-    pub fn impair(&mut self, now: Time, impairment: Impairment) {
+    /// arrive was told when they were sent: what is given tells how that changes. Where nobody tells them, later ones may overtake them.
+    pub fn impair(&mut self, now: Time, impairment: Impairment) -> Repace {
         let before = std::mem::replace(&mut self.impairment, impairment);
-        let (Some(old), new) = (before.rate, self.impairment.rate) else { return };
-        if new != Some(old) {
-            let waits = new.map_or(Duration::ZERO, |new| self.busy_until.since(now).mul_f64(old as f64 / new as f64));
-            self.busy_until = now + waits;
-            self.last_at = self.last_at.min(self.busy_until + before.delay + before.jitter);
-        }
+        let factor = match (before.rate, self.impairment.rate) {
+            (Some(old), Some(new)) => old as f64 / new as f64,
+            (Some(_), None) => 0.0,
+            (None, _) => 1.0,
+        };
+        let repace = |delay| Repace { waits_from: now + delay, factor };
+        self.busy_until = repace(Duration::ZERO).arrival(self.busy_until);
+        let on_the_way = repace(before.delay + before.jitter);
+        self.last_at = on_the_way.arrival(self.last_at);
+        on_the_way
     }
 
     /// Whether the transport's counts say anything: a link that loses nothing has nothing to tell.
@@ -363,6 +382,26 @@ mod tests {
         (1..=10).for_each(|n| assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), at(n)));
         assert_eq!(wire.datagram(Time::ZERO, 1_000, &mut rng), None);
         assert_eq!(wire.datagram(Time::from_micros(5_000), 1_000, &mut rng), at(11));
+    }
+
+    #[test]
+    fn what_waits_leaves_at_the_new_rate_and_in_order() {
+        let (mut wire, mut rng) = wire("delay=5ms rate=800kbit/s queue=100kB");
+        let mut send = |wire: &mut Wire, at_us: u64| match wire.packet(Time::from_micros(at_us), 1_000, &mut rng) {
+            Fate::Arrives(at) => at,
+            fate => panic!("{fate:?}"),
+        };
+        let before: Vec<Time> = (0..10).map(|_| send(&mut wire, 0)).collect();
+        let repaced = |wire: &mut Wire, rate: &str| {
+            let mut impairment = wire.impairment().clone();
+            impairment.change(rate).unwrap();
+            let repace = wire.impair(Time::from_micros(42_000), impairment);
+            before.iter().map(|at| repace.arrival(*at)).collect::<Vec<_>>()
+        };
+        let now = repaced(&mut wire, "rate=80Mbit/s");
+        assert_eq!(now[..4], before[..4], "these have left");
+        assert_eq!(now[9], Time::from_micros(47_000 + 580), "58 ms of waiting, in a hundredth");
+        assert!(now.is_sorted() && now[9] < send(&mut wire, 42_000));
     }
 
     /// A queue of 100 kB that is full: at 800 kbit/s, for a second.

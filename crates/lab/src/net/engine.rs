@@ -172,6 +172,7 @@ impl<P: Ports> Carrier<P> {
             self.ports.refresh();
             self.wait();
             let fabric = &mut lock(fabric);
+            self.repace(fabric);
             self.land(fabric);
             for port in std::mem::take(&mut self.ready) {
                 self.take_in(port, fabric);
@@ -210,6 +211,20 @@ impl<P: Ports> Carrier<P> {
             }
         }
         self.memory = memory;
+    }
+
+    /// Where a rate has changed, packets that wait for it arrive at other times.
+    fn repace(&mut self, fabric: &mut Fabric) {
+        let repaced = fabric.take_repaced();
+        if repaced.is_empty() {
+            return;
+        }
+        let mut flights = std::mem::take(&mut self.flights).into_vec();
+        for (lane, repace) in repaced {
+            let on_it = flights.iter_mut().filter(|flight| flight.lane as usize == lane);
+            on_it.for_each(|flight| flight.at = repace.arrival(flight.at));
+        }
+        self.flights = flights.into();
     }
 
     /// Delivers what is due, or sends it over its next link.

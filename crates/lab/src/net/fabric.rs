@@ -4,7 +4,7 @@
 //! links. What is on a link when it is cut still arrives, as from a cable that is cut behind it.
 
 use levada_overlay::Time;
-use levada_sim::{Fate, Impairment, Wire};
+use levada_sim::{Fate, Impairment, Repace, Wire};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
@@ -36,6 +36,8 @@ pub(crate) struct Fabric {
     lanes: Vec<Lane>,
     /// The lane from one node to another.
     between: Vec<Option<u32>>,
+    /// What is still to be told to packets on the way, by lane.
+    repaced: Vec<(usize, Repace)>,
 }
 
 /// One direction of a link.
@@ -68,7 +70,7 @@ impl Fabric {
                 delays.push((from, to, impairment.mean_delay()));
             }
         }
-        Self { count, routes: Routes::shortest(count, &delays), lanes, between }
+        Self { count, routes: Routes::shortest(count, &delays), lanes, between, repaced: Vec::new() }
     }
 
     /// Whether the next link on the way looks at single packets, so that a bundle has to be cut before it.
@@ -120,16 +122,21 @@ impl Fabric {
         }
     }
 
-    /// Changes one direction of a link; `false`: there is no such link.
+    /// Changes one direction of a link, and then [`Fabric::take_repaced`] has something to tell; `false`: there is no such link.
     pub(crate) fn change(&mut self, from: usize, to: usize, change: Change, now: Time) -> bool {
-        let Some(lane) = self.between[from * self.count + to] else { return false };
-        let lane = &mut self.lanes[lane as usize];
+        let Some(index) = self.between[from * self.count + to] else { return false };
+        let lane = &mut self.lanes[index as usize];
         match change {
-            Change::Impair(impairment) => lane.wire.impair(now, impairment),
+            Change::Impair(impairment) => self.repaced.push((index as usize, lane.wire.impair(now, impairment))),
             Change::Cut => lane.is_cut = true,
             Change::Heal => lane.is_cut = false,
         }
         true
+    }
+
+    /// How packets that are on lanes arrive otherwise than they were told, one change after the other.
+    pub(crate) fn take_repaced(&mut self) -> Vec<(usize, Repace)> {
+        std::mem::take(&mut self.repaced)
     }
 
     /// What one direction of a link has seen; `None`: there is no such link.
@@ -219,6 +226,8 @@ mod tests {
         let arrived = (0..20).filter(|_| journey(&mut fabric, 0, 1, ms(0)).is_some()).count();
         assert_eq!(arrived, 10);
         fabric.change(0, 1, impaired("delay=1ms rate=8Mbit/s"), ms(10));
+        let [(0, repace)] = fabric.take_repaced()[..] else { panic!("one lane changes") };
+        assert_eq!(repace.arrival(ms(1_001)), Time::from_micros(11_000 + 9_900), "990 ms of waiting");
         assert_eq!(journey(&mut fabric, 0, 1, ms(20)), Some(ms(22)));
         fabric.change(0, 1, impaired("delay=1ms"), ms(30));
         assert_eq!(journey(&mut fabric, 0, 1, ms(30)), Some(ms(31)));

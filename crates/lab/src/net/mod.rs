@@ -312,6 +312,7 @@ impl Network {
     pub fn change(&self, from: &str, to: &str, change: Change) -> Result<(), NetError> {
         let (a, b) = (self.index(from)?, self.index(to)?);
         let is_there = self.engine.fabric().change(a, b, change, self.engine.now());
+        self.engine.wake();
         is_there.then_some(()).ok_or_else(|| NetError::UnknownLink(from.to_owned(), to.to_owned()))
     }
 

@@ -32,6 +32,7 @@ pub(crate) const EVERYWHERE: &[Case] = &[
     ("a_cut_in_one_direction_lets_the_other_pass", a_cut_in_one_direction_lets_the_other_pass),
     ("jitter_keeps_order_unless_asked_otherwise", jitter_keeps_order_unless_asked_otherwise),
     ("a_rate_makes_packets_wait_and_a_full_queue_drops_them", a_rate_makes_packets_wait_and_a_full_queue_drops_them),
+    ("what_waits_leaves_as_soon_as_a_link_is_released", what_waits_leaves_as_soon_as_a_link_is_released),
     ("pairs_without_a_link_are_routed_past_the_dead", pairs_without_a_link_are_routed_past_the_dead),
     ("bundles_of_datagrams_are_lost_one_by_one", bundles_of_datagrams_are_lost_one_by_one),
     ("islands_stay_apart", islands_stay_apart),
@@ -111,7 +112,15 @@ impl Player {
 
     /// Sends `count` datagrams to a node that echoes; number and round trip in microseconds of those that came back.
     fn ask(&mut self, network: &Network, from: &str, to: &str, count: u32) -> Vec<(u32, u64)> {
+        self.begin_to_ask(network, from, to, count);
+        self.answers()
+    }
+
+    fn begin_to_ask(&mut self, network: &Network, from: &str, to: &str, count: u32) {
         writeln!(self.input, "{} {count} 200", network.address(from, to).unwrap()).unwrap();
+    }
+
+    fn answers(&mut self) -> Vec<(u32, u64)> {
         let line = self.line();
         let pair = |text: &str| {
             let (number, micros) = text.split_once(':').unwrap();
@@ -206,6 +215,25 @@ fn a_rate_makes_packets_wait_and_a_full_queue_drops_them(world: &mut World<'_>) 
     let counters = network.counters("a", "b").unwrap();
     assert!(counters.dropped > 10 && came.len() < 90, "{counters:?}");
     assert!(came.iter().any(|(_, micros)| *micros > 60_000), "{came:?}");
+}
+
+fn what_waits_leaves_as_soon_as_a_link_is_released(world: &mut World<'_>) {
+    // 228 bytes at 9.12 kbit/s take 200 ms: fifty of them ten seconds.
+    let network = world.open(&["a", "b"], &[("a", "b", "delay=1ms rate=9.12kbit/s queue=20kB")]);
+    network.change("b", "a", Change::Impair(impairment("delay=1ms"))).unwrap();
+    let _echo = Player::echo(&network, "b");
+    let mut asker = Player::asker(&network, "a");
+    asker.begin_to_ask(&network, "a", "b", 50);
+    let deadline = Instant::now() + PATIENCE;
+    while network.counters("a", "b").unwrap().packets < 50 {
+        assert!(Instant::now() < deadline, "they were not sent");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    network.change("a", "b", Change::Impair(impairment("delay=1ms rate=8Mbit/s"))).unwrap();
+    let came = asker.answers();
+    assert!(came.len() == 50 && came.is_sorted_by_key(|(number, _)| *number), "{came:?}");
+    let longest = came.iter().map(|(_, micros)| *micros).max().unwrap();
+    assert!(longest < 5_000_000, "{longest} us");
 }
 
 fn pairs_without_a_link_are_routed_past_the_dead(world: &mut World<'_>) {

@@ -150,7 +150,8 @@ impl World {
             let wire = &mut self.wires[wire as usize];
             let mut impairment = wire.impairment().clone();
             change(&mut impairment);
-            wire.impair(self.now, impairment);
+            // What is on its way comes when that was planned.
+            let _ = wire.impair(self.now, impairment);
         }
     }
 
