@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use levada_media::object::{LAYERS, put_varint};
+use levada_media::object::put_varint;
 use levada_media::{Layer, Object};
 use levada_overlay::message::Gap;
 use levada_overlay::{FeedId, Message, Resume};
@@ -25,16 +25,14 @@ const BATCH_SHORT: usize = 1;
 const PIECE: usize = 4 * 1024;
 /// A cursor looks again after this long even if nothing was put into the log, to notice deadlines.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// First bytes of each layer that are sent twice where a feed goes on over a link that loses packets, and that nothing came over
+/// First bytes of each layer that are sent twice where a feed goes on over a link that may lose packets, and that nothing came over
 /// before: children have nothing to show meanwhile, and what is lost comes a round trip later and more. Tuned: a large picture of
 /// a stream of some Mbit/s.
 const TWICE: usize = 64 * 1024;
 /// Batches that wait to be sent the second time; what finds no room there goes once.
 const TWICE_WAITING: usize = 64;
-/// Behind all that is sent for the first time, whose priority is that of its layer.
-const PRIORITY_AGAIN: i32 = -(LAYERS as i32);
-/// A link counts as lossy if it lost one packet of so many. Over one that has carried little, as to a node that stood by for some seconds, a
-/// single one is enough; if that was chance, so much is sent twice in vain, behind everything else.
+/// A link may lose packets if it would have lost one of so many, were the next one lost: one that has carried little, as to a node that stood
+/// by for some seconds, has not shown yet that it does not.
 const LOST_ONE_OF: u64 = 500;
 /// What was written before video was passed over has so long to arrive. Tuned: longer than packets may queue.
 const ARRIVES: Duration = Duration::from_secs(1);
@@ -75,7 +73,7 @@ impl ChildFeed {
         let squeeze = Arc::<Squeeze>::default();
         // What the first layer sends warms the link for the others.
         let warm = target.link.warmth.since(Instant::now());
-        let anxious = resume.is_some() && warm.is_none() && loses(&target.link.connection.stats().path);
+        let anxious = resume.is_some() && warm.is_none() && may_lose(&target.link.connection.stats().path);
         for layer in Layer::ALL {
             let (log, target, stats, start) = (log.clone(), target.clone(), stats.clone(), start.clone());
             let squeeze = squeeze.clone();
@@ -109,8 +107,8 @@ async fn first_group(log: &StreamLog, start: &OnceLock<GroupId>) -> GroupId {
     }
 }
 
-fn loses(path: &quinn::PathStats) -> bool {
-    path.lost_packets > 0 && path.lost_packets * LOST_ONE_OF >= path.sent_packets
+fn may_lose(path: &quinn::PathStats) -> bool {
+    (path.lost_packets + 1) * LOST_ONE_OF > path.sent_packets
 }
 
 /// Where the objects of one layer go.
@@ -122,11 +120,11 @@ struct Outlet {
 }
 
 impl Outlet {
-    /// A stream with its header; the most urgent is the one of the highest priority.
-    async fn begin(&self, group: GroupId, priority: i32) -> Result<SendStream, WriteError> {
+    /// A stream with its header; audio and data before video, discardable video last. Streams of the same layer take turns.
+    async fn begin(&self, group: GroupId) -> Result<SendStream, WriteError> {
         let mut stream = self.target.link.connection.open_uni().await?;
         // Setting it fails only on a stream that is closed.
-        let _ = stream.set_priority(priority);
+        let _ = stream.set_priority(-(self.layer as i32));
         let mut header = BytesMut::with_capacity(32);
         let since = self.log.previous(group).map_or(0, |previous| group.group - previous);
         for field in [self.target.feed.0, group.timeline, group.group, self.layer as u64, since] {
@@ -221,7 +219,7 @@ async fn send_again(outlet: &Outlet, mut waiting: mpsc::Receiver<(GroupId, Vec<B
         }
         let stream = match &mut open.0 {
             Some(stream) => stream,
-            none => none.insert(outlet.begin(group, PRIORITY_AGAIN).await?),
+            none => none.insert(outlet.begin(group).await?),
         };
         stream.write_all_chunks(&mut chunks).await?;
     }
@@ -336,11 +334,11 @@ impl LayerSender {
         Ok(())
     }
 
-    /// The open stream of this group, opened if need be: audio and data before video, discardable video last.
+    /// The open stream of this group, opened if need be.
     async fn stream(&mut self, group: GroupId) -> Result<&mut SendStream, WriteError> {
         match &mut self.open.0 {
             Some(stream) => Ok(stream),
-            none => Ok(none.insert(self.outlet.begin(group, -(self.outlet.layer as i32)).await?)),
+            none => Ok(none.insert(self.outlet.begin(group).await?)),
         }
     }
 
