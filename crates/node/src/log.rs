@@ -373,9 +373,10 @@ impl StreamLog {
 }
 
 impl State {
-    /// A group of which nothing is held, and nothing will come of what a parent dropped.
+    /// A group of which nothing is held, and nothing will come of what a parent dropped. One that comes after newer ones is asked for anew.
     fn begin(&self, id: GroupId, now: Instant) -> Group {
-        Group { done: self.dropped.map(|dropped| id.group < dropped), ..Group::new(id, now) }
+        let is_newest = self.groups.back().is_none_or(|newest| newest.id < id);
+        Group { done: self.dropped.map(|dropped| is_newest && id.group < dropped), ..Group::new(id, now) }
     }
 
     fn insert(&mut self, id: GroupId, previous: Option<u64>, object: Object, now: Instant) -> Inserted {

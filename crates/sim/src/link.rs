@@ -171,13 +171,15 @@ pub struct Repace {
     /// What arrives later than this still waits.
     waits_from: Time,
     factor: f64,
+    /// The last that waits arrives then. What arrives later does not wait: it was sent when the delay was longer.
+    last_at: Time,
 }
 
 impl Repace {
     /// When a packet arrives that was to arrive at `at`.
     pub fn arrival(self, at: Time) -> Time {
         let waits = at.since(self.waits_from);
-        if waits.is_zero() { at } else { self.waits_from + waits.mul_f64(self.factor) }
+        if waits.is_zero() { at } else { (self.waits_from + waits.mul_f64(self.factor)).min(self.last_at.max(at)) }
     }
 }
 
@@ -218,11 +220,11 @@ impl Wire {
             (Some(_), None) => 0.0,
             (None, _) => 1.0,
         };
-        let repace = |delay| Repace { waits_from: now + delay, factor };
-        self.busy_until = repace(Duration::ZERO).arrival(self.busy_until);
-        let on_the_way = repace(before.delay + before.jitter);
-        self.last_at = on_the_way.arrival(self.last_at);
-        on_the_way
+        self.busy_until = now + self.busy_until.since(now).mul_f64(factor);
+        let way = before.delay + before.jitter;
+        let repace = Repace { waits_from: now + way, factor, last_at: self.busy_until + way };
+        self.last_at = repace.arrival(self.last_at);
+        repace
     }
 
     /// Whether the transport's counts say anything: a link that loses nothing has nothing to tell.
@@ -402,6 +404,18 @@ mod tests {
         assert_eq!(now[..4], before[..4], "these have left");
         assert_eq!(now[9], Time::from_micros(47_000 + 580), "58 ms of waiting, in a hundredth");
         assert!(now.is_sorted() && now[9] < send(&mut wire, 42_000));
+    }
+
+    #[test]
+    fn what_is_on_a_way_that_was_longer_does_not_wait() {
+        let (mut wire, mut rng) = wire("delay=50ms rate=8Mbit/s");
+        let at = |us: u64| Time::from_micros(us);
+        assert_eq!(wire.packet(at(0), 1_000, &mut rng), Fate::Arrives(at(51_000)));
+        change(&mut wire, 2_000, "delay=1ms");
+        let mut slow = wire.impairment().clone();
+        slow.change("rate=80kbit/s").unwrap();
+        assert_eq!(wire.impair(at(10_000), slow).arrival(at(51_000)), at(51_000));
+        assert_eq!(wire.packet(at(10_000), 1_000, &mut rng), Fate::Arrives(at(111_000)));
     }
 
     /// A queue of 100 kB that is full: at 800 kbit/s, for a second.

@@ -114,10 +114,10 @@ impl Feeds {
 
     /// Opens or replaces an inlet.
     pub fn open(&self, feed: FeedId, inlet: Arc<Inlet>) {
-        if inlet.mode == Mode::Full {
-            inlet.log.hope();
-        }
+        let log = (inlet.mode == Mode::Full).then(|| inlet.log.clone());
         self.inlets().insert(feed, inlet);
+        // From now on nothing is given up that only others dropped.
+        log.iter().for_each(|log| log.hope());
     }
 
     /// Closes an inlet; objects that are still on their way are passed over.

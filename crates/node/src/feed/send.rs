@@ -85,7 +85,7 @@ impl ChildFeed {
                 let cursor = cursor.over_warm(warm).beside(squeeze);
                 let outlet = Outlet { log, target, layer };
                 let again = if anxious { Again::begin(outlet.clone()) } else { Again::default() };
-                let sender = LayerSender { outlet, stats, open: Open::default(), again, gaps: Gaps::default() };
+                let sender = LayerSender::new(outlet, stats, again);
                 if let Err(error) = sender.run(cursor).await {
                     tracing::debug!(?layer, %error, "feed to a child ended");
                 }
@@ -149,11 +149,12 @@ impl Outlet {
 struct Open(Option<SendStream>);
 
 impl Open {
-    fn finish(&mut self) {
-        if let Some(mut stream) = self.0.take() {
-            // Finishing fails only if the child stopped the stream, and then nothing is owed.
-            let _ = stream.finish();
-        }
+    /// Gives the stream, of which something may still be on its way.
+    fn finish(&mut self) -> Option<SendStream> {
+        let mut stream = self.0.take()?;
+        // Finishing fails only if the child stopped the stream, and then nothing is owed.
+        let _ = stream.finish();
+        Some(stream)
     }
 
     fn reset(&mut self, code: u32) {
@@ -230,32 +231,40 @@ async fn send_again(outlet: &Outlet, mut waiting: mpsc::Receiver<(GroupId, Vec<B
 /// Tells of what was passed over, once what was written before it has arrived: readers do not wait for what will not come.
 #[derive(Default)]
 struct Gaps {
-    waiting: Option<mpsc::Sender<(Open, Gap)>>,
+    waiting: Option<mpsc::Sender<(Written, Gap)>>,
     task: JoinSet<()>,
 }
 
+/// The streams of a layer that were finished last, of the group before and of this one.
+type Written = [Option<SendStream>; 2];
+
 impl Gaps {
-    fn tell(&mut self, outlet: &Outlet, open: Open, gap: Gap) {
+    fn tell(&mut self, outlet: &Outlet, written: Written, gap: Gap) {
         let waiting = self.waiting.get_or_insert_with(|| {
             let (sender, waiting) = mpsc::channel(GAPS_WAITING);
             self.task.spawn(tell_gaps(outlet.clone(), waiting));
             sender
         });
-        if let Err(refused) = waiting.try_send((open, gap)) {
-            let (mut open, gap) = refused.into_inner();
-            open.reset(CODE_LATE);
+        if let Err(refused) = waiting.try_send((written, gap)) {
+            let (written, gap) = refused.into_inner();
+            for mut stream in written.into_iter().flatten() {
+                // Fails only on a stream that is closed already.
+                let _ = stream.reset(VarInt::from_u32(CODE_LATE));
+            }
             outlet.tell(gap);
         }
     }
 }
 
-async fn tell_gaps(outlet: Outlet, mut waiting: mpsc::Receiver<(Open, Gap)>) {
-    while let Some((mut open, gap)) = waiting.recv().await {
-        if let Some(mut stream) = open.0.take() {
-            // Fails only if the child stopped the stream, and then nothing is waited for.
-            let _ = stream.finish();
-            let _ = tokio::time::timeout(ARRIVES, stream.stopped()).await;
-        }
+async fn tell_gaps(outlet: Outlet, mut waiting: mpsc::Receiver<(Written, Gap)>) {
+    while let Some((written, gap)) = waiting.recv().await {
+        let arrive = async {
+            for stream in written.iter().flatten() {
+                // Fails only on a link that is gone.
+                let _ = stream.stopped().await;
+            }
+        };
+        let _ = tokio::time::timeout(ARRIVES, arrive).await;
         outlet.tell(gap);
     }
 }
@@ -264,11 +273,17 @@ struct LayerSender {
     outlet: Outlet,
     stats: Arc<Stats>,
     open: Open,
+    /// The stream of the group before.
+    finished: Option<SendStream>,
     again: Again,
     gaps: Gaps,
 }
 
 impl LayerSender {
+    fn new(outlet: Outlet, stats: Arc<Stats>, again: Again) -> Self {
+        Self { outlet, stats, open: Open::default(), finished: None, again, gaps: Gaps::default() }
+    }
+
     async fn run(mut self, mut cursor: LayerCursor) -> Result<(), WriteError> {
         let (log, turns) = (self.outlet.log.clone(), self.outlet.target.link.turns.clone());
         let mut changes = log.watch();
@@ -349,7 +364,7 @@ impl LayerSender {
             put_varint(&mut end, u64::from(total));
             self.stream(group).await?.write_chunk(end.freeze()).await?;
         }
-        self.open.finish();
+        self.finished = self.open.finish().or_else(|| self.finished.take());
         Ok(())
     }
 
@@ -359,8 +374,8 @@ impl LayerSender {
         let (feed, layer) = (self.outlet.target.feed, self.outlet.layer);
         let gap = Gap { feed, layer: layer as u8, from: point(from), to: point(to) };
         if layer == Layer::Video && self.outlet.is_short() {
-            // Little is on its way, and there are whole pictures in it.
-            self.gaps.tell(&self.outlet, std::mem::take(&mut self.open), gap);
+            // Little is on its way, and there are whole pictures in it, of the group before, too.
+            self.gaps.tell(&self.outlet, [self.finished.take(), self.open.finish()], gap);
         } else {
             self.open.reset(CODE_LATE);
             self.outlet.tell(gap);

@@ -720,6 +720,21 @@ fn what_was_dropped_of_a_group_that_is_not_here_yet_is_not_waited_for() {
     assert_eq!(read(&mut cursor, &log, now), [2, 4, 5, 0]);
 }
 
+#[test]
+fn a_group_that_comes_after_newer_ones_is_waited_for_whole() {
+    let (log, now) = (StreamLog::default(), Instant::now());
+    fill(&log, 5, 0..4);
+    log.skip(Layer::Video, 5);
+    put(&log, 2, object(3, Layer::Video), now);
+    let resume = Resume { timeline: 1, layers: [(2, 3); LAYERS] };
+    let mut cursor = LayerCursor::resume(Layer::Video, &resume);
+    let mut step = || cursor.next(&log, 4, &mut Vec::new(), now);
+    assert!(matches!(step(), LayerStep::Objects(..)));
+    assert!(matches!(step(), LayerStep::Wait));
+    put(&log, 2, object(5, Layer::Video), now);
+    assert!(matches!(step(), LayerStep::Objects(..)));
+}
+
 /// A layer without anything in the group before is taken for one that the stream does not use, unless a parent dropped it there.
 #[test]
 fn the_beginning_of_a_group_is_waited_for_where_that_of_the_one_before_was_dropped() {

@@ -89,7 +89,7 @@ async fn the_first_of_a_feed_may_be_sent_twice_and_is_held_once() {
     let target = ChildTarget { link, feed: FEED };
     let outlet = Outlet { log: sent.clone(), target, layer: Layer::Video };
     let again = Again::begin(outlet.clone());
-    let sender = LayerSender { outlet, stats: sending.clone(), open: Open::default(), again, gaps: Gaps::default() };
+    let sender = LayerSender::new(outlet, sending.clone(), again);
     tokio::spawn(sender.run(LayerCursor::start(Layer::Video, None)));
     let came = |objects: u32, twice: u32| {
         let [all, again] = [&receiving.objects_in, &receiving.duplicates].map(|count| count.load(Ordering::Relaxed));
@@ -110,21 +110,47 @@ async fn the_first_of_a_feed_may_be_sent_twice_and_is_held_once() {
     assert_eq!(sending.objects_out.load(Ordering::Relaxed), u64::from(FIRST + 3), "they count once");
 }
 
-#[tokio::test]
-async fn what_was_written_before_video_is_passed_over_arrives() {
+/// A sender of video over a link where packets queue, and of a log that holds the beginning of a group.
+async fn short_sender() -> (LayerSender, Arc<StreamLog>, Connection) {
     let (link, connection) = link_to_child().await;
-    let [log, received] = [(); 2].map(|()| Arc::<StreamLog>::default());
-    take(connection, &received, &Arc::default());
+    let log = Arc::<StreamLog>::default();
     link.turns.set_short(true);
     let outlet = Outlet { log: log.clone(), target: ChildTarget { link, feed: FEED }, layer: Layer::Video };
-    let (open, again, gaps) = (Open::default(), Again::default(), Gaps::default());
-    let mut sender = LayerSender { outlet, stats: Arc::default(), open, again, gaps };
     fill(&log, 1, 0..1);
+    (LayerSender::new(outlet, Arc::default(), Again::default()), log, connection)
+}
+
+async fn write_one(sender: &mut LayerSender, log: &StreamLog) {
     let mut objects = Vec::new();
-    LayerCursor::start(Layer::Video, Some(group(1))).next(&log, 1, &mut objects, Instant::now());
+    LayerCursor::start(Layer::Video, Some(group(1))).next(log, 1, &mut objects, Instant::now());
     sender.write(group(1), &mut [objects[0].wire().clone()], None, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_written_before_video_is_passed_over_arrives() {
+    let (mut sender, log, connection) = short_sender().await;
+    let received = Arc::<StreamLog>::default();
+    take(connection, &received, &Arc::default());
+    write_one(&mut sender, &log).await;
     sender.skip((group(1), 1), (group(2), 0));
     until("the picture arrives", || received.head().is_some()).await;
+}
+
+/// Or else the child would take for dropped what is still on its way.
+#[tokio::test]
+async fn a_gap_waits_for_the_group_before_that_was_sent_whole() {
+    let (mut sender, log, _connection) = short_sender().await;
+    let (told, mut waiting) = mpsc::channel(GAPS_WAITING);
+    sender.gaps.waiting = Some(told);
+    let mut waits_for = || waiting.try_recv().map(|(written, _)| written.map(|stream| stream.is_some()));
+    write_one(&mut sender, &log).await;
+    sender.end(group(1), Some(1)).await.unwrap();
+    sender.end(group(1), None).await.unwrap();
+    sender.skip((group(2), 0), (group(3), 0));
+    assert_eq!(waits_for(), Ok([true, false]));
+    write_one(&mut sender, &log).await;
+    sender.skip((group(3), 1), (group(4), 0));
+    assert_eq!(waits_for(), Ok([false, true]));
 }
 
 #[test]
