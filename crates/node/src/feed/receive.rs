@@ -117,7 +117,9 @@ impl Feeds {
         let log = (inlet.mode == Mode::Full).then(|| inlet.log.clone());
         self.inlets().insert(feed, inlet);
         // From now on nothing is given up that only others dropped.
-        log.iter().for_each(|log| log.hope());
+        if let Some(log) = log {
+            log.hope();
+        }
     }
 
     /// Closes an inlet; objects that are still on their way are passed over.
